@@ -1,0 +1,66 @@
+# What one does with this repository. CONTRIBUTING.md says more.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint fix bench
+
+# One folder for all clones: what was compiled once is compiled once.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
+# The test programs of the official SDKs and what they need.
+export COMPAT_ENV ?= $(HOME)/.cache/apogee-test-env
+
+# One profile and feature set for everything that is executed.
+CARGO_BUILD := cargo build --release --workspace --locked
+BINARY := $(CARGO_TARGET_DIR)/release/apogee
+# Checks the lists of deny.toml; installed by `make lint` when missing.
+CARGO_DENY := 0.20.2
+
+ARGS ?=
+ENDPOINT ?= 127.0.0.1:8081
+COUNT ?= 1000
+
+help:
+	@echo "make run    build and start apogee dev on 127.0.0.1:8081    ARGS='--ephemeral' and the like"
+	@echo "make demo   1,000 messages through the official Java SDK    ENDPOINT=$(ENDPOINT) COUNT=$(COUNT)"
+	@echo "make test   all tests, official SDKs included"
+	@echo "make lint   formatting, clippy, licences; changes nothing"
+	@echo "make fix    what of that a machine can repair"
+	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
+
+run:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/run.sh $(BINARY) $(ARGS)
+
+demo:
+	@tests/setup/demo.sh $(ENDPOINT) $(COUNT)
+
+test:
+	@tests/setup/build.sh
+	@tests/setup/java.sh
+	@tests/setup/python.sh
+	$(CARGO_BUILD)
+	cargo run --release --locked --quiet -p apogee-proto --example descriptors -- $(CARGO_TARGET_DIR)/descriptors.bin
+	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
+	cargo test --release --workspace --locked
+
+# Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
+lint:
+	@tests/setup/build.sh
+	cargo fmt --all -- --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	@if ! cargo deny --version 2>/dev/null | grep -qF $(CARGO_DENY); then \
+	  echo "setup: installing cargo-deny $(CARGO_DENY) (cargo install, some minutes)" >&2; \
+	  env -u CARGO_TARGET_DIR cargo install cargo-deny --version $(CARGO_DENY) --locked --quiet; \
+	fi
+	cargo deny --locked check licenses bans sources
+
+fix:
+	cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+bench:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	cargo run --release --locked -p apogee-tests --bin bench -- $(ARGS)

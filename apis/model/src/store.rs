@@ -1,0 +1,162 @@
+//! What a proxy asks of the leader of a replica group, and what it hears back.
+//!
+//! These are the words of the lanes: today function calls inside one process, later frames between machines.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
+    StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+};
+
+/// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicRef {
+    pub id: TopicId,
+    pub name: Topic,
+    pub queues: u16,
+}
+
+/// A consumer group by name and id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupRef {
+    pub id: GroupId,
+    pub name: ConsumerGroup,
+}
+
+/// Identifies one send for ever, so that a resend of it can be recognised.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RequestId {
+    /// Drawn at random when the proxy starts.
+    pub proxy_incarnation: u64,
+    /// Counts the proxy's sends.
+    pub sequence: u64,
+}
+
+/// One message to append.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub topic: TopicRef,
+    pub queue: QueueId,
+    pub message: StoredMessage,
+    pub request: RequestId,
+}
+
+/// Where a message is now; it is durable and committed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Appended {
+    pub queue: QueueId,
+    pub offset: QueueOffset,
+    pub stored_at: Timestamp,
+}
+
+/// Asks for messages that no consumer of the group holds.
+#[derive(Clone, Debug)]
+pub struct Pop {
+    pub group: GroupRef,
+    pub topic: TopicRef,
+    pub filter: TagFilter,
+    /// At most this many messages, at least 1.
+    pub batch: usize,
+    pub lease: LeaseTerms,
+    /// Replays the same batch when the answer to an earlier try was lost.
+    pub attempt_id: Option<Bytes>,
+    pub client: ClientId,
+}
+
+/// How long a delivery is hidden from the rest of its group.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum LeaseTerms {
+    Fixed(InvisibleDuration),
+    /// The store renews it while the client lives, for at most 3 h, once its delivery was confirmed.
+    AutoRenew,
+}
+
+/// The answer to a [`Pop`]; its leases are committed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Popped {
+    pub messages: Vec<Delivery>,
+    /// More is ready for this group: another waiting call may try at once.
+    pub more: bool,
+}
+
+/// One message given to one consumer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    pub key: DeliveryKey,
+    pub attempt: DeliveryAttempt,
+    pub stored_at: Timestamp,
+    pub invisible: InvisibleDuration,
+    pub message: StoredMessage,
+}
+
+/// Names one delivery inside its replica group.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DeliveryKey {
+    pub epoch: Epoch,
+    pub group: GroupId,
+    pub topic: TopicId,
+    pub queue: QueueId,
+    pub offset: QueueOffset,
+    pub delivery: DeliverySeq,
+}
+
+/// What a leader is asked to do with a delivery.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Settlement {
+    /// Done: never deliver the message to this group again.
+    Ack,
+    /// Visible again after this time, counted from now.
+    Change(InvisibleDuration),
+}
+
+/// The fate of one settlement.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// Committed, or the message had been settled before.
+    Done,
+    /// A later delivery replaced this one, or it never was.
+    Stale,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store has no room for this request now: {what} is full")]
+    Busy { what: &'static str },
+    #[error("a record of {bytes} bytes is larger than {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("queue {queue} is not one of the {queues} queues of {topic}")]
+    NoSuchQueue { topic: Topic, queue: QueueId, queues: u16 },
+    #[error("the store did not answer within {waited:?}; whether the request was carried out is unknown")]
+    Timeout { waited: Duration },
+    #[error("stored message cannot be read: {why}")]
+    Unreadable { why: String },
+    #[error("the store stopped before it answered; whether the request was carried out is unknown")]
+    Stopped,
+}
+
+/// Counters of one queue.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct QueueStatus {
+    pub queue: QueueId,
+    pub min: QueueOffset,
+    /// Offset the next message will get.
+    pub max: QueueOffset,
+}
+
+/// Progress of one group on one queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupStatus {
+    pub topic: TopicId,
+    pub queue: QueueId,
+    /// Everything below is settled.
+    pub floor: QueueOffset,
+    /// Everything below was delivered at least once, or skipped by a filter.
+    pub cursor: QueueOffset,
+    pub max: QueueOffset,
+    /// Delivered and not settled.
+    pub in_flight: u64,
+}

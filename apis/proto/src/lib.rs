@@ -1,0 +1,28 @@
+//! The wire: protobuf messages and gRPC services, generated from `proto/` at build time.
+//!
+//! [`v2`] is the contract of the official RocketMQ 5 SDKs (`apache.rocketmq.v2`) and changes only when theirs does;
+//! `tests/wire.rs` holds it to a table, `tests/compat/python/check_descriptors.py` of the workspace to a published SDK.
+//! [`admin::v1`] is our own admin API.
+//!
+//! Invariant: no behaviour. `bytes` fields are [`bytes::Bytes`], maps are `BTreeMap`, an unset or unknown enum number
+//! stays an `i32` until someone parses it.
+
+/// Package `apache.rocketmq.v2`: what SDKs speak on port 8081.
+#[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[allow(rustdoc::all, reason = "generated from comments written for .proto files")]
+pub mod v2 {
+    tonic::include_proto!("apache.rocketmq.v2");
+}
+
+/// What operators speak on port 8088.
+pub mod admin {
+    /// Package `apogee.admin.v1`.
+    #[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #[allow(rustdoc::all, reason = "generated from comments written for .proto files")]
+    pub mod v1 {
+        tonic::include_proto!("apogee.admin.v1");
+    }
+}
+
+/// An encoded `google.protobuf.FileDescriptorSet` of every file above and its imports, without comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

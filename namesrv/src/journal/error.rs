@@ -1,0 +1,67 @@
+//! What can be wrong with a journal.
+
+use std::io;
+
+use apogee_host::{Exit, ExitWith};
+
+/// Why namesrv does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed, or refused us.
+    #[error("namesrv cannot use {file}")]
+    Io {
+        file: String,
+        #[source]
+        cause: io::Error,
+    },
+    /// A later version of ApogeeMQ wrote here.
+    #[error("{file} says {found:?}; this version of apogee reads up to {known:?}, start a newer one")]
+    Newer { file: &'static str, found: String, known: &'static str },
+    /// What is on disk cannot have been written by us, or is not all of it. Starting would lose what was answered.
+    #[error("{file} is corrupt at byte {at}: {why}")]
+    Corrupt { file: String, at: u64, why: String },
+}
+
+impl OpenError {
+    /// For `map_err`: what the disk said about `file`.
+    pub(super) fn io(file: String) -> impl FnOnce(io::Error) -> OpenError {
+        move |cause| OpenError::Io { file, cause }
+    }
+}
+
+impl ExitWith for OpenError {
+    fn exit(&self) -> Exit {
+        match self {
+            OpenError::Io { cause, .. } => cause.exit(),
+            OpenError::Newer { .. } => Exit::Usage,
+            OpenError::Corrupt { .. } => Exit::Io,
+        }
+    }
+}
+
+impl From<JournalError> for OpenError {
+    fn from(error: JournalError) -> OpenError {
+        OpenError::Io { file: error.file, cause: error.cause }
+    }
+}
+
+/// The journal may or may not have kept the last entry: only a start from disk can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("namesrv cannot write {file}")]
+pub(crate) struct JournalError {
+    file: String,
+    #[source]
+    cause: io::Error,
+}
+
+impl JournalError {
+    pub(super) fn new(file: String, cause: io::Error) -> JournalError {
+        JournalError { file, cause }
+    }
+}
+
+impl ExitWith for JournalError {
+    fn exit(&self) -> Exit {
+        Exit::Io
+    }
+}

@@ -1,0 +1,46 @@
+//! What somebody asks of the cluster, with everything the answer depends on.
+
+use std::fmt;
+
+use apogee_model::{ConsumerGroup, NewGroup, NewTopic, Timestamp, Topic};
+use serde::{Deserialize, Serialize};
+
+/// One request for a change, as the journal keeps it. What was random or read from a clock is in here, drawn before
+/// the command was made; ids are not, because the state gives them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Command {
+    /// The first command of every cluster, and only the first.
+    Birth {
+        cluster_id: u64,
+        mac_key: Secret,
+    },
+    CreateTopic {
+        new: NewTopic,
+        created: Timestamp,
+    },
+    DeleteTopic {
+        topic: Topic,
+    },
+    CreateGroup {
+        new: NewGroup,
+        created: Timestamp,
+    },
+    DeleteGroup {
+        group: ConsumerGroup,
+    },
+    RotateMacKey {
+        secret: Secret,
+    },
+}
+
+/// The secret of a MAC key; stays out of logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

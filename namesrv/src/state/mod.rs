@@ -1,0 +1,159 @@
+//! What is true in the cluster, and what a command does to it.
+
+mod change;
+mod command;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use apogee_model::{
+    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, Timestamp, Topic,
+    TopicConfig, TopicId,
+};
+
+pub(crate) use change::Change;
+pub(crate) use command::{Command, Secret};
+
+/// Why a command does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error("the cluster is born already")]
+    BornAlready,
+    #[error("the cluster is not born yet")]
+    NotBorn,
+}
+
+/// The state machine. Facts come in as [`Command`]s; no clock, no randomness, no IO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// `None` until [`Command::Birth`].
+    cluster: Option<Arc<Cluster>>,
+    /// The largest ids ever given; 0 before the first. Deletion does not lower them.
+    last_topic: TopicId,
+    last_group: GroupId,
+}
+
+impl State {
+    /// What everybody may know; `None` before the birth.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    /// How many changes were made.
+    pub(crate) fn version(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.version)
+    }
+
+    /// What `command` would change. Changes nothing.
+    pub(crate) fn decide(&self, command: &Command) -> Result<Change, Refusal> {
+        match (&self.cluster, command) {
+            (None, Command::Birth { cluster_id, mac_key }) => {
+                Ok(Change::Born { cluster_id: *cluster_id, mac_keys: Arc::new(first_keys(mac_key)) })
+            }
+            (Some(_), Command::Birth { .. }) => Err(Refusal::BornAlready),
+            (None, _) => Err(Refusal::NotBorn),
+            (Some(cluster), Command::CreateTopic { new, created }) => {
+                Ok(Change::TopicCreated(self.new_topic(cluster, new, *created)?))
+            }
+            (Some(cluster), Command::DeleteTopic { topic }) => {
+                Ok(Change::TopicDeleted(existing_topic(cluster, topic)?))
+            }
+            (Some(cluster), Command::CreateGroup { new, created }) => {
+                Ok(Change::GroupCreated(self.new_group(cluster, new, *created)?))
+            }
+            (Some(cluster), Command::DeleteGroup { group }) => {
+                Ok(Change::GroupDeleted(existing_group(cluster, group)?))
+            }
+            (Some(cluster), Command::RotateMacKey { secret }) => {
+                Ok(Change::KeysRotated(Arc::new(next_keys(&cluster.mac_keys, secret))))
+            }
+        }
+    }
+
+    /// Makes a change that [`State::decide`] of this very state returned: the only mutation.
+    ///
+    /// # Panics
+    /// When the cluster is not born and the change is not its birth, which `decide` never returns.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::TopicCreated(topic) => self.last_topic = topic.id,
+            Change::GroupCreated(group) => self.last_group = group.id,
+            Change::Born { .. } | Change::TopicDeleted(_) | Change::GroupDeleted(_) | Change::KeysRotated(_) => {}
+        }
+        self.cluster = Some(Arc::new(change.after(self.cluster.as_deref())));
+    }
+
+    fn new_topic(
+        &self,
+        cluster: &Cluster,
+        new: &NewTopic,
+        created: Timestamp,
+    ) -> Result<Arc<TopicConfig>, MetadataError> {
+        within("queues", u64::from(new.queues), 1..=u64::from(TopicConfig::QUEUES_MAX))?;
+        if cluster.topics.contains_key(&new.topic) {
+            return Err(MetadataError::TopicExists { topic: new.topic.clone() });
+        }
+        Ok(Arc::new(TopicConfig {
+            topic: new.topic.clone(),
+            id: TopicId(following("topic id", self.last_topic.0)?),
+            topic_type: new.topic_type,
+            queues: new.queues,
+            permission: new.permission,
+            created,
+        }))
+    }
+
+    fn new_group(
+        &self,
+        cluster: &Cluster,
+        new: &NewGroup,
+        created: Timestamp,
+    ) -> Result<Arc<GroupConfig>, MetadataError> {
+        within("max attempts", u64::from(new.max_attempts), 1..=u64::from(u32::MAX))?;
+        if cluster.groups.contains_key(&new.group) {
+            return Err(MetadataError::GroupExists { group: new.group.clone() });
+        }
+        Ok(Arc::new(GroupConfig {
+            group: new.group.clone(),
+            id: GroupId(following("group id", self.last_group.0)?),
+            order: new.order,
+            max_attempts: new.max_attempts,
+            created,
+        }))
+    }
+}
+
+fn existing_topic(cluster: &Cluster, topic: &Topic) -> Result<Arc<TopicConfig>, MetadataError> {
+    cluster.topics.get(topic).cloned().ok_or_else(|| MetadataError::NoSuchTopic { topic: topic.clone() })
+}
+
+fn existing_group(cluster: &Cluster, group: &ConsumerGroup) -> Result<Arc<GroupConfig>, MetadataError> {
+    cluster.groups.get(group).cloned().ok_or_else(|| MetadataError::NoSuchGroup { group: group.clone() })
+}
+
+fn first_keys(secret: &Secret) -> MacKeys {
+    MacKeys { current: MacKey { generation: 1, secret: secret.0 }, previous: None }
+}
+
+/// Generations wrap after 256 rotations; only two of them live at a time.
+fn next_keys(keys: &MacKeys, secret: &Secret) -> MacKeys {
+    let generation = keys.current.generation.wrapping_add(1);
+    MacKeys { current: MacKey { generation, secret: secret.0 }, previous: Some(keys.current.clone()) }
+}
+
+fn following(what: &'static str, last: u32) -> Result<u32, MetadataError> {
+    let max = u64::from(u32::MAX);
+    last.checked_add(1).ok_or(MetadataError::OutOfRange { what, asked: max + 1, min: 1, max })
+}
+
+fn within(what: &'static str, asked: u64, allowed: RangeInclusive<u64>) -> Result<(), MetadataError> {
+    if allowed.contains(&asked) {
+        return Ok(());
+    }
+    Err(MetadataError::OutOfRange { what, asked, min: *allowed.start(), max: *allowed.end() })
+}
+
+#[cfg(test)]
+mod tests;

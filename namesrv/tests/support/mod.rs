@@ -1,0 +1,58 @@
+//! A namesrv on a simulated disk, and short words for what tests ask of it.
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
+use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewTopic, Permission, Topic, TopicType};
+use apogee_namesrv::{Namesrv, NamesrvParts, OpenError};
+
+pub const JOURNAL: &str = "namesrv/journal-0000000001";
+pub const FORMAT: &str = "namesrv/FORMAT";
+
+/// One life of the process.
+pub struct Life {
+    pub namesrv: Namesrv,
+    pub tasks: Tasks,
+    pub clock: ManualClock,
+}
+
+impl Life {
+    /// Ends as after SIGTERM.
+    pub async fn end(self) {
+        assert!(self.tasks.close(Duration::from_secs(5)).await.is_empty());
+    }
+}
+
+pub async fn start(disk: &SimDisk, seed: u64) -> Result<Life, OpenError> {
+    let (tasks, clock) = (Tasks::new(), ManualClock::default());
+    let namesrv = Namesrv::open(NamesrvParts {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(clock.clone()),
+        entropy: Arc::new(SeededEntropy::new(seed)),
+        tasks: tasks.clone(),
+    })
+    .await?;
+    Ok(Life { namesrv, tasks, clock })
+}
+
+pub fn topic(name: &str) -> Topic {
+    Topic::parse("", name).unwrap()
+}
+
+pub fn group(name: &str) -> ConsumerGroup {
+    ConsumerGroup::parse("", name).unwrap()
+}
+
+pub fn new_topic(name: &str, queues: u16) -> NewTopic {
+    NewTopic { topic: topic(name), topic_type: TopicType::Mixed, queues, permission: Permission::ReadWrite }
+}
+
+pub fn new_group(name: &str, max_attempts: u32) -> NewGroup {
+    NewGroup { group: group(name), order: DeliveryOrder::Concurrent, max_attempts }
+}
+
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}

@@ -1,0 +1,130 @@
+//! Admin messages to our types and back.
+
+use std::collections::BTreeMap;
+
+use apogee_model::store::{GroupStatus, QueueStatus};
+use apogee_model::{
+    Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, Timestamp,
+    Topic, TopicConfig, TopicType,
+};
+use apogee_proto::admin::v1;
+
+use super::error::AdminError;
+
+pub(super) fn new_topic(ask: &v1::CreateTopicRequest) -> Result<NewTopic, AdminError> {
+    let (read, write) = (ask.read_queues, ask.write_queues);
+    if read != write {
+        return Err(AdminError::UnequalQueues { read, write });
+    }
+    Ok(NewTopic {
+        topic: Topic::parse(&ask.namespace, &ask.name)?,
+        topic_type: topic_type(ask.r#type)?,
+        queues: u16::try_from(read).map_err(|_| too_many_queues(read))?,
+        permission: Permission::ReadWrite,
+    })
+}
+
+pub(super) fn new_group(ask: &v1::CreateGroupRequest) -> Result<NewGroup, AdminError> {
+    Ok(NewGroup {
+        group: ConsumerGroup::parse(&ask.namespace, &ask.name)?,
+        order: order(ask.order)?,
+        max_attempts: ask.max_attempts,
+    })
+}
+
+pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
+    v1::Topic {
+        namespace: topic.topic.namespace().to_owned(),
+        name: topic.topic.name().to_owned(),
+        r#type: wire_type(topic.topic_type).into(),
+        read_queues: u32::from(topic.queues),
+        write_queues: u32::from(topic.queues),
+        id: topic.id.0,
+        created: Some(time(topic.created)),
+    }
+}
+
+pub(super) fn queue(status: &QueueStatus) -> v1::TopicQueueStats {
+    v1::TopicQueueStats { queue_id: u32::from(status.queue.0), min_offset: status.min.0, max_offset: status.max.0 }
+}
+
+pub(super) fn group(group: &GroupConfig) -> v1::Group {
+    v1::Group {
+        namespace: group.group.namespace().to_owned(),
+        name: group.group.name().to_owned(),
+        order: wire_order(group.order).into(),
+        max_attempts: group.max_attempts,
+        id: group.id.0,
+        created: Some(time(group.created)),
+    }
+}
+
+/// In order of (topic, queue). The store may know topics for a moment longer than the cluster does; they are left out.
+pub(super) fn progress(cluster: &Cluster, statuses: &[GroupStatus]) -> Vec<v1::GroupQueueProgress> {
+    let names: BTreeMap<_, _> = cluster.topics.values().map(|topic| (topic.id, topic.topic.name())).collect();
+    let row = |status: &GroupStatus| {
+        Some(v1::GroupQueueProgress {
+            topic: (*names.get(&status.topic)?).to_owned(),
+            queue_id: u32::from(status.queue.0),
+            committed: status.floor.0,
+            max_offset: status.max.0,
+            in_flight: status.in_flight,
+        })
+    };
+    let mut rows: Vec<_> = statuses.iter().filter_map(row).collect();
+    rows.sort_by(|a, b| (&a.topic, a.queue_id).cmp(&(&b.topic, b.queue_id)));
+    rows
+}
+
+fn too_many_queues(asked: u32) -> MetadataError {
+    let max = u64::from(TopicConfig::QUEUES_MAX);
+    MetadataError::OutOfRange { what: "number of queues", asked: u64::from(asked), min: 1, max }
+}
+
+fn topic_type(given: i32) -> Result<TopicType, AdminError> {
+    let allowed = "NORMAL, FIFO, DELAY, TRANSACTION, PRIORITY, LITE, MIXED";
+    let unknown = || AdminError::Choice { field: "topic type", given, allowed };
+    match v1::TopicType::try_from(given).map_err(|_| unknown())? {
+        v1::TopicType::Unspecified => Err(unknown()),
+        v1::TopicType::Normal => Ok(TopicType::Normal),
+        v1::TopicType::Fifo => Ok(TopicType::Fifo),
+        v1::TopicType::Delay => Ok(TopicType::Delay),
+        v1::TopicType::Transaction => Ok(TopicType::Transaction),
+        v1::TopicType::Priority => Ok(TopicType::Priority),
+        v1::TopicType::Lite => Ok(TopicType::Lite),
+        v1::TopicType::Mixed => Ok(TopicType::Mixed),
+    }
+}
+
+fn wire_type(topic_type: TopicType) -> v1::TopicType {
+    match topic_type {
+        TopicType::Normal => v1::TopicType::Normal,
+        TopicType::Fifo => v1::TopicType::Fifo,
+        TopicType::Delay => v1::TopicType::Delay,
+        TopicType::Transaction => v1::TopicType::Transaction,
+        TopicType::Priority => v1::TopicType::Priority,
+        TopicType::Lite => v1::TopicType::Lite,
+        TopicType::Mixed => v1::TopicType::Mixed,
+    }
+}
+
+fn order(given: i32) -> Result<DeliveryOrder, AdminError> {
+    let unknown = || AdminError::Choice { field: "delivery order", given, allowed: "CONCURRENT, ORDERLY" };
+    match v1::DeliveryOrder::try_from(given).map_err(|_| unknown())? {
+        v1::DeliveryOrder::Unspecified => Err(unknown()),
+        v1::DeliveryOrder::Concurrent => Ok(DeliveryOrder::Concurrent),
+        v1::DeliveryOrder::Orderly => Ok(DeliveryOrder::Fifo),
+    }
+}
+
+fn wire_order(order: DeliveryOrder) -> v1::DeliveryOrder {
+    match order {
+        DeliveryOrder::Concurrent => v1::DeliveryOrder::Concurrent,
+        DeliveryOrder::Fifo => v1::DeliveryOrder::Orderly,
+    }
+}
+
+fn time(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.0 % 1000 * 1_000_000).expect("less than a second of nanoseconds");
+    prost_types::Timestamp { seconds: i64::try_from(at.0 / 1000).unwrap_or(i64::MAX), nanos }
+}

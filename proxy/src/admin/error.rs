@@ -1,0 +1,77 @@
+//! What an admin call may fail with, and the one mapping to gRPC codes.
+
+use apogee_model::store::StoreError;
+use apogee_model::{ConsumerGroup, MetadataError, NameError, Topic};
+use tonic::{Code, Status};
+
+/// Why an admin call was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("{field} is {given}, which is none of {allowed}")]
+    Choice { field: &'static str, given: i32, allowed: &'static str },
+    #[error("read queues {read} and write queues {write} differ; they must be equal")]
+    UnequalQueues { read: u32, write: u32 },
+    #[error("page size is {asked}, at most {max} are allowed")]
+    PageSize { asked: u32, max: u32 },
+    #[error("page token {token:?} was not given by this server")]
+    PageToken { token: String },
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{deleted} is deleted, but its room on disk is not free yet: {cause}")]
+    NotFreed {
+        deleted: String,
+        #[source]
+        cause: StoreError,
+    },
+}
+
+impl AdminError {
+    pub(super) fn no_such_topic(topic: Topic) -> AdminError {
+        AdminError::Metadata(MetadataError::NoSuchTopic { topic })
+    }
+
+    pub(super) fn no_such_group(group: ConsumerGroup) -> AdminError {
+        AdminError::Metadata(MetadataError::NoSuchGroup { group })
+    }
+}
+
+impl From<AdminError> for Status {
+    fn from(error: AdminError) -> Status {
+        Status::new(code(&error), error.to_string())
+    }
+}
+
+/// No `_` arm, so that a new situation must choose its code here.
+fn code(error: &AdminError) -> Code {
+    match error {
+        AdminError::Name(_)
+        | AdminError::Choice { .. }
+        | AdminError::UnequalQueues { .. }
+        | AdminError::PageSize { .. }
+        | AdminError::PageToken { .. } => Code::InvalidArgument,
+        AdminError::Metadata(error) => metadata_code(error),
+        AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),
+    }
+}
+
+fn metadata_code(error: &MetadataError) -> Code {
+    match error {
+        MetadataError::TopicExists { .. } | MetadataError::GroupExists { .. } => Code::AlreadyExists,
+        MetadataError::NoSuchTopic { .. } | MetadataError::NoSuchGroup { .. } => Code::NotFound,
+        MetadataError::OutOfRange { .. } => Code::InvalidArgument,
+        MetadataError::Stopped => Code::Unavailable,
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Busy { .. } | StoreError::Stopped => Code::Unavailable,
+        StoreError::Timeout { .. } => Code::DeadlineExceeded,
+        StoreError::Unreadable { .. } => Code::DataLoss,
+        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } => Code::Internal, // no admin call asks for that
+    }
+}

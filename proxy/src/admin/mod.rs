@@ -1,0 +1,157 @@
+//! The admin API of port 8088: topics and consumer groups, for the CLI, the console and the operator.
+//!
+//! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
+//! Reading order: this table of contents, `token`, `convert`, `page`, `error`.
+
+mod convert;
+mod error;
+mod page;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use apogee_model::{Cluster, ConsumerGroup, GroupConfig, Topic, TopicConfig};
+use apogee_proto::admin::v1;
+use apogee_proto::admin::v1::admin_server::AdminServer;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status};
+
+pub use self::error::AdminError;
+use self::token::TokenCheck;
+pub use self::token::{AdminToken, TokenError};
+use crate::{Routes, StoreNode};
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
+pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
+
+/// Serves the admin API over `routes` and `store` to whoever knows `token`.
+pub fn service(routes: Arc<dyn Routes>, store: Arc<dyn StoreNode>, token: AdminToken) -> Service {
+    InterceptedService::new(AdminServer::new(Admin { routes, store }), TokenCheck::new(token))
+}
+
+/// The decisions behind the admin API.
+pub struct Admin {
+    routes: Arc<dyn Routes>,
+    store: Arc<dyn StoreNode>,
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for Admin {
+    async fn create_topic(&self, request: Request<v1::CreateTopicRequest>) -> Reply<v1::CreateTopicResponse> {
+        answer(self.do_create_topic(request.into_inner()).await)
+    }
+
+    async fn describe_topic(&self, request: Request<v1::DescribeTopicRequest>) -> Reply<v1::DescribeTopicResponse> {
+        answer(self.do_describe_topic(request.into_inner()).await)
+    }
+
+    async fn list_topics(&self, request: Request<v1::ListTopicsRequest>) -> Reply<v1::ListTopicsResponse> {
+        answer(self.do_list_topics(&request.into_inner()))
+    }
+
+    async fn delete_topic(&self, request: Request<v1::DeleteTopicRequest>) -> Reply<v1::DeleteTopicResponse> {
+        answer(self.do_delete_topic(request.into_inner()).await)
+    }
+
+    async fn create_group(&self, request: Request<v1::CreateGroupRequest>) -> Reply<v1::CreateGroupResponse> {
+        answer(self.do_create_group(request.into_inner()).await)
+    }
+
+    async fn describe_group(&self, request: Request<v1::DescribeGroupRequest>) -> Reply<v1::DescribeGroupResponse> {
+        answer(self.do_describe_group(request.into_inner()).await)
+    }
+
+    async fn list_groups(&self, request: Request<v1::ListGroupsRequest>) -> Reply<v1::ListGroupsResponse> {
+        answer(self.do_list_groups(&request.into_inner()))
+    }
+
+    async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
+        answer(self.do_delete_group(request.into_inner()).await)
+    }
+}
+
+impl Admin {
+    async fn do_create_topic(&self, ask: v1::CreateTopicRequest) -> Result<v1::CreateTopicResponse, AdminError> {
+        let topic = self.routes.create_topic(convert::new_topic(&ask)?).await?;
+        tracing::info!(event = "topic_created", topic = %topic.topic, queues = topic.queues, "topic created");
+        Ok(v1::CreateTopicResponse { topic: Some(convert::topic(&topic)) })
+    }
+
+    async fn do_describe_topic(&self, ask: v1::DescribeTopicRequest) -> Result<v1::DescribeTopicResponse, AdminError> {
+        let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.name)?)?;
+        let queues = self.store.topic_status(topic.id).await?;
+        Ok(v1::DescribeTopicResponse {
+            topic: Some(convert::topic(&topic)),
+            queues: queues.iter().map(convert::queue).collect(),
+        })
+    }
+
+    fn do_list_topics(&self, ask: &v1::ListTopicsRequest) -> Result<v1::ListTopicsResponse, AdminError> {
+        let cluster = self.routes.cluster();
+        let page = page::of(&cluster.topics, ask.page_size, &ask.page_token)?;
+        Ok(v1::ListTopicsResponse {
+            topics: page.items.into_iter().map(convert::topic).collect(),
+            next_page_token: page.next,
+        })
+    }
+
+    /// The topic is gone with the answer of namesrv; the store then forgets its queues.
+    async fn do_delete_topic(&self, ask: v1::DeleteTopicRequest) -> Result<v1::DeleteTopicResponse, AdminError> {
+        let topic = self.routes.delete_topic(&Topic::parse(&ask.namespace, &ask.name)?).await?;
+        tracing::info!(event = "topic_deleted", topic = %topic.topic, "topic deleted");
+        let forgotten = self.store.drop_topic(topic.id).await;
+        forgotten.map_err(|cause| AdminError::NotFreed { deleted: format!("topic {}", topic.topic), cause })?;
+        Ok(v1::DeleteTopicResponse {})
+    }
+
+    async fn do_create_group(&self, ask: v1::CreateGroupRequest) -> Result<v1::CreateGroupResponse, AdminError> {
+        let group = self.routes.create_group(convert::new_group(&ask)?).await?;
+        tracing::info!(event = "group_created", group = %group.group, "consumer group created");
+        Ok(v1::CreateGroupResponse { group: Some(convert::group(&group)) })
+    }
+
+    async fn do_describe_group(&self, ask: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, AdminError> {
+        let cluster = self.routes.cluster();
+        let group = known_group(&cluster, ConsumerGroup::parse(&ask.namespace, &ask.name)?)?;
+        let progress = self.store.group_status(group.id).await?;
+        Ok(v1::DescribeGroupResponse {
+            group: Some(convert::group(&group)),
+            progress: convert::progress(&cluster, &progress),
+        })
+    }
+
+    fn do_list_groups(&self, ask: &v1::ListGroupsRequest) -> Result<v1::ListGroupsResponse, AdminError> {
+        let cluster = self.routes.cluster();
+        let page = page::of(&cluster.groups, ask.page_size, &ask.page_token)?;
+        Ok(v1::ListGroupsResponse {
+            groups: page.items.into_iter().map(convert::group).collect(),
+            next_page_token: page.next,
+        })
+    }
+
+    /// The group is gone with the answer of namesrv; the store then forgets its progress.
+    async fn do_delete_group(&self, ask: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, AdminError> {
+        let group = self.routes.delete_group(&ConsumerGroup::parse(&ask.namespace, &ask.name)?).await?;
+        tracing::info!(event = "group_deleted", group = %group.group, "consumer group deleted");
+        let forgotten = self.store.drop_group(group.id).await;
+        forgotten.map_err(|cause| AdminError::NotFreed { deleted: format!("group {}", group.group), cause })?;
+        Ok(v1::DeleteGroupResponse {})
+    }
+}
+
+fn known_topic(cluster: &Cluster, topic: Topic) -> Result<Arc<TopicConfig>, AdminError> {
+    cluster.topics.get(&topic).cloned().ok_or_else(|| AdminError::no_such_topic(topic))
+}
+
+fn known_group(cluster: &Cluster, group: ConsumerGroup) -> Result<Arc<GroupConfig>, AdminError> {
+    cluster.groups.get(&group).cloned().ok_or_else(|| AdminError::no_such_group(group))
+}
+
+fn answer<T>(outcome: Result<T, AdminError>) -> Reply<T> {
+    outcome.map(Response::new).map_err(Status::from)
+}

@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
+    TopicRef,
+};
+use apogee_model::{
+    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic,
+    QueueId, QueueOffset, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+};
+use apogee_proto::admin::v1;
+use apogee_proto::admin::v1::admin_client::AdminClient;
+use futures::future::{BoxFuture, FutureExt as _, ready};
+use http::{Request, Version};
+use prost::Message as _;
+use tonic::{Code, Status};
+use tower::ServiceExt as _;
+use tower::util::MapRequest;
+
+use super::{AdminToken, Service, service};
+use crate::{Routes, StoreNode, Watch};
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
+
+struct FakeRoutes(Mutex<Cluster>);
+
+impl FakeRoutes {
+    fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        change(&mut self.0.lock().expect("no test panics inside"))
+    }
+}
+
+impl Routes for FakeRoutes {
+    fn cluster(&self) -> Arc<Cluster> {
+        Arc::new(self.change(|cluster| cluster.clone()))
+    }
+
+    fn create_topic(&self, new: NewTopic) -> Answer<'_, Arc<TopicConfig>> {
+        let NewTopic { topic, topic_type, queues, permission } = new;
+        let created = Timestamp(1_700_000_000_123);
+        let made = TopicConfig { topic: topic.clone(), id: TopicId(7), topic_type, queues, permission, created };
+        let made = Arc::new(made);
+        let before = self.change(|cluster| cluster.topics.insert(topic.clone(), Arc::clone(&made)));
+        ready(if before.is_some() { Err(MetadataError::TopicExists { topic }) } else { Ok(made) }).boxed()
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a Topic) -> Answer<'a, Arc<TopicConfig>> {
+        let removed = self.change(|cluster| cluster.topics.remove(topic));
+        ready(removed.ok_or_else(|| MetadataError::NoSuchTopic { topic: topic.clone() })).boxed()
+    }
+
+    fn create_group(&self, new: NewGroup) -> Answer<'_, Arc<GroupConfig>> {
+        let NewGroup { group, order, max_attempts } = new;
+        let made = GroupConfig { group: group.clone(), id: GroupId(9), order, max_attempts, created: Timestamp(0) };
+        let made = Arc::new(made);
+        self.change(|cluster| cluster.groups.insert(group, Arc::clone(&made)));
+        ready(Ok(made)).boxed()
+    }
+
+    fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> Answer<'a, Arc<GroupConfig>> {
+        let removed = self.change(|cluster| cluster.groups.remove(group));
+        ready(removed.ok_or_else(|| MetadataError::NoSuchGroup { group: group.clone() })).boxed()
+    }
+}
+
+/// Remembers what was dropped; has counters for the queues of every topic and group.
+#[derive(Default)]
+struct FakeStore {
+    dropped: Mutex<Vec<String>>,
+}
+
+impl StoreNode for FakeStore {
+    fn append(&self, _: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        unreachable!("the admin API sends nothing")
+    }
+
+    fn pop(&self, _: Pop) -> BoxFuture<'_, Result<Popped, StoreError>> {
+        unreachable!("the admin API receives nothing")
+    }
+
+    fn settle(&self, _: DeliveryKey, _: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        unreachable!("the admin API settles nothing")
+    }
+
+    fn release(&self, _: Vec<DeliveryKey>) {}
+
+    fn confirm(&self, _: Vec<DeliveryKey>) {}
+
+    fn heard(&self, _: Vec<ClientId>) {}
+
+    fn lost(&self, _: ClientId) {}
+
+    fn watch(&self, _: GroupRef, _: TopicRef, _: TagFilter) -> Box<dyn Watch> {
+        unreachable!("the admin API waits for nothing")
+    }
+
+    fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        let queue = |n| QueueStatus { queue: QueueId(n), min: QueueOffset(0), max: QueueOffset(10) };
+        ready(Ok(vec![queue(0), queue(1)])).boxed()
+    }
+
+    fn group_status(&self, _: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
+        let row = |topic, queue| GroupStatus {
+            topic: TopicId(topic),
+            queue: QueueId(queue),
+            floor: QueueOffset(3),
+            cursor: QueueOffset(5),
+            max: QueueOffset(10),
+            in_flight: 2,
+        };
+        ready(Ok(vec![row(7, 1), row(7, 0), row(1000, 0)])).boxed() // topic 1000 was deleted a moment ago
+    }
+
+    fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.dropped.lock().expect("no test panics inside").push(format!("topic {topic}"));
+        ready(Ok(())).boxed()
+    }
+
+    fn drop_group(&self, _: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Err(StoreError::Busy { what: "inbox" })).boxed()
+    }
+}
+
+fn token() -> AdminToken {
+    AdminToken::new([7; 32])
+}
+
+fn served(store: Arc<FakeStore>) -> Service {
+    let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
+    let cluster = Cluster { version: 1, cluster_id: 1, mac_keys, topics: BTreeMap::new(), groups: BTreeMap::new() };
+    service(Arc::new(FakeRoutes(Mutex::new(cluster))), store, token())
+}
+
+type WireRequest = Request<tonic::body::Body>;
+type Client = AdminClient<MapRequest<Service, fn(WireRequest) -> WireRequest>>;
+
+fn client(store: &Arc<FakeStore>) -> Client {
+    AdminClient::new(MapRequest::new(served(Arc::clone(store)), |mut request| {
+        let header = format!("Bearer {}", token().reveal()).parse().expect("hexadecimal digits make a header");
+        request.headers_mut().insert("authorization", header);
+        request
+    }))
+}
+
+fn new_topic(name: &str) -> v1::CreateTopicRequest {
+    let r#type = v1::TopicType::Normal.into();
+    v1::CreateTopicRequest { namespace: String::new(), name: name.to_owned(), r#type, read_queues: 2, write_queues: 2 }
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, Status>) -> (Code, String) {
+    let status = answer.expect_err("the test expects a refusal");
+    (status.code(), status.message().to_owned())
+}
+
+#[tokio::test]
+async fn every_rpc_wants_the_token() {
+    let files = prost_types::FileDescriptorSet::decode(apogee_proto::DESCRIPTORS).expect("our own descriptors");
+    let admin = files.file.iter().filter(|file| file.package() == "apogee.admin.v1").flat_map(|file| &file.service);
+    let paths: Vec<_> = admin
+        .flat_map(|service| {
+            service.method.iter().map(|rpc| format!("/apogee.admin.v1.{}/{}", service.name(), rpc.name()))
+        })
+        .collect();
+    assert_eq!(paths.len(), 8, "{paths:?}");
+    for path in paths {
+        let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
+        let request = request.body(tonic::body::Body::empty()).expect("a valid request");
+        let response = served(Arc::default()).oneshot(request).await.expect("the service is infallible");
+        assert_eq!(response.headers()["grpc-status"], "16", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_from_birth_to_death() {
+    let store = Arc::<FakeStore>::default();
+    let mut admin = client(&store);
+    let made = admin.create_topic(new_topic("orders")).await.expect("a fair wish").into_inner().topic.expect("a topic");
+    assert_eq!((made.id, made.write_queues, made.r#type()), (7, 2, v1::TopicType::Normal));
+    assert_eq!(made.created.expect("a time").to_string(), "2023-11-14T22:13:20.123Z");
+    let again = refused(admin.create_topic(new_topic("orders")).await);
+    assert_eq!(again, (Code::AlreadyExists, "topic orders exists already".to_owned()));
+
+    let ask = v1::DescribeTopicRequest { namespace: String::new(), name: "orders".to_owned() };
+    let described = admin.describe_topic(ask).await.expect("it is there").into_inner();
+    assert_eq!(described.queues.iter().map(|queue| queue.max_offset).collect::<Vec<_>>(), [10, 10]);
+    let listed = admin.list_topics(v1::ListTopicsRequest::default()).await.expect("a fair question").into_inner();
+    assert_eq!((listed.topics.len(), listed.next_page_token.as_str()), (1, ""));
+
+    let ask = v1::DeleteTopicRequest { namespace: String::new(), name: "orders".to_owned() };
+    admin.delete_topic(ask.clone()).await.expect("it is there");
+    assert_eq!(*store.dropped.lock().expect("no test panics inside"), ["topic 7"]);
+    assert_eq!(refused(admin.delete_topic(ask).await).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn progress_is_in_order_and_without_deleted_topics() {
+    let mut admin = client(&Arc::default());
+    admin.create_topic(new_topic("orders")).await.expect("a fair wish");
+    let order = v1::DeliveryOrder::Orderly.into();
+    let ask = v1::CreateGroupRequest { namespace: String::new(), name: "g".to_owned(), order, max_attempts: 3 };
+    admin.create_group(ask).await.expect("a fair wish");
+    let ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned() };
+    let described = admin.describe_group(ask).await.expect("it is there").into_inner();
+    let rows: Vec<_> = described.progress.iter().map(|row| (row.topic.as_str(), row.queue_id, row.committed)).collect();
+    assert_eq!(rows, [("orders", 0, 3), ("orders", 1, 3)]);
+    assert_eq!(described.group.expect("a group").order(), v1::DeliveryOrder::Orderly);
+
+    let ask = v1::DeleteGroupRequest { namespace: String::new(), name: "g".to_owned() };
+    let told = "group g is deleted, but its room on disk is not free yet: \
+                the store has no room for this request now: inbox is full";
+    assert_eq!(refused(admin.delete_group(ask).await), (Code::Unavailable, told.to_owned()));
+}
+
+#[tokio::test]
+async fn bad_wishes_name_the_value_and_the_limit() {
+    let mut admin = client(&Arc::default());
+    let mut check = async |change: fn(&mut v1::CreateTopicRequest), told: &str| {
+        let mut ask = new_topic("orders");
+        change(&mut ask);
+        assert_eq!(refused(admin.create_topic(ask).await), (Code::InvalidArgument, told.to_owned()));
+    };
+    check(
+        |ask| ask.name = "a b".to_owned(),
+        "topic name \"a b\" has the character ' '; allowed are letters, digits and % | - _",
+    )
+    .await;
+    check(|ask| ask.read_queues = 3, "read queues 3 and write queues 2 differ; they must be equal").await;
+    let many = "number of queues is 70000, allowed are 1 to 1024";
+    check(|ask| (ask.read_queues, ask.write_queues) = (70_000, 70_000), many).await;
+    let types = "which is none of NORMAL, FIFO, DELAY, TRANSACTION, PRIORITY, LITE, MIXED";
+    check(|ask| ask.r#type = 0, &format!("topic type is 0, {types}")).await;
+    check(|ask| ask.r#type = 99, &format!("topic type is 99, {types}")).await;
+
+    let ask = v1::ListTopicsRequest { page_size: 1001, page_token: String::new() };
+    let told = "page size is 1001, at most 1000 are allowed".to_owned();
+    assert_eq!(refused(admin.list_topics(ask).await), (Code::InvalidArgument, told));
+    let ask = v1::DescribeTopicRequest { namespace: String::new(), name: "nowhere".to_owned() };
+    assert_eq!(refused(admin.describe_topic(ask).await), (Code::NotFound, "topic nowhere does not exist".to_owned()));
+}

@@ -1,0 +1,102 @@
+//! Settings of the telemetry stream: what the client says, and what both will follow.
+
+use std::time::Duration;
+
+use apogee_proto::v2::settings::PubSub;
+use apogee_proto::v2::{self, ClientType, retry_policy::Strategy};
+
+use super::message::BODY_MAX;
+use super::receive::filter;
+use super::route::client_type;
+use super::{Parse, group, time, topic};
+use crate::service::receive::{BATCH_MAX, POLLING_MAX};
+use crate::service::telemetry::{Agreed, Backoff, CUSTOMIZED_STEPS, ClientSettings};
+use crate::service::{Call, ServiceError};
+use crate::session::{ConsumeMode, Role};
+
+/// Attempts of a producer for one message.
+const PRODUCER_ATTEMPTS: i32 = 3;
+/// Lite topics one client may subscribe to, and the length of their names.
+const LITE_SUBSCRIPTIONS_MAX: i32 = 2000;
+const LITE_TOPIC_MAX: i32 = 64;
+
+impl Parse<v2::Settings> for ClientSettings {
+    fn parse(wire: v2::Settings, call: &Call) -> Result<Self, ServiceError> {
+        let role = match &wire.pub_sub {
+            None => return Err(ServiceError::SettingsWithoutRole),
+            Some(PubSub::Publishing(publishing)) => {
+                for resource in &publishing.topics {
+                    topic(Some(resource), call)?;
+                }
+                Role::Producer
+            }
+            Some(PubSub::Subscription(subscription)) => consumer(&wire, subscription, call)?,
+        };
+        Ok(Self { role, request_timeout: wire.request_timeout.and_then(time::duration) })
+    }
+}
+
+fn consumer(wire: &v2::Settings, subscription: &v2::Subscription, call: &Call) -> Result<Role, ServiceError> {
+    let mode = match wire.client_type() {
+        ClientType::PushConsumer => ConsumeMode::Push,
+        ClientType::SimpleConsumer => ConsumeMode::Simple,
+        ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer => {
+            return Err(ServiceError::not_implemented(format!("client type {}", wire.client_type().as_str_name())));
+        }
+        ClientType::Unspecified | ClientType::Producer | ClientType::PullConsumer => {
+            return Err(client_type(wire.client_type.unwrap_or_default()));
+        }
+    };
+    let entry =
+        |entry: &v2::SubscriptionEntry| Ok((topic(entry.topic.as_ref(), call)?, filter(entry.expression.clone())?));
+    let subscriptions = subscription.subscriptions.iter().map(entry).collect::<Result<_, ServiceError>>()?;
+    Ok(Role::Consumer { mode, group: group(subscription.group.as_ref(), call)?, subscriptions })
+}
+
+/// The client's own settings with everything that is ours to say written over.
+///
+/// Source: apache/rocketmq `proxy/.../GrpcClientSettingsManager.java`.
+pub(in crate::edge) fn merged(mut settings: v2::Settings, agreed: &Agreed) -> v2::Settings {
+    settings.metric = Some(v2::Metric { on: false, endpoints: None });
+    match (agreed, &mut settings.pub_sub) {
+        (Agreed::Producer, Some(PubSub::Publishing(publishing))) => {
+            settings.backoff_policy = Some(v2::RetryPolicy {
+                max_attempts: PRODUCER_ATTEMPTS,
+                strategy: Some(exponential(Duration::from_millis(10), Duration::from_secs(1))),
+            });
+            publishing.max_body_size = i32::try_from(BODY_MAX).expect("4 MiB");
+            publishing.validate_message_type = true;
+        }
+        (Agreed::Consumer { fifo, max_attempts, backoff }, Some(PubSub::Subscription(subscription))) => {
+            settings.backoff_policy = Some(v2::RetryPolicy {
+                max_attempts: i32::try_from(*max_attempts).unwrap_or(i32::MAX),
+                strategy: Some(match backoff {
+                    Backoff::Customized => customized(),
+                    Backoff::Exponential => exponential(Duration::from_secs(5), Duration::from_secs(7200)),
+                }),
+            });
+            subscription.fifo = Some(*fifo);
+            subscription.receive_batch_size = Some(i32::try_from(BATCH_MAX).expect("32"));
+            subscription.long_polling_timeout = span(POLLING_MAX);
+            subscription.lite_subscription_quota = Some(LITE_SUBSCRIPTIONS_MAX);
+            subscription.max_lite_topic_size = Some(LITE_TOPIC_MAX);
+        }
+        (Agreed::Producer | Agreed::Consumer { .. }, _) => {
+            unreachable!("what was agreed follows from which of the two the settings carry")
+        }
+    }
+    settings
+}
+
+fn exponential(initial: Duration, max: Duration) -> Strategy {
+    Strategy::ExponentialBackoff(v2::ExponentialBackoff { initial: span(initial), max: span(max), multiplier: 2.0 })
+}
+
+fn customized() -> Strategy {
+    let next = CUSTOMIZED_STEPS.iter().map(|seconds| prost_types::Duration { seconds: i64::from(*seconds), nanos: 0 });
+    Strategy::CustomizedBackoff(v2::CustomizedBackoff { next: next.collect() })
+}
+
+fn span(span: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(span).ok()
+}

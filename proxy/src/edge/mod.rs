@@ -1,0 +1,240 @@
+//! `apache.rocketmq.v2.MessagingService`: the table of contents of the product, one line per RPC.
+//!
+//! Business and server errors travel as a `status` inside the response; a gRPC error is kept for a broken transport and
+//! for settings nobody can agree on. Reading order: this table, `admit`, `convert`, `answer`, `status`, `deliver`,
+//! `telemetry`.
+
+mod admit;
+mod answer;
+mod convert;
+mod deliver;
+mod status;
+mod telemetry;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_proto::v2::{self, Code};
+use futures::stream::BoxStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+pub use self::admit::AdmissionLimits;
+pub(crate) use self::admit::Gate;
+use self::answer::Answer;
+use self::convert::Parse;
+use self::deliver::Parts;
+pub(crate) use self::deliver::Receiver;
+use self::status::failed;
+use crate::metrics::{Metrics, Rpc};
+use crate::service::{self, Call, ServiceError, UNARY_MAX};
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// Every verb, and what stands before all of them.
+pub(crate) struct Edge {
+    pub(crate) gate: Gate,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) receiver: Receiver,
+    pub(crate) draining: CancellationToken,
+    pub(crate) sessions: Arc<crate::session::Sessions>,
+    pub(crate) query_route: service::query_route::Service,
+    pub(crate) heartbeat: service::heartbeat::Service,
+    pub(crate) send: service::send::Service,
+    pub(crate) query_assignment: service::query_assignment::Service,
+    pub(crate) receive: service::receive::Service,
+    pub(crate) ack: service::ack::Service,
+    pub(crate) change_invisible: service::change_invisible::Service,
+    pub(crate) telemetry: Arc<service::telemetry::Service>,
+    pub(crate) terminate: service::terminate::Service,
+}
+
+#[tonic::async_trait]
+impl v2::messaging_service_server::MessagingService for Edge {
+    type ReceiveMessageStream = Parts;
+    type PullMessageStream = BoxStream<'static, Result<v2::PullMessageResponse, Status>>;
+    type TelemetryStream = BoxStream<'static, Result<v2::TelemetryCommand, Status>>;
+
+    async fn query_route(&self, request: Request<v2::QueryRouteRequest>) -> Reply<v2::QueryRouteResponse> {
+        self.unary(Rpc::QueryRoute, request, |call, query| self.query_route.run(call, query)).await
+    }
+
+    async fn heartbeat(&self, request: Request<v2::HeartbeatRequest>) -> Reply<v2::HeartbeatResponse> {
+        self.unary(Rpc::Heartbeat, request, |call, beat| self.heartbeat.run(call, beat)).await
+    }
+
+    async fn send_message(&self, request: Request<v2::SendMessageRequest>) -> Reply<v2::SendMessageResponse> {
+        self.unary(Rpc::SendMessage, request, |call, batch| self.send.run(call, batch)).await
+    }
+
+    async fn query_assignment(
+        &self,
+        request: Request<v2::QueryAssignmentRequest>,
+    ) -> Reply<v2::QueryAssignmentResponse> {
+        self.unary(Rpc::QueryAssignment, request, |call, query| self.query_assignment.run(call, query)).await
+    }
+
+    async fn receive_message(&self, request: Request<v2::ReceiveMessageRequest>) -> Reply<Parts> {
+        self.receive(request).await
+    }
+
+    async fn ack_message(&self, request: Request<v2::AckMessageRequest>) -> Reply<v2::AckMessageResponse> {
+        self.unary(Rpc::AckMessage, request, |call, ack| self.ack.run(call, ack)).await
+    }
+
+    async fn change_invisible_duration(
+        &self,
+        request: Request<v2::ChangeInvisibleDurationRequest>,
+    ) -> Reply<v2::ChangeInvisibleDurationResponse> {
+        let rpc = Rpc::ChangeInvisibleDuration;
+        self.unary(rpc, request, |call, change| self.change_invisible.run(call, change)).await
+    }
+
+    async fn telemetry(&self, request: Request<Streaming<v2::TelemetryCommand>>) -> Reply<Self::TelemetryStream> {
+        Ok(Response::new(self.converse(request)))
+    }
+
+    async fn notify_client_termination(
+        &self,
+        request: Request<v2::NotifyClientTerminationRequest>,
+    ) -> Reply<v2::NotifyClientTerminationResponse> {
+        self.unary(Rpc::NotifyClientTermination, request, |call, farewell| self.terminate.run(call, farewell)).await
+    }
+
+    async fn forward_message_to_dead_letter_queue(
+        &self,
+        request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
+    ) -> Reply<v2::ForwardMessageToDeadLetterQueueResponse> {
+        let status = self.not_yet(Rpc::ForwardMessageToDeadLetterQueue, &request, "forwarding to a dead letter queue");
+        Ok(Response::new(v2::ForwardMessageToDeadLetterQueueResponse { status }))
+    }
+
+    async fn end_transaction(&self, request: Request<v2::EndTransactionRequest>) -> Reply<v2::EndTransactionResponse> {
+        let status = self.not_yet(Rpc::EndTransaction, &request, "ending a transaction");
+        Ok(Response::new(v2::EndTransactionResponse { status }))
+    }
+
+    async fn recall_message(&self, request: Request<v2::RecallMessageRequest>) -> Reply<v2::RecallMessageResponse> {
+        let status = self.not_yet(Rpc::RecallMessage, &request, "recalling a message");
+        Ok(Response::new(v2::RecallMessageResponse { status, ..Default::default() }))
+    }
+
+    async fn sync_lite_subscription(
+        &self,
+        request: Request<v2::SyncLiteSubscriptionRequest>,
+    ) -> Reply<v2::SyncLiteSubscriptionResponse> {
+        let status = self.not_yet(Rpc::SyncLiteSubscription, &request, "subscribing to lite topics");
+        Ok(Response::new(v2::SyncLiteSubscriptionResponse { status }))
+    }
+
+    async fn pull_message(&self, request: Request<v2::PullMessageRequest>) -> Reply<Self::PullMessageStream> {
+        let status = self.not_yet(Rpc::PullMessage, &request, "pulling messages by offset");
+        let content = status.map(v2::pull_message_response::Content::Status);
+        let part = std::future::ready(Ok(v2::PullMessageResponse { content }));
+        Ok(Response::new(Box::pin(futures::stream::once(part))))
+    }
+
+    async fn update_offset(&self, request: Request<v2::UpdateOffsetRequest>) -> Reply<v2::UpdateOffsetResponse> {
+        let status = self.not_yet(Rpc::UpdateOffset, &request, "updating an offset");
+        Ok(Response::new(v2::UpdateOffsetResponse { status }))
+    }
+
+    async fn get_offset(&self, request: Request<v2::GetOffsetRequest>) -> Reply<v2::GetOffsetResponse> {
+        let status = self.not_yet(Rpc::GetOffset, &request, "reading an offset");
+        Ok(Response::new(v2::GetOffsetResponse { status, ..Default::default() }))
+    }
+
+    async fn query_offset(&self, request: Request<v2::QueryOffsetRequest>) -> Reply<v2::QueryOffsetResponse> {
+        let status = self.not_yet(Rpc::QueryOffset, &request, "searching an offset");
+        Ok(Response::new(v2::QueryOffsetResponse { status, ..Default::default() }))
+    }
+}
+
+impl Edge {
+    /// Admits, parses, runs, answers: the same for every unary RPC.
+    async fn unary<W, In, Out, Run>(
+        &self,
+        rpc: Rpc,
+        request: Request<W>,
+        service: impl FnOnce(Call, In) -> Run,
+    ) -> Reply<Out::Wire>
+    where
+        W: prost::Message,
+        In: Parse<W>,
+        Out: Answer,
+        Run: Future<Output = Result<Out, ServiceError>>,
+    {
+        let started = Instant::now();
+        let outcome = async {
+            let bytes = request.get_ref().encoded_len();
+            let (call, _permit) = self.gate.admit(rpc, &request, bytes)?;
+            let span = span(rpc, &call);
+            let until = call.answer_by(UNARY_MAX);
+            let ask = In::parse(request.into_inner(), &call)?;
+            let answered = timeout_at(until, service(call, ask).instrument(span)).await;
+            answered.unwrap_or_else(|_| Err(ServiceError::DeadlinePassed { waited: started.elapsed() }))
+        };
+        let outcome = outcome.await;
+        self.done(
+            rpc,
+            outcome.as_ref().map_or_else(status::code, Answer::code),
+            outcome.as_ref().err(),
+            started.elapsed(),
+        );
+        Ok(Response::new(Out::answer(outcome)))
+    }
+
+    /// The same for ReceiveMessage, whose time is the long poll and whose answer comes in parts.
+    async fn receive(&self, request: Request<v2::ReceiveMessageRequest>) -> Reply<Parts> {
+        let (rpc, started) = (Rpc::ReceiveMessage, Instant::now());
+        let (call, _permit) = match self.gate.admit(rpc, &request, 0) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.done(rpc, status::code(&error), Some(&error), started.elapsed());
+                return Ok(Response::new(self.receiver.refused(&error)));
+            }
+        };
+        let span = span(rpc, &call);
+        let outcome = async {
+            let ask = service::receive::Receive::parse(request.into_inner(), &call)?;
+            self.receive.run(call, ask).instrument(span).await
+        };
+        let outcome = outcome.await;
+        let code = outcome.as_ref().map_or_else(status::code, deliver::code);
+        self.done(rpc, code, outcome.as_ref().err(), started.elapsed());
+        Ok(Response::new(self.receiver.parts(outcome)))
+    }
+
+    /// What an RPC answers that this server does not serve yet; callers are admitted like all others.
+    fn not_yet<W>(&self, rpc: Rpc, request: &Request<W>, what: &str) -> Option<v2::Status> {
+        let started = Instant::now();
+        let error = match self.gate.admit(rpc, request, 0) {
+            Ok(_admitted) => ServiceError::not_implemented(what),
+            Err(error) => error,
+        };
+        self.done(rpc, status::code(&error), Some(&error), started.elapsed());
+        Some(failed(&error))
+    }
+
+    /// Counts an answer, and logs what a person may have to look after.
+    fn done(&self, rpc: Rpc, code: Code, error: Option<&ServiceError>, took: Duration) {
+        self.metrics.calls.answered(rpc, code, took);
+        match error {
+            Some(error) if ours(code) => tracing::warn!(event = "call_failed", rpc = rpc.name(), %error, ?took),
+            Some(error) => tracing::debug!(event = "call_refused", rpc = rpc.name(), %error, ?took),
+            None => {}
+        }
+    }
+}
+
+/// Whether a failure with this code is the server's.
+fn ours(code: Code) -> bool {
+    i32::from(code) / 10_000 == 5 && code != Code::NotImplemented
+}
+
+fn span(rpc: Rpc, call: &Call) -> tracing::Span {
+    tracing::debug_span!("call", rpc = rpc.name(), client = %call.client, request = %call.request_id)
+}

@@ -1,0 +1,131 @@
+//! Telemetry on the wire: every settings command of a client is answered with the settings both will follow.
+//!
+//! The response stream is returned before the first command arrives: some SDKs await the headers first.
+
+use std::sync::Arc;
+
+use apogee_proto::v2::telemetry_command::Command;
+use apogee_proto::v2::{self, Code};
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use prost::Message as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, Streaming};
+
+use super::Edge;
+use super::admit::Permit;
+use super::convert::{Parse as _, merged};
+use super::status::{code, failed, ok};
+use crate::metrics::{Metrics, Rpc, Up};
+use crate::service::telemetry::{ClientSettings, Service};
+use crate::service::{Call, ServiceError};
+use crate::session::{Connected, Sessions};
+
+/// One open stream.
+struct Conversation {
+    call: Call,
+    inbound: Streaming<v2::TelemetryCommand>,
+    service: Arc<Service>,
+    sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
+    draining: CancellationToken,
+    over: bool,
+    _connected: Connected,
+    _permit: Permit,
+    _open: Up,
+}
+
+type Reply = Result<v2::TelemetryCommand, Status>;
+
+impl Edge {
+    pub(super) fn converse(&self, request: Request<Streaming<v2::TelemetryCommand>>) -> BoxStream<'static, Reply> {
+        let admitted = self.gate.admit(Rpc::Telemetry, &request, 0).and_then(|(call, permit)| {
+            let connected = self.sessions.streaming(&call)?;
+            Ok((call, permit, connected))
+        });
+        let (call, permit, connected) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.done(Rpc::Telemetry, code(&error), Some(&error), std::time::Duration::ZERO);
+                return stream::once(std::future::ready(Ok(status_only(&error)))).boxed();
+            }
+        };
+        let conversation = Conversation {
+            call,
+            inbound: request.into_inner(),
+            service: Arc::clone(&self.telemetry),
+            sessions: Arc::clone(&self.sessions),
+            metrics: Arc::clone(&self.metrics),
+            draining: self.draining.clone(),
+            over: false,
+            _connected: connected,
+            _permit: permit,
+            _open: self.metrics.telemetry_stream(),
+        };
+        stream::unfold(conversation, |mut conversation| async move {
+            let reply = conversation.next().await?;
+            Some((reply, conversation))
+        })
+        .boxed()
+    }
+}
+
+impl Conversation {
+    /// The next thing to say to the client; `None` ends the stream well.
+    async fn next(&mut self) -> Option<Reply> {
+        while !self.over {
+            let command = tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return None,
+                command = self.inbound.message() => command.ok()??, // gone, or half-closed: we close our side
+            };
+            if !self.sessions.may_command(&self.call.client, command.encoded_len()) {
+                self.over = true;
+                let limit = ServiceError::TooMany { what: "telemetry commands of this client in a second", limit: 10 };
+                return Some(Ok(status_only(&limit)));
+            }
+            self.sessions.heard(&self.call.client);
+            if let Some(Command::Settings(settings)) = command.command {
+                return Some(self.settings(settings).await);
+            } // no other command is a client's to give, or is asked for yet
+        }
+        None
+    }
+
+    async fn settings(&mut self, wire: v2::Settings) -> Reply {
+        let started = Instant::now();
+        let agreed = match ClientSettings::parse(wire.clone(), &self.call) {
+            Ok(settings) => self.service.run(&self.call, settings).await,
+            Err(error) => Err(error),
+        };
+        let code = agreed.as_ref().map_or_else(code, |_| Code::Ok);
+        self.metrics.calls.answered(Rpc::Telemetry, code, started.elapsed());
+        match agreed {
+            Ok(agreed) => {
+                let command = Some(Command::Settings(merged(wire, &agreed)));
+                Ok(v2::TelemetryCommand { status: Some(ok()), command })
+            }
+            Err(error) => {
+                self.over = true;
+                tracing::debug!(event = "settings_refused", client = %self.call.client, %error);
+                refusal(&error)
+            }
+        }
+    }
+}
+
+/// Settings that are wrong fail the stream; what another try may cure, or what comes later, is a status.
+///
+/// Source: apache/rocketmq `proxy/.../ClientActivity.java`.
+fn refusal(error: &ServiceError) -> Reply {
+    match code(error) {
+        Code::TooManyRequests | Code::NotImplemented => Ok(status_only(error)),
+        Code::UnrecognizedClientType | Code::InternalServerError => Err(Status::internal(format!("settings: {error}"))),
+        _ => Err(Status::invalid_argument(format!("settings: {error}"))),
+    }
+}
+
+fn status_only(error: &ServiceError) -> v2::TelemetryCommand {
+    v2::TelemetryCommand { status: Some(failed(error)), command: None }
+}

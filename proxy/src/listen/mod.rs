@@ -1,0 +1,33 @@
+//! The front door: one TCP port that speaks HTTP/2 in the clear and over TLS, for any tower service.
+//!
+//! We own the accept loop instead of using tonic's server, because the limits of a public port (connections per
+//! address, handshake and idle time, drain with jitter) and the sniffing of TLS belong between `accept` and HTTP/2.
+//!
+//! Invariant: knows neither gRPC nor messages. Every task started here ends before [`Listener::run`] returns.
+//!
+//! Reading order: `settings`, `accept` (the loop and its drain), `connection` (the life of one connection),
+//! `activity` and `stream` (what "idle" means), `seats`, `tls`, `metrics`.
+
+mod accept;
+mod activity;
+mod connection;
+mod metrics;
+mod seats;
+mod settings;
+mod stream;
+pub mod tls;
+
+use std::net::SocketAddr;
+
+pub use accept::{Drained, Listener, OnClosed};
+pub use metrics::ListenMetrics;
+pub use settings::{ConnectionLimits, DrainSettings, ListenSettings};
+pub use tls::{Tls, TlsError, TlsMode, TlsSettings};
+
+/// Request extension: the address at the other end of the TCP connection.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Request extension: the connection a request came in by. Unique within one [`Listener`], never reused.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);

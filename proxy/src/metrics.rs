@@ -1,0 +1,124 @@
+//! What the proxy counts. Names and labels: operations contract section 10; latencies in milliseconds.
+//!
+//! The hot path touches atomics and two histograms whose label sets are made once; everything else is read when
+//! somebody scrapes.
+
+mod calls;
+mod traffic;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use apogee_model::{GroupConfig, TopicConfig};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+
+pub(crate) use self::calls::{Calls, Rejection, Rpc, Running};
+use self::traffic::Traffic;
+use crate::session::{ConsumeMode, Sessions};
+
+/// All instruments of a proxy.
+pub(crate) struct Metrics {
+    pub(crate) calls: Calls,
+    traffic: Arc<Traffic>,
+    long_polls: Arc<AtomicI64>,
+    telemetry_streams: Arc<AtomicI64>,
+}
+
+/// One more of something, until dropped.
+pub(crate) struct Up(Arc<AtomicI64>);
+
+impl Up {
+    fn one(count: &Arc<AtomicI64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new(meter: &Meter, sessions: &Arc<Sessions>) -> Self {
+        let (long_polls, telemetry_streams) = (Arc::default(), Arc::default());
+        gauge(meter, "rocketmq_proxy_long_polls", &long_polls);
+        gauge(meter, "rocketmq_proxy_telemetry_streams", &telemetry_streams);
+        connections(meter, sessions);
+        let up = [KeyValue::new("proxy_mode", "cluster")];
+        meter.u64_observable_gauge("rocketmq_proxy_up").with_callback(move |gauge| gauge.observe(1, &up)).build();
+        Self { calls: Calls::new(meter), traffic: Traffic::new(meter), long_polls, telemetry_streams }
+    }
+
+    /// Messages of a topic became durable.
+    pub(crate) fn messages_in(&self, topic: &TopicConfig, messages: usize, bytes: usize) {
+        self.traffic.inward(topic, messages, bytes);
+    }
+
+    /// Messages of a topic were written to a consumer.
+    pub(crate) fn messages_out(&self, topic: &TopicConfig, group: &GroupConfig, messages: usize, bytes: usize) {
+        self.traffic.outward(topic, group, messages, bytes);
+    }
+
+    /// A receive sleeps.
+    pub(crate) fn long_poll(&self) -> Up {
+        Up::one(&self.long_polls)
+    }
+
+    /// A telemetry stream is open.
+    pub(crate) fn telemetry_stream(&self) -> Up {
+        Up::one(&self.telemetry_streams)
+    }
+}
+
+fn gauge(meter: &Meter, name: &'static str, count: &Arc<AtomicI64>) {
+    let count = Arc::clone(count);
+    meter
+        .i64_observable_gauge(name)
+        .with_callback(move |gauge| gauge.observe(count.load(Ordering::Relaxed), &[]))
+        .build();
+}
+
+/// Clients by kind, from the sessions.
+fn connections(meter: &Meter, sessions: &Arc<Sessions>) {
+    let producers = Arc::clone(sessions);
+    meter
+        .u64_observable_gauge("rocketmq_producer_connections")
+        .with_callback(move |gauge| {
+            for (kind, count) in producers.census().iter().filter(|(kind, _)| kind.consumer.is_none()) {
+                gauge.observe(*count, &client_labels(kind));
+            }
+        })
+        .build();
+    let consumers = Arc::clone(sessions);
+    meter
+        .u64_observable_gauge("rocketmq_consumer_connections")
+        .with_callback(move |gauge| {
+            for (kind, count) in consumers.census() {
+                let Some((group, mode)) = &kind.consumer else { continue };
+                let mut labels = client_labels(&kind);
+                labels.push(KeyValue::new("consumer_group", group.to_string()));
+                labels.push(KeyValue::new("consume_mode", mode_name(*mode)));
+                labels.push(KeyValue::new("is_system", false));
+                gauge.observe(count, &labels);
+            }
+        })
+        .build();
+}
+
+fn client_labels(kind: &crate::session::Kind) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("language", kind.language.name()),
+        KeyValue::new("version", kind.version.to_string()),
+        KeyValue::new("protocol_type", "grpc"),
+    ]
+}
+
+fn mode_name(mode: ConsumeMode) -> &'static str {
+    match mode {
+        ConsumeMode::Push => "push",
+        ConsumeMode::Simple => "simple",
+    }
+}

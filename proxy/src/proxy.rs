@@ -1,0 +1,122 @@
+//! The proxy put together: settings and components in, a tower service out.
+
+use std::sync::Arc;
+
+use apogee_host::{Clock, Entropy, OnError, Tasks};
+use apogee_proto::v2::messaging_service_server::{MessagingService, MessagingServiceServer};
+use opentelemetry::metrics::Meter;
+use tokio_util::sync::CancellationToken;
+
+use crate::edge::{AdmissionLimits, Edge, Gate, Receiver};
+use crate::metrics::Metrics;
+use crate::route::{Directory, Routes};
+use crate::service::readiness::{Readiness, ReadinessLimits};
+use crate::service::{
+    ack, change_invisible, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
+};
+use crate::session::{self, Sessions};
+use crate::store::StoreNode;
+
+/// Largest request in bytes that is decoded: a full body with room for what surrounds it.
+const REQUEST_MAX: usize = 32 * 1024 * 1024;
+
+/// What people tune.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// Name of the one broker SDKs see. Default `apogee`.
+    pub cluster_name: String,
+    /// Whether the first use of a topic or group creates it. Default on.
+    pub auto_create: bool,
+    /// `host:port` that delivered messages name as the place they were stored. Default `127.0.0.1:10911`.
+    pub store_host: String,
+    pub admission: AdmissionLimits,
+    pub readiness: ReadinessLimits,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            cluster_name: "apogee".to_owned(),
+            auto_create: true,
+            store_host: "127.0.0.1:10911".to_owned(),
+            admission: AdmissionLimits::default(),
+            readiness: ReadinessLimits::default(),
+        }
+    }
+}
+
+/// What a proxy is made of.
+pub struct ProxyParts {
+    pub routes: Arc<dyn Routes>,
+    pub store: Arc<dyn StoreNode>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    /// Owns the proxy's tasks; closing it ends them.
+    pub tasks: Tasks,
+    pub meter: Meter,
+}
+
+/// A running proxy. Clones are the same one.
+#[derive(Clone)]
+pub struct Proxy {
+    edge: Arc<Edge>,
+    draining: CancellationToken,
+}
+
+impl Proxy {
+    /// Starts the proxy's tasks.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
+        let ProxyParts { routes, store, clock, entropy, tasks, meter } = parts;
+        let draining = CancellationToken::new();
+        let sessions = Arc::new(Sessions::default());
+        let metrics = Arc::new(Metrics::new(&meter, &sessions));
+        let directory = Directory::new(routes, settings.auto_create);
+        let broker: Arc<str> = settings.cluster_name.into();
+        let watchman = session::watch(Arc::clone(&sessions), Arc::clone(&store), tasks.token());
+        tasks.spawn("sessions", OnError::StopProcess, watchman);
+
+        let receive = receive::Service {
+            directory: directory.clone(),
+            store: Arc::clone(&store),
+            sessions: Arc::clone(&sessions),
+            readiness: Readiness::new(Arc::clone(&store), tasks, settings.readiness),
+            metrics: Arc::clone(&metrics),
+            draining: draining.clone(),
+        };
+        let incarnation = entropy.next_u64();
+        let edge = Edge {
+            gate: Gate::new(Arc::clone(&clock), Arc::clone(&metrics), settings.admission),
+            receiver: Receiver { clock, metrics: Arc::clone(&metrics), store_host: settings.store_host.into() },
+            draining: draining.clone(),
+            query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
+            heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
+            send: send::Service::new(directory.clone(), Arc::clone(&store), Arc::clone(&metrics), incarnation),
+            query_assignment: query_assignment::Service::new(directory.clone(), broker),
+            receive,
+            ack: ack::Service::new(directory.clone(), Arc::clone(&store), Arc::clone(&sessions)),
+            change_invisible: change_invisible::Service::new(
+                directory.clone(),
+                Arc::clone(&store),
+                Arc::clone(&sessions),
+            ),
+            telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
+            terminate: terminate::Service::new(Arc::clone(&sessions), store),
+            sessions,
+            metrics,
+        };
+        Self { edge: Arc::new(edge), draining }
+    }
+
+    /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener.
+    pub fn service(&self) -> MessagingServiceServer<impl MessagingService + use<>> {
+        MessagingServiceServer::from_arc(Arc::clone(&self.edge)).max_decoding_message_size(REQUEST_MAX)
+    }
+
+    /// Ends long polls now, empty, lets no new one begin, and closes telemetry streams. Other calls go on.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+}

@@ -1,0 +1,101 @@
+//! Topics and groups by name, created on first use where that is allowed.
+
+use std::sync::Arc;
+
+use apogee_model::store::{GroupRef, TopicRef};
+use apogee_model::{
+    ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, Topic, TopicConfig,
+    TopicType,
+};
+
+use super::Routes;
+use crate::service::ServiceError;
+
+/// Finds topics and groups in the snapshot of [`Routes`].
+#[derive(Clone)]
+pub(crate) struct Directory {
+    routes: Arc<dyn Routes>,
+    auto_create: bool,
+}
+
+impl Directory {
+    pub(crate) fn new(routes: Arc<dyn Routes>, auto_create: bool) -> Self {
+        Self { routes, auto_create }
+    }
+
+    pub(crate) fn routes(&self) -> &dyn Routes {
+        &*self.routes
+    }
+
+    /// # Errors
+    /// [`ServiceError::TopicNotFound`].
+    pub(crate) fn topic(&self, topic: &Topic) -> Result<Arc<TopicConfig>, ServiceError> {
+        let found = self.routes.cluster().topics.get(topic).cloned();
+        found.ok_or_else(|| ServiceError::TopicNotFound { topic: topic.clone() })
+    }
+
+    pub(crate) fn group(&self, group: &ConsumerGroup) -> Option<Arc<GroupConfig>> {
+        self.routes.cluster().groups.get(group).cloned()
+    }
+
+    /// The topic, made MIXED with 8 queues on its first use. Names of retry and dead letter topics are never made
+    /// this way: they belong to their group.
+    ///
+    /// # Errors
+    /// [`ServiceError::TopicNotFound`] where first use creates nothing.
+    pub(crate) async fn topic_on_first_use(&self, topic: &Topic) -> Result<Arc<TopicConfig>, ServiceError> {
+        let found = self.topic(topic);
+        if found.is_ok() || !self.auto_create || topic.name().starts_with('%') {
+            return found;
+        }
+        let new = NewTopic {
+            topic: topic.clone(),
+            topic_type: TopicType::Mixed,
+            queues: TopicConfig::QUEUES_DEFAULT,
+            permission: Permission::ReadWrite,
+        };
+        match self.routes.create_topic(new).await {
+            Ok(created) => {
+                tracing::info!(event = "topic_created", topic = %created.topic, queues = created.queues, "first use");
+                Ok(created)
+            }
+            Err(MetadataError::TopicExists { .. }) => self.topic(topic), // somebody was faster
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The group, made CONCURRENT with 17 attempts on its first use.
+    ///
+    /// # Errors
+    /// [`ServiceError::GroupNotFound`] where first use creates nothing.
+    pub(crate) async fn group_on_first_use(&self, group: &ConsumerGroup) -> Result<Arc<GroupConfig>, ServiceError> {
+        let missing = || ServiceError::GroupNotFound { group: group.clone() };
+        if let Some(found) = self.group(group) {
+            return Ok(found);
+        }
+        if !self.auto_create {
+            return Err(missing());
+        }
+        let new = NewGroup {
+            group: group.clone(),
+            order: DeliveryOrder::Concurrent,
+            max_attempts: GroupConfig::MAX_ATTEMPTS_DEFAULT,
+        };
+        match self.routes.create_group(new).await {
+            Ok(created) => {
+                tracing::info!(event = "group_created", group = %created.group, "first use");
+                Ok(created)
+            }
+            Err(MetadataError::GroupExists { .. }) => self.group(group).ok_or_else(missing), // somebody was faster
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+pub(crate) fn topic_ref(config: &TopicConfig) -> TopicRef {
+    TopicRef { id: config.id, name: config.topic.clone(), queues: config.queues }
+}
+
+pub(crate) fn group_ref(config: &GroupConfig) -> GroupRef {
+    GroupRef { id: config.id, name: config.group.clone() }
+}

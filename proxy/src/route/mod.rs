@@ -1,0 +1,28 @@
+//! Who stores which topic, as namesrv says it, and what the first use of a name means.
+
+mod directory;
+
+use std::sync::Arc;
+
+use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewTopic, Topic, TopicConfig};
+use futures::future::BoxFuture;
+
+pub(crate) use directory::{Directory, group_ref, topic_ref};
+
+/// The metadata of the cluster: reads come from a snapshot, changes go to namesrv.
+pub trait Routes: Send + Sync + 'static {
+    /// The newest snapshot; never waits.
+    fn cluster(&self) -> Arc<Cluster>;
+
+    /// Creates a topic; returns once the snapshot has it.
+    fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>>;
+
+    /// Deletes a topic and returns what it was.
+    fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>>;
+
+    /// Creates a consumer group; returns once the snapshot has it.
+    fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>>;
+
+    /// Deletes a consumer group and returns what it was.
+    fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>>;
+}

@@ -1,0 +1,55 @@
+//! ChangeInvisibleDuration: when a delivered message may come again.
+
+use std::sync::Arc;
+
+use apogee_model::store::{Settled, Settlement};
+use apogee_model::{ConsumerGroup, InvisibleDuration, Topic};
+
+use super::receipt::{self, Claim};
+use super::{Call, ServiceError};
+use crate::route::Directory;
+use crate::session::Sessions;
+use crate::store::StoreNode;
+
+/// Moves the end of one delivery's lease to now + `after`.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangeInvisible {
+    pub group: ConsumerGroup,
+    pub topic: Topic,
+    pub receipt_handle: String,
+    pub after: InvisibleDuration,
+}
+
+/// What became of it. The handle stays the same and is told in any case: a client may overwrite its own with it.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub receipt_handle: String,
+    pub outcome: Result<(), ServiceError>,
+}
+
+pub(crate) struct Service {
+    directory: Directory,
+    store: Arc<dyn StoreNode>,
+    sessions: Arc<Sessions>,
+}
+
+impl Service {
+    pub(crate) fn new(directory: Directory, store: Arc<dyn StoreNode>, sessions: Arc<Sessions>) -> Self {
+        Self { directory, store, sessions }
+    }
+
+    pub(crate) async fn run(&self, call: Call, change: ChangeInvisible) -> Result<Changed, ServiceError> {
+        self.sessions.heard(&call.client);
+        let outcome = self.change(&change).await;
+        Ok(Changed { receipt_handle: change.receipt_handle, outcome })
+    }
+
+    async fn change(&self, change: &ChangeInvisible) -> Result<(), ServiceError> {
+        let claim = Claim::new(self.directory.routes().cluster(), &change.topic, &change.group);
+        let delivery = claim.delivery(&change.receipt_handle)?;
+        match self.store.settle(delivery, Settlement::Change(change.after)).await? {
+            Settled::Done => Ok(()),
+            Settled::Stale => Err(receipt::stale(&change.receipt_handle)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a call may fail with: situations a caller can act on, with the facts a person will want.
+
+use std::time::Duration;
+
+use apogee_model::store::StoreError;
+use apogee_model::{
+    ConsumerGroup, FilterError, InvisibleDurationError, MessageType, MetadataError, NameError, Topic, TopicType,
+};
+
+/// Why a call was refused or failed. `edge/status.rs` maps each variant to its code.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error("header x-mq-client-id is {problem}")]
+    ClientId { problem: ClientIdProblem },
+    #[error("{what}: {limit} are in use already, try again later")]
+    TooMany { what: &'static str, limit: usize },
+    #[error("not answered within {waited:?}; whether the request was carried out is unknown")]
+    DeadlinePassed { waited: Duration },
+    #[error("{what} is not implemented yet")]
+    NotImplemented { what: String },
+
+    #[error("endpoints {problem}")]
+    AccessPoint { problem: String },
+    #[error(transparent)]
+    TopicName(NameError),
+    #[error(transparent)]
+    GroupName(NameError),
+    #[error("topic {topic} does not exist")]
+    TopicNotFound { topic: Topic },
+    #[error("consumer group {group} does not exist")]
+    GroupNotFound { group: ConsumerGroup },
+    #[error("topic {topic} has no readable queue")]
+    NotReadable { topic: Topic },
+    #[error("topic {topic} has no writable queue")]
+    NotWritable { topic: Topic },
+    #[error("client type {client_type} is not one this server knows how to serve")]
+    ClientType { client_type: String },
+
+    #[error("the request has no messages")]
+    NoMessages,
+    #[error("message {index} is for topic {found}, but message 0 is for {expected}; one request has one topic")]
+    MixedTopics { index: usize, expected: Topic, found: String },
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("topic {topic} takes {} messages, but this one is {}", names(expected), name(*actual))]
+    MessageType { topic: Topic, expected: TopicType, actual: MessageType },
+
+    #[error(transparent)]
+    InvisibleDuration(#[from] InvisibleDurationError),
+    #[error("invisible duration {seconds} s {nanos} ns is negative, at least 0 s is allowed")]
+    NegativeInvisibleDuration { seconds: i64, nanos: i32 },
+    #[error("the deadline of this call is {remaining:?} away, a long poll takes at least {min:?}")]
+    PollingTime { remaining: Duration, min: Duration, client_knows_the_code: bool },
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error("filter {problem}")]
+    FilterExpression { problem: String },
+    #[error("attempt id has {bytes} bytes, at most {max} are allowed")]
+    AttemptId { bytes: usize, max: usize },
+
+    #[error("the request has no entries")]
+    NoEntries,
+    #[error("the request has {entries} entries, at most {max} are allowed")]
+    TooManyEntries { entries: usize, max: usize },
+    #[error("receipt handle {problem}")]
+    Receipt { problem: String },
+
+    #[error("settings carry neither publishing nor subscription")]
+    SettingsWithoutRole,
+
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// What is wrong with a client id.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ClientIdProblem {
+    #[error("missing or blank")]
+    Missing,
+    #[error("not UTF-8 text")]
+    NotText,
+    #[error("{bytes} bytes long, at most {max} are allowed")]
+    TooLong { bytes: usize, max: usize },
+}
+
+/// What is wrong with one message of a send.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MessageError {
+    #[error("message body is empty")]
+    BodyEmpty,
+    #[error("message body has {bytes} bytes, at most {max} are allowed")]
+    BodyTooLarge { bytes: usize, max: usize },
+    #[error("message has {count} user properties, at most {max} are allowed")]
+    TooManyProperties { count: usize, max: usize },
+    #[error("user properties, tag and keys have {bytes} bytes, at most {max} are allowed")]
+    PropertiesTooLarge { bytes: usize, max: usize },
+    #[error("user property key {key:?} is reserved for the system")]
+    ReservedProperty { key: String },
+    #[error("user property {key:?} has a control character in its {place}")]
+    PropertyCharacter { key: String, place: &'static str },
+    #[error("tag {tag:?} {problem}")]
+    Tag { tag: String, problem: &'static str },
+    #[error("key {key:?} {problem}")]
+    Key { key: String, problem: &'static str },
+    #[error("message id is blank")]
+    MessageId,
+    #[error("{field} has {bytes} bytes, at most {max} are allowed")]
+    FieldTooLong { field: &'static str, bytes: usize, max: usize },
+    #[error("transaction recovery duration is {asked} s, at most {max} s are allowed")]
+    RecoveryDuration { asked: i64, max: i64 },
+    #[error("delivery timestamp is {ahead:?} ahead, at most {max:?} are allowed")]
+    DeliveryTimestamp { ahead: Duration, max: Duration },
+    #[error("message group {group:?} {problem}")]
+    MessageGroup { group: String, problem: &'static str },
+    #[error("message group has {bytes} bytes, at most {max} are allowed")]
+    MessageGroupTooLong { bytes: usize, max: usize },
+    #[error("lite topic {lite_topic:?} {problem}")]
+    LiteTopic { lite_topic: String, problem: &'static str },
+}
+
+impl ServiceError {
+    pub(crate) fn not_implemented(what: impl Into<String>) -> Self {
+        Self::NotImplemented { what: what.into() }
+    }
+}
+
+/// The name the API gives a message type.
+pub(crate) fn name(message_type: MessageType) -> &'static str {
+    match message_type {
+        MessageType::Normal => "NORMAL",
+        MessageType::Fifo => "FIFO",
+        MessageType::Delay => "DELAY",
+        MessageType::Transaction => "TRANSACTION",
+        MessageType::Lite => "LITE",
+        MessageType::Priority => "PRIORITY",
+    }
+}
+
+fn names(topic_type: &TopicType) -> String {
+    topic_type.accepts().iter().map(|accepted| name(*accepted)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,32 @@
+//! Heartbeat: the client lives. One we do not know was served by another proxy until now, and is welcome.
+
+use std::sync::Arc;
+
+use super::{Call, ServiceError};
+use crate::session::{Role, Sessions};
+
+/// Who says it lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Beat {
+    /// What the client says it is; used while no settings of it are known here.
+    pub role: Role,
+}
+
+/// Heard.
+#[derive(Debug)]
+pub(crate) struct Alive;
+
+pub(crate) struct Service {
+    sessions: Arc<Sessions>,
+}
+
+impl Service {
+    pub(crate) fn new(sessions: Arc<Sessions>) -> Self {
+        Self { sessions }
+    }
+
+    pub(crate) async fn run(&self, call: Call, beat: Beat) -> Result<Alive, ServiceError> {
+        self.sessions.beat(&call, beat.role)?;
+        Ok(Alive)
+    }
+}

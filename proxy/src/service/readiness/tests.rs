@@ -1,0 +1,158 @@
+use std::collections::VecDeque;
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
+};
+use apogee_model::{ClientId, ConsumerGroup, Topic};
+use futures::future::BoxFuture;
+
+use super::*;
+
+/// A store that only watches, and never sees anything.
+struct Blind;
+
+struct Never;
+
+impl Watch for Never {
+    fn ready(&mut self) -> BoxFuture<'_, u64> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl StoreNode for Blind {
+    fn append(&self, _: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn pop(&self, _: Pop) -> BoxFuture<'_, Result<Popped, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn settle(&self, _: DeliveryKey, _: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn release(&self, _: Vec<DeliveryKey>) {}
+    fn confirm(&self, _: Vec<DeliveryKey>) {}
+    fn heard(&self, _: Vec<ClientId>) {}
+    fn lost(&self, _: ClientId) {}
+    fn watch(&self, _: GroupRef, _: TopicRef, _: TagFilter) -> Box<dyn Watch> {
+        Box::new(Never)
+    }
+    fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn group_status(&self, _: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn drop_topic(&self, _: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn drop_group(&self, _: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+}
+
+fn readiness(limits: ReadinessLimits) -> Readiness {
+    Readiness::new(Arc::new(Blind), Tasks::new(), limits)
+}
+
+fn join(readiness: &Readiness, topic: u32, batch: usize) -> Result<Place, ServiceError> {
+    let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
+    let topic = TopicRef { id: TopicId(topic), name: Topic::parse("", "t").unwrap(), queues: 8 };
+    readiness.join(&group, &topic, &TagFilter::All, batch)
+}
+
+fn edge(readiness: &Readiness, ready: u64) {
+    readiness.shared.wake(&(GroupId(1), TopicId(1), TagFilter::All), ready);
+}
+
+fn is_awake(place: &mut Place) -> bool {
+    let woken = std::pin::pin!(place.woken());
+    woken.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+}
+
+/// Runs a script over a line of receives with a batch of 2 and says which of those still there are awake after it.
+///
+/// `join`, `edge N`, `drop I`, `empty I` (woken, found nothing), `use I` (woken, not yet answered), `served I`,
+/// `more I`; places are numbered in order of arrival.
+fn check(script: &str, awake: &[usize]) {
+    let readiness = readiness(ReadinessLimits::default());
+    let mut places: VecDeque<Option<Place>> = VecDeque::new();
+    for step in script.split(';').map(str::trim) {
+        let (verb, number) = step.split_once(' ').unwrap_or((step, "0"));
+        let number: usize = number.parse().unwrap();
+        match verb {
+            "join" => places.push_back(Some(join(&readiness, 1, 2).unwrap())),
+            "edge" => edge(&readiness, number as u64),
+            "drop" => places[number] = None,
+            "empty" => {
+                assert!(is_awake(places[number].as_mut().unwrap()), "{script}: {step}");
+                places[number].as_mut().unwrap().found_nothing();
+            }
+            "use" => assert!(is_awake(places[number].as_mut().unwrap()), "{script}: {step}"),
+            "served" => places[number].take().unwrap().served(false),
+            "more" => places[number].take().unwrap().served(true),
+            other => panic!("no verb {other}"),
+        }
+    }
+    let places = places.iter_mut().enumerate();
+    let found: Vec<_> = places.filter_map(|(at, place)| is_awake(place.as_mut()?).then_some(at)).collect();
+    assert_eq!(found, awake, "{script}");
+}
+
+#[tokio::test]
+async fn first_come_first_woken_and_no_more_than_needed() {
+    check("join; join; join", &[]);
+    check("join; join; join; edge 1", &[0]);
+    check("join; join; join; edge 2", &[0]);
+    check("join; join; join; edge 3", &[0, 1]);
+    check("join; join; edge 100", &[0, 1]);
+    check("join; join; join; edge 1; edge 1", &[0, 1]);
+    check("edge 5; join", &[]); // the first question to the store finds it
+}
+
+#[tokio::test]
+async fn who_found_nothing_keeps_its_place() {
+    check("join; join; edge 1; empty 0", &[]);
+    check("join; join; edge 1; empty 0; edge 1", &[0]);
+    check("join; join; edge 1; use 0; edge 1", &[0]); // the second edge came during its question
+}
+
+#[tokio::test]
+async fn a_wake_is_a_debt() {
+    check("join; join; edge 1; drop 0", &[1]);
+    check("join; join; edge 1; use 0; drop 0", &[1]);
+    check("join; join; edge 1; empty 0; drop 0", &[]);
+    check("join; join; edge 1; use 0; edge 1; served 0", &[1]);
+    check("join; join; edge 1; use 0; served 0", &[]);
+    check("join; join; join; edge 1; use 0; more 0", &[1]);
+    check("join; join; more 0", &[1]); // its first question found more than it can carry
+    check("join; join; join; edge 1; drop 0; drop 1", &[2]);
+}
+
+#[tokio::test]
+async fn lines_are_bounded() {
+    let readiness = readiness(ReadinessLimits { waiting_max: 3, waiting_per_line_max: 2, lines_max: 2 });
+    let _two = [join(&readiness, 1, 1).unwrap(), join(&readiness, 1, 1).unwrap()];
+    assert!(matches!(join(&readiness, 1, 1), Err(ServiceError::TooMany { limit: 2, .. })));
+    let third = join(&readiness, 2, 1).unwrap();
+    assert!(matches!(join(&readiness, 2, 1), Err(ServiceError::TooMany { limit: 3, .. })));
+    drop(third);
+    assert!(matches!(join(&readiness, 3, 1), Err(ServiceError::TooMany { limit: 2, .. })));
+    assert_eq!(readiness.shared.lines().waiting, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_outlives_its_last_receive_by_a_minute() {
+    let readiness = readiness(ReadinessLimits::default());
+    let lines = || readiness.shared.lines().by_key.len();
+    drop(join(&readiness, 1, 1).unwrap());
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    drop(join(&readiness, 1, 1).unwrap());
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(lines(), 1);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(lines(), 0);
+    drop(join(&readiness, 1, 1).unwrap());
+    assert_eq!(lines(), 1);
+}

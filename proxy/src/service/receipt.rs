@@ -1,0 +1,87 @@
+//! From the text of a receipt handle to the delivery it proves.
+
+use std::sync::Arc;
+
+use apogee_model::store::DeliveryKey;
+use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MacKeys, ReceiptHandle, Topic, TopicConfig};
+
+use super::{REPLICA_GROUP, ServiceError};
+
+/// The topic and group a request says its handles belong to.
+///
+/// One that does not exist (any more) makes its handles invalid instead of the request: push consumers repeat every
+/// other failure for ever.
+pub(crate) struct Claim {
+    cluster: Arc<Cluster>,
+    target: Result<(Arc<TopicConfig>, Arc<GroupConfig>), ServiceError>,
+}
+
+impl Claim {
+    pub(crate) fn new(cluster: Arc<Cluster>, topic: &Topic, group: &ConsumerGroup) -> Self {
+        let target = match (cluster.topics.get(topic), cluster.groups.get(group)) {
+            (Some(topic), Some(group)) => Ok((Arc::clone(topic), Arc::clone(group))),
+            (None, _) => Err(invalid(format!("cannot be used: topic {topic} does not exist"))),
+            (_, None) => Err(invalid(format!("cannot be used: consumer group {group} does not exist"))),
+        };
+        Self { cluster, target }
+    }
+
+    /// The delivery behind a handle.
+    ///
+    /// # Errors
+    /// [`ServiceError::Receipt`] for a handle we did not sign, or signed for another topic, group or replica group.
+    pub(crate) fn delivery(&self, text: &str) -> Result<DeliveryKey, ServiceError> {
+        let (topic, group) = self.target.as_ref().map_err(Clone::clone)?;
+        let handle = ReceiptHandle::verify(text, &self.cluster.mac_keys)
+            .map_err(|_| invalid(format!("{} is corrupt or was not given by this cluster", shorten(text))))?;
+        if handle.replica_group != REPLICA_GROUP {
+            return Err(invalid(format!("{} names replica group {}", shorten(text), handle.replica_group)));
+        }
+        if handle.topic != topic.id {
+            return Err(invalid(format!("{} is not for topic {}", shorten(text), topic.topic)));
+        }
+        if handle.group != group.id {
+            return Err(invalid(format!("{} is not for consumer group {}", shorten(text), group.group)));
+        }
+        Ok(DeliveryKey {
+            epoch: handle.epoch,
+            group: handle.group,
+            topic: handle.topic,
+            queue: handle.queue,
+            offset: handle.offset,
+            delivery: handle.delivery,
+        })
+    }
+}
+
+/// The handle a client gets for a delivery.
+pub(crate) fn sign(key: &DeliveryKey, keys: &MacKeys) -> String {
+    ReceiptHandle {
+        replica_group: REPLICA_GROUP,
+        epoch: key.epoch,
+        group: key.group,
+        topic: key.topic,
+        queue: key.queue,
+        offset: key.offset,
+        delivery: key.delivery,
+    }
+    .sign(keys)
+}
+
+pub(crate) fn stale(text: &str) -> ServiceError {
+    invalid(format!("{} was replaced by a later delivery", shorten(text)))
+}
+
+fn invalid(problem: String) -> ServiceError {
+    ServiceError::Receipt { problem }
+}
+
+/// Enough of a handle to find it in a log of the client.
+fn shorten(text: &str) -> String {
+    const SHOWN: usize = 64;
+    if text.chars().count() <= SHOWN {
+        format!("{text:?}")
+    } else {
+        format!("{:?}…", text.chars().take(SHOWN).collect::<String>())
+    }
+}

@@ -1,0 +1,198 @@
+//! ReceiveMessage: the next messages of a topic for a group, waiting for them if need be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped};
+use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, TagFilter, Topic, TopicConfig};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::readiness::{Place, Readiness};
+use super::{Call, ServiceError};
+use crate::metrics::Metrics;
+use crate::route::{Directory, group_ref, topic_ref};
+use crate::session::Sessions;
+use crate::store::StoreNode;
+
+/// Most messages of one answer.
+pub(crate) const BATCH_MAX: usize = 32;
+/// Shortest and longest long poll.
+pub(crate) const POLLING_MIN: Duration = Duration::from_secs(5);
+pub(crate) const POLLING_MAX: Duration = Duration::from_secs(20);
+/// What SDKs wait for a unary answer unless they say otherwise.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for the store after the end of the poll, for clients without a deadline.
+const STORE_GRACE: Duration = Duration::from_secs(5);
+/// The first SDK version that knows ILLEGAL_POLLING_TIME, compared as text like upstream does.
+const KNOWS_POLLING_TIME: &str = "5.0.3";
+
+/// Asks for messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Receive {
+    pub group: ConsumerGroup,
+    pub topic: Topic,
+    pub filter: TagFilter,
+    /// 1 to [`BATCH_MAX`].
+    pub batch: usize,
+    pub lease: LeaseTerms,
+    /// How long to wait, if the request says it.
+    pub polling: Option<Duration>,
+    pub attempt_id: Option<Bytes>,
+}
+
+/// What a receive ends with.
+pub(crate) enum Received {
+    /// At least one message.
+    Messages(Held),
+    /// Nothing within the time of the poll, or the proxy is going away.
+    Nothing,
+}
+
+/// Granted deliveries on their way to the client. Dropped before [`Held::written`], they go back to the store: visible
+/// at once, attempt not counted.
+pub(crate) struct Held {
+    pub deliveries: Vec<Delivery>,
+    pub topic: Arc<TopicConfig>,
+    pub group: Arc<GroupConfig>,
+    /// Whose keys sign the handles.
+    pub cluster: Arc<Cluster>,
+    keys: Vec<DeliveryKey>,
+    renewed: bool,
+    store: Arc<dyn StoreNode>,
+}
+
+impl Held {
+    /// Messages of the batch.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The transport took the whole batch.
+    pub(crate) fn written(mut self) {
+        let keys = std::mem::take(&mut self.keys);
+        if self.renewed {
+            self.store.confirm(keys);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.keys.is_empty() {
+            self.store.release(std::mem::take(&mut self.keys));
+        }
+    }
+}
+
+pub(crate) struct Service {
+    pub(crate) directory: Directory,
+    pub(crate) store: Arc<dyn StoreNode>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Cancelled when the proxy drains.
+    pub(crate) draining: CancellationToken,
+}
+
+/// When a receive stops waiting for messages, and when it must have answered.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+struct Until {
+    poll_ends: Instant,
+    answer: Instant,
+}
+
+impl Service {
+    /// The first receive of a topic or group creates it, where that is allowed.
+    pub(crate) async fn run(&self, call: Call, ask: Receive) -> Result<Received, ServiceError> {
+        let until = until(&call, ask.polling, self.sessions.request_timeout(&call.client))?;
+        let _connected = self.sessions.receiving(&call)?;
+        let topic = self.directory.topic_on_first_use(&ask.topic).await?;
+        let group = self.directory.group_on_first_use(&ask.group).await?;
+        if !topic.permission.readable() {
+            return Err(ServiceError::NotReadable { topic: ask.topic });
+        }
+        if group.order == DeliveryOrder::Fifo {
+            return Err(ServiceError::not_implemented(format!("receiving for ordered groups (group {})", ask.group)));
+        }
+        let pop = Pop {
+            group: group_ref(&group),
+            topic: topic_ref(&topic),
+            filter: ask.filter,
+            batch: ask.batch,
+            lease: ask.lease,
+            attempt_id: ask.attempt_id,
+            client: call.client,
+        };
+        let renewed = pop.lease == LeaseTerms::AutoRenew;
+        let deliveries = self.wait(pop, until, call.started).await?;
+        if deliveries.is_empty() {
+            return Ok(Received::Nothing);
+        }
+        let keys = deliveries.iter().map(|delivery| delivery.key).collect();
+        let (store, cluster) = (Arc::clone(&self.store), self.directory.routes().cluster());
+        Ok(Received::Messages(Held { deliveries, topic, group, cluster, keys, renewed, store }))
+    }
+
+    /// Asks the store whenever there may be something, until it gives something or the time is over.
+    async fn wait(&self, pop: Pop, until: Until, started: Instant) -> Result<Vec<Delivery>, ServiceError> {
+        if self.draining.is_cancelled() {
+            return Ok(Vec::new());
+        }
+        let mut place = self.readiness.join(&pop.group, &pop.topic, &pop.filter, pop.batch)?;
+        loop {
+            let popped = timeout_at(until.answer, self.store.pop(pop.clone())).await;
+            let popped = popped.map_err(|_| ServiceError::DeadlinePassed { waited: started.elapsed() })??;
+            match popped {
+                Popped { messages, more } if !messages.is_empty() => {
+                    place.served(more);
+                    return Ok(messages);
+                }
+                Popped { more: true, .. } => tokio::task::yield_now().await, // skipped what the filter refuses
+                Popped { .. } => {
+                    place.found_nothing();
+                    if !self.sleep(&mut place, until.poll_ends).await {
+                        return Ok(Vec::new());
+                    }
+                }
+            }
+            if Instant::now() >= until.poll_ends {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// Whether it was woken, rather than out of time or told to end.
+    async fn sleep(&self, place: &mut Place, poll_ends: Instant) -> bool {
+        let _parked = self.metrics.long_poll();
+        tokio::select! {
+            biased;
+            () = self.draining.cancelled() => false,
+            () = place.woken() => true,
+            () = tokio::time::sleep_until(poll_ends) => false,
+        }
+    }
+}
+
+/// The rule of the reference: what the request says, else what the deadline leaves; within 5 s to 20 s; at most what
+/// the deadline leaves, which must be 5 s then. A call without deadline may wait as long as it likes within that.
+///
+/// Source: apache/rocketmq `proxy/.../ReceiveMessageActivity.java`.
+fn until(call: &Call, asked: Option<Duration>, request_timeout: Option<Duration>) -> Result<Until, ServiceError> {
+    let remaining = call.remaining();
+    let left_over = remaining.map(|left| left.saturating_sub(request_timeout.unwrap_or(REQUEST_TIMEOUT) / 2));
+    let mut polling = asked.or(left_over).unwrap_or(POLLING_MAX).clamp(POLLING_MIN, POLLING_MAX);
+    if let Some(remaining) = remaining.filter(|remaining| *remaining < polling) {
+        if remaining < POLLING_MIN {
+            let client_knows_the_code = *call.version >= *KNOWS_POLLING_TIME;
+            return Err(ServiceError::PollingTime { remaining, min: POLLING_MIN, client_knows_the_code });
+        }
+        polling = remaining;
+    }
+    let answer = call.answer_by(polling + STORE_GRACE);
+    Ok(Until { poll_ends: answer.min(call.started + polling), answer })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! SendMessage: messages into one queue, answered once they are as durable as the store promises.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use apogee_model::store::{Append, RequestId, TopicRef};
+use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig};
+
+use super::error::name;
+use super::{Call, Draft, ServiceError};
+use crate::metrics::Metrics;
+use crate::route::{Directory, topic_ref};
+use crate::store::StoreNode;
+
+/// Messages of one topic that are stored together or not at all.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub topic: Topic,
+    /// The queue the client would like; SDKs hash differently, so it is a hint.
+    pub queue_hint: Option<u32>,
+    /// At least one.
+    pub messages: Vec<Draft>,
+}
+
+/// Where each message of the batch is, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub entries: Vec<SentMessage>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SentMessage {
+    pub message_id: String,
+    pub offset: QueueOffset,
+}
+
+pub(crate) struct Service {
+    directory: Directory,
+    store: Arc<dyn StoreNode>,
+    metrics: Arc<Metrics>,
+    incarnation: u64,
+    sequence: AtomicU64,
+    turn: AtomicU64,
+}
+
+impl Service {
+    /// `incarnation` is drawn at random for every start of a proxy.
+    pub(crate) fn new(
+        directory: Directory,
+        store: Arc<dyn StoreNode>,
+        metrics: Arc<Metrics>,
+        incarnation: u64,
+    ) -> Self {
+        Self { directory, store, metrics, incarnation, sequence: AtomicU64::new(0), turn: AtomicU64::new(0) }
+    }
+
+    pub(crate) async fn run(&self, _call: Call, batch: Batch) -> Result<Sent, ServiceError> {
+        let topic = self.directory.topic(&batch.topic)?;
+        for message in &batch.messages {
+            check_type(&topic, message.message_type)?;
+        }
+        if !topic.permission.writable() {
+            return Err(ServiceError::NotWritable { topic: batch.topic });
+        }
+
+        let queue = self.choose(&topic, batch.queue_hint);
+        let target = topic_ref(&topic);
+        let (mut ids, mut appends) =
+            (Vec::with_capacity(batch.messages.len()), Vec::with_capacity(batch.messages.len()));
+        let mut bytes = 0;
+        for mut message in batch.messages {
+            bytes += message.body.len();
+            ids.push(std::mem::take(&mut message.message_id));
+            appends.push(self.append(&target, queue, message).await);
+        }
+        let appended = self.store.append(appends).await?;
+        assert_eq!(appended.len(), ids.len(), "the store answers once per message");
+        self.metrics.messages_in(&topic, ids.len(), bytes);
+
+        let entries = ids.into_iter().zip(appended);
+        Ok(Sent { entries: entries.map(|(message_id, at)| SentMessage { message_id, offset: at.offset }).collect() })
+    }
+
+    /// The client's queue where the topic has one like it. 0 is what a client sends that does not care, so it takes
+    /// turns like no hint at all.
+    fn choose(&self, topic: &TopicConfig, hint: Option<u32>) -> QueueId {
+        let queues = u64::from(topic.queues.max(1));
+        let wanted = match hint {
+            Some(hint) if hint > 0 => u64::from(hint),
+            _ => self.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        QueueId(u16::try_from(wanted % queues).expect("smaller than a count of 16 bits"))
+    }
+
+    async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {
+        let request =
+            RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
+        Append { topic: topic.clone(), queue, message: message.seal().await, request }
+    }
+}
+
+fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceError> {
+    if !topic.topic_type.accepts().contains(&actual) {
+        return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
+    }
+    match actual {
+        MessageType::Normal => Ok(()),
+        MessageType::Fifo
+        | MessageType::Delay
+        | MessageType::Transaction
+        | MessageType::Lite
+        | MessageType::Priority => {
+            Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
+        }
+    }
+}

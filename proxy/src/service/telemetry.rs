@@ -1,0 +1,85 @@
+//! Telemetry: what a client says about itself, and what we ask of it in return.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_model::{DeliveryOrder, GroupConfig};
+
+use super::{Call, Language, ServiceError};
+use crate::route::Directory;
+use crate::session::{Role, Sessions};
+
+/// What a client says about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientSettings {
+    pub role: Role,
+    pub request_timeout: Option<Duration>,
+}
+
+/// What we ask of the client.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Agreed {
+    Producer,
+    Consumer { fifo: bool, max_attempts: u32, backoff: Backoff },
+}
+
+/// How long a consumer lets a message rest after a failure.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Backoff {
+    /// [`CUSTOMIZED_STEPS`], the last one for ever.
+    Customized,
+    /// 5 s, doubled up to 2 h. For the Node.js SDK, which ignores lists and then does not wait at all.
+    Exponential,
+}
+
+/// Delays of the first and later retries, in seconds.
+///
+/// Source: apache/rocketmq `remoting/.../CustomizedRetryPolicy.java`.
+pub(crate) const CUSTOMIZED_STEPS: [u32; 18] =
+    [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+
+pub(crate) struct Service {
+    directory: Directory,
+    sessions: Arc<Sessions>,
+}
+
+impl Service {
+    pub(crate) fn new(directory: Directory, sessions: Arc<Sessions>) -> Self {
+        Self { directory, sessions }
+    }
+
+    /// Remembers the client and says how it should behave. The first settings of a group create it, where that is
+    /// allowed; where not, its defaults are told, and its first receive will say that it does not exist.
+    pub(crate) async fn run(&self, call: &Call, settings: ClientSettings) -> Result<Agreed, ServiceError> {
+        let agreed = match &settings.role {
+            Role::Producer => Agreed::Producer,
+            Role::Consumer { group, .. } => {
+                let config = match self.directory.group_on_first_use(group).await {
+                    Ok(config) => Some(config),
+                    Err(ServiceError::GroupNotFound { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                Agreed::Consumer {
+                    fifo: config.as_ref().is_some_and(|config| config.order == DeliveryOrder::Fifo),
+                    max_attempts: config.map_or(GroupConfig::MAX_ATTEMPTS_DEFAULT, |config| config.max_attempts),
+                    backoff: backoff(call.language),
+                }
+            }
+        };
+        self.sessions.settings(call, settings)?;
+        Ok(agreed)
+    }
+}
+
+fn backoff(language: Language) -> Backoff {
+    match language {
+        Language::NodeJs => Backoff::Exponential,
+        Language::Java
+        | Language::Go
+        | Language::Rust
+        | Language::Python
+        | Language::Cpp
+        | Language::DotNet
+        | Language::Other => Backoff::Customized,
+    }
+}

@@ -1,0 +1,158 @@
+//! The clients this proxy hears: what they said about themselves, and whether they still live.
+//!
+//! Nothing here is needed by a unary call; losing it costs a client at most one retry.
+
+mod book;
+mod watchman;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_model::{ClientId, ConsumerGroup, TagFilter, Topic};
+use tokio::time::Instant;
+
+use self::book::{Book, Session};
+use crate::service::telemetry::ClientSettings;
+use crate::service::{Call, Language, ServiceError};
+
+pub(crate) use watchman::watch;
+
+/// Clients known at the same time.
+const CLIENTS_MAX: usize = 100_000;
+
+/// What a client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Producer,
+    Consumer { mode: ConsumeMode, group: ConsumerGroup, subscriptions: Vec<(Topic, TagFilter)> },
+}
+
+/// How a consumer consumes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ConsumeMode {
+    Push,
+    Simple,
+}
+
+/// All clients of a proxy. One small lock, never held across a wait.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    book: Mutex<Book>,
+}
+
+/// An open telemetry stream or a running receive: while it lasts, the client is not gone.
+pub(crate) struct Connected {
+    sessions: Arc<Sessions>,
+    client: ClientId,
+    by: By,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum By {
+    Stream,
+    Receive,
+}
+
+/// Label values of the connection gauges.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    pub(crate) consumer: Option<(ConsumerGroup, ConsumeMode)>,
+    pub(crate) language: Language,
+    pub(crate) version: Box<str>,
+}
+
+impl Sessions {
+    /// Notes a sign of life of a client that is known.
+    pub(crate) fn heard(&self, client: &ClientId) {
+        let now = Instant::now();
+        if let Some(session) = self.book().clients.get_mut(client) {
+            session.heard(now);
+        }
+    }
+
+    /// Notes a heartbeat; makes the record of a client another proxy served until now.
+    pub(crate) fn beat(&self, call: &Call, role: Role) -> Result<(), ServiceError> {
+        self.with(call, |session| {
+            session.role.get_or_insert(role);
+        })
+    }
+
+    /// Remembers what a client says about itself.
+    pub(crate) fn settings(&self, call: &Call, settings: ClientSettings) -> Result<(), ServiceError> {
+        self.with(call, |session| {
+            session.role = Some(settings.role);
+            session.request_timeout = settings.request_timeout;
+        })
+    }
+
+    /// Notes an open telemetry stream until the guard is dropped.
+    pub(crate) fn streaming(self: &Arc<Self>, call: &Call) -> Result<Connected, ServiceError> {
+        self.with(call, |session| session.streams += 1)?;
+        Ok(Connected { sessions: Arc::clone(self), client: call.client.clone(), by: By::Stream })
+    }
+
+    /// Notes a running receive until the guard is dropped.
+    pub(crate) fn receiving(self: &Arc<Self>, call: &Call) -> Result<Connected, ServiceError> {
+        self.with(call, |session| session.receives += 1)?;
+        Ok(Connected { sessions: Arc::clone(self), client: call.client.clone(), by: By::Receive })
+    }
+
+    /// Counts a telemetry command of `bytes`. False when the client sends too many.
+    pub(crate) fn may_command(&self, client: &ClientId, bytes: usize) -> bool {
+        let now = Instant::now();
+        self.book().clients.get_mut(client).is_none_or(|session| session.commands.take(now, bytes))
+    }
+
+    /// How long the client waits for unary answers, if it said so.
+    pub(crate) fn request_timeout(&self, client: &ClientId) -> Option<Duration> {
+        self.book().clients.get(client)?.request_timeout
+    }
+
+    pub(crate) fn remove(&self, client: &ClientId) {
+        self.book().clients.remove(client);
+    }
+
+    /// How many clients of each kind there are.
+    pub(crate) fn census(&self) -> BTreeMap<Kind, u64> {
+        let mut census = BTreeMap::new();
+        for session in self.book().clients.values() {
+            let consumer = match &session.role {
+                None => continue,
+                Some(Role::Producer) => None,
+                Some(Role::Consumer { group, mode, .. }) => Some((group.clone(), *mode)),
+            };
+            let kind = Kind { consumer, language: session.language, version: session.version.clone() };
+            *census.entry(kind).or_default() += 1;
+        }
+        census
+    }
+
+    fn with<T>(&self, call: &Call, change: impl FnOnce(&mut Session) -> T) -> Result<T, ServiceError> {
+        let now = Instant::now();
+        let mut book = self.book();
+        if book.clients.len() >= CLIENTS_MAX && !book.clients.contains_key(&call.client) {
+            return Err(ServiceError::TooMany { what: "clients of this proxy", limit: CLIENTS_MAX });
+        }
+        let new = || Session::new(call.language, &call.version, now);
+        let session = book.clients.entry(call.client.clone()).or_insert_with(new);
+        session.heard(now);
+        Ok(change(session))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if let Some(session) = self.sessions.book().clients.get_mut(&self.client) {
+            match self.by {
+                By::Stream => session.stream_closed(now),
+                By::Receive => session.receives = session.receives.saturating_sub(1),
+            }
+        }
+    }
+}

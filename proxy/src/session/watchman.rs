@@ -1,0 +1,41 @@
+//! The one task that ages sessions and tells the leaders who lives.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::Sessions;
+use crate::store::StoreNode;
+
+/// How often the leaders are told. They give a client 90 s.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Makes its rounds until `stop`; the last one tells the leaders everything heard until then.
+pub(crate) async fn watch(
+    sessions: Arc<Sessions>,
+    store: Arc<dyn StoreNode>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let mut rounds = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let stopping = tokio::select! {
+            _ = rounds.tick() => false,
+            () = stop.cancelled() => true,
+        };
+        let report = sessions.book().report(Instant::now());
+        if !report.heard.is_empty() {
+            store.heard(report.heard);
+        }
+        for client in report.lost {
+            tracing::debug!(event = "client_lost", %client);
+            store.lost(client);
+        }
+        if stopping {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The proxy's view of the store: the leader of a replica group, wherever it lives.
+
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
+    TopicRef,
+};
+use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
+use futures::future::BoxFuture;
+
+/// A leader that decides about messages and deliveries. In one process a function call, later a lane.
+///
+/// Whatever it answers is committed. A dropped future of [`StoreNode::pop`] releases its batch; dropping any other
+/// future leaves the outcome unknown.
+pub trait StoreNode: Send + Sync + 'static {
+    /// Appends all messages or none; one answer per message, in order.
+    fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;
+
+    /// Grants what is ready now; never waits for messages.
+    fn pop(&self, pop: Pop) -> BoxFuture<'_, Result<Popped, StoreError>>;
+
+    /// Ends a delivery or moves the end of its lease.
+    fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>>;
+
+    /// Gives back deliveries no client saw: visible at once, attempt not counted. Best effort.
+    fn release(&self, deliveries: Vec<DeliveryKey>);
+
+    /// The whole batch was written to its client: renewable from now on. Best effort.
+    fn confirm(&self, deliveries: Vec<DeliveryKey>);
+
+    /// Clients this proxy heard since it last said so; called every 5 s.
+    fn heard(&self, clients: Vec<ClientId>);
+
+    /// A client that terminated, or was silent for 10 s after its last connection closed.
+    fn lost(&self, client: ClientId);
+
+    /// Tells when messages become ready for the group; interest ends when the watch is dropped.
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch>;
+
+    /// Counters of every queue of a topic.
+    fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>>;
+
+    /// Progress of a group on every queue it opened.
+    fn group_status(&self, group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>>;
+
+    /// Forgets the messages of a deleted topic.
+    fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Forgets the progress of a deleted group.
+    fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Edge-triggered readiness of one (group, topic, filter).
+pub trait Watch: Send {
+    /// Waits until messages became ready and says how many at least. Edges between two calls add up.
+    ///
+    /// Cancel safe.
+    fn ready(&mut self) -> BoxFuture<'_, u64>;
+}

@@ -1,0 +1,9 @@
+//! The proxy through its door: a generated gRPC client, a pipe, and a small store in memory.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod long_poll;
+mod messages;
+mod sessions;
+mod settings;
+mod support;

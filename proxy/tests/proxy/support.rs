@@ -1,0 +1,488 @@
+//! A proxy in front of a small store in memory, and a client that reaches it through a pipe.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
+use apogee_model::store::{
+    Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, LeaseTerms, Pop, Popped, QueueStatus, Settled,
+    Settlement, StoreError, TopicRef,
+};
+use apogee_model::{
+    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
+    InvisibleDuration, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, Permission, QueueId, QueueOffset,
+    StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId, TopicType,
+};
+use apogee_proto::v2;
+use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
+use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Watch};
+use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use opentelemetry::metrics::MeterProvider as _;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, metadata::MetadataValue};
+
+pub(crate) type Client = MessagingServiceClient<Channel>;
+
+/// Everything a test needs to hold.
+pub(crate) struct World {
+    pub client: Client,
+    pub proxy: Proxy,
+    pub store: Arc<FakeStore>,
+    pub routes: Arc<FakeRoutes>,
+    pub tasks: Tasks,
+}
+
+/// A world where first use creates topics and groups.
+pub(crate) async fn world() -> World {
+    world_with(ProxySettings { cluster_name: "testing".into(), ..ProxySettings::default() }).await
+}
+
+pub(crate) async fn world_with(settings: ProxySettings) -> World {
+    let (store, routes, tasks) = (Arc::new(FakeStore::default()), Arc::new(FakeRoutes::default()), Tasks::new());
+    let parts = ProxyParts {
+        routes: Arc::clone(&routes) as Arc<dyn Routes>,
+        store: Arc::clone(&store) as Arc<dyn StoreNode>,
+        clock: Arc::new(ManualClock::default()),
+        entropy: Arc::new(SeededEntropy::new(1)),
+        tasks: tasks.clone(),
+        meter: opentelemetry_sdk::metrics::SdkMeterProvider::default().meter("test"),
+    };
+    let proxy = Proxy::new(parts, settings);
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let incoming = tokio_stream_of(ours);
+    let server = Server::builder().add_service(proxy.service()).serve_with_incoming(incoming);
+    tasks.spawn("server", OnError::LogAndEnd, async move { server.await.map_err(std::io::Error::other) });
+    let client = MessagingServiceClient::new(connect(theirs).await).max_decoding_message_size(32 << 20);
+    World { client, proxy, store, routes, tasks }
+}
+
+fn tokio_stream_of(one: DuplexStream) -> impl futures::Stream<Item = std::io::Result<DuplexStream>> {
+    futures::StreamExt::chain(futures::stream::once(async { Ok(one) }), futures::stream::pending())
+}
+
+async fn connect(stream: DuplexStream) -> Channel {
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let stream = stream.take().ok_or_else(|| std::io::Error::other("there is one connection"));
+        async move { stream }
+    });
+    Endpoint::from_static("http://proxy").connect_with_connector(connector).await.unwrap()
+}
+
+/// A request as an SDK makes it.
+pub(crate) fn sdk<T>(message: T) -> Request<T> {
+    from("client-1", message)
+}
+
+pub(crate) fn from<T>(client: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let headers = request.metadata_mut();
+    headers.insert("x-mq-client-id", client.parse().unwrap());
+    headers.insert("x-mq-language", MetadataValue::from_static("JAVA"));
+    headers.insert("x-mq-client-version", MetadataValue::from_static("5.0.7"));
+    request
+}
+
+pub(crate) fn resource(name: &str) -> Option<v2::Resource> {
+    Some(v2::Resource { resource_namespace: String::new(), name: name.into() })
+}
+
+pub(crate) fn endpoints() -> Option<v2::Endpoints> {
+    let addresses = vec![v2::Address { host: "mq.example".into(), port: 30081 }];
+    Some(v2::Endpoints { scheme: v2::AddressScheme::DomainName.into(), addresses })
+}
+
+pub(crate) fn message(topic: &str, id: &str, body: &str) -> v2::Message {
+    v2::Message {
+        topic: resource(topic),
+        system_properties: Some(v2::SystemProperties { message_id: id.into(), ..Default::default() }),
+        body: body.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn receive(topic: &str, group: &str) -> v2::ReceiveMessageRequest {
+    v2::ReceiveMessageRequest {
+        group: resource(group),
+        message_queue: Some(v2::MessageQueue { topic: resource(topic), ..Default::default() }),
+        batch_size: 16,
+        invisible_duration: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+        long_polling_timeout: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+        ..Default::default()
+    }
+}
+
+/// The code and words of a status that must be there.
+#[track_caller]
+pub(crate) fn status(status: Option<v2::Status>) -> (i32, String) {
+    let status = status.expect("every response carries a status");
+    (status.code, status.message)
+}
+
+impl World {
+    /// Makes the topic known, as the SDK's first call does.
+    pub(crate) async fn route(&mut self, topic: &str) -> v2::QueryRouteResponse {
+        let query = v2::QueryRouteRequest { topic: resource(topic), endpoints: endpoints() };
+        self.client.query_route(sdk(query)).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn send(&mut self, messages: Vec<v2::Message>) -> v2::SendMessageResponse {
+        self.client.send_message(sdk(v2::SendMessageRequest { messages })).await.unwrap().into_inner()
+    }
+
+    /// All parts of a receive.
+    pub(crate) async fn receive(
+        &mut self,
+        ask: v2::ReceiveMessageRequest,
+    ) -> Vec<v2::receive_message_response::Content> {
+        let mut stream = self.client.receive_message(sdk(ask)).await.unwrap().into_inner();
+        let mut parts = Vec::new();
+        while let Some(part) = stream.message().await.unwrap() {
+            parts.push(part.content.expect("no part is empty"));
+        }
+        parts
+    }
+
+    /// Messages of a receive.
+    pub(crate) async fn take(&mut self, topic: &str, group: &str) -> Vec<v2::Message> {
+        let parts = self.receive(receive(topic, group)).await;
+        let message = |part| match part {
+            v2::receive_message_response::Content::Message(message) => Some(message),
+            _ => None,
+        };
+        parts.into_iter().filter_map(message).collect()
+    }
+
+    pub(crate) async fn ack(&mut self, topic: &str, group: &str, handles: &[&str]) -> v2::AckMessageResponse {
+        let entry = |(index, handle): (usize, &&str)| v2::AckMessageEntry {
+            message_id: format!("id-{index}"),
+            receipt_handle: (*handle).into(),
+            lite_topic: None,
+        };
+        let entries = handles.iter().enumerate().map(entry).collect();
+        let ack = v2::AckMessageRequest { group: resource(group), topic: resource(topic), entries };
+        self.client.ack_message(sdk(ack)).await.unwrap().into_inner()
+    }
+}
+
+pub(crate) struct FakeRoutes {
+    cluster: Mutex<Arc<Cluster>>,
+}
+
+impl Default for FakeRoutes {
+    fn default() -> Self {
+        let keys = MacKeys { current: MacKey { generation: 1, secret: [7; 32] }, previous: None };
+        let cluster = Cluster {
+            version: 1,
+            cluster_id: 42,
+            mac_keys: Arc::new(keys),
+            topics: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        };
+        Self { cluster: Mutex::new(Arc::new(cluster)) }
+    }
+}
+
+impl FakeRoutes {
+    fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
+        let mut cluster = self.cluster.lock().unwrap();
+        let mut next = Cluster::clone(&cluster);
+        next.version += 1;
+        let result = change(&mut next);
+        *cluster = Arc::new(next);
+        result
+    }
+
+    pub(crate) fn topic(&self, name: &str, topic_type: TopicType, permission: Permission) {
+        let topic = Topic::parse("", name).unwrap();
+        let new = NewTopic { topic, topic_type, queues: 4, permission };
+        self.add_topic(new).unwrap();
+    }
+
+    pub(crate) fn group(&self, name: &str, order: DeliveryOrder, max_attempts: u32) {
+        let group = ConsumerGroup::parse("", name).unwrap();
+        self.add_group(NewGroup { group, order, max_attempts }).unwrap();
+    }
+
+    pub(crate) fn forget_topic(&self, name: &str) {
+        self.change(|cluster| cluster.topics.remove(&Topic::parse("", name).unwrap()));
+    }
+
+    fn add_topic(&self, new: NewTopic) -> Result<Arc<TopicConfig>, MetadataError> {
+        self.change(|cluster| {
+            if cluster.topics.contains_key(&new.topic) {
+                return Err(MetadataError::TopicExists { topic: new.topic });
+            }
+            let config = Arc::new(TopicConfig {
+                topic: new.topic.clone(),
+                id: TopicId(u32::try_from(cluster.version).unwrap()),
+                topic_type: new.topic_type,
+                queues: new.queues,
+                permission: new.permission,
+                created: Timestamp(0),
+            });
+            cluster.topics.insert(new.topic, Arc::clone(&config));
+            Ok(config)
+        })
+    }
+
+    fn add_group(&self, new: NewGroup) -> Result<Arc<GroupConfig>, MetadataError> {
+        self.change(|cluster| {
+            if cluster.groups.contains_key(&new.group) {
+                return Err(MetadataError::GroupExists { group: new.group });
+            }
+            let config = Arc::new(GroupConfig {
+                group: new.group.clone(),
+                id: GroupId(u32::try_from(cluster.version).unwrap()),
+                order: new.order,
+                max_attempts: new.max_attempts,
+                created: Timestamp(0),
+            });
+            cluster.groups.insert(new.group, Arc::clone(&config));
+            Ok(config)
+        })
+    }
+}
+
+impl Routes for FakeRoutes {
+    fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster.lock().unwrap())
+    }
+    fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
+        Box::pin(async { self.add_topic(new) })
+    }
+    fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>> {
+        let missing = || MetadataError::NoSuchTopic { topic: topic.clone() };
+        Box::pin(async move { self.change(|cluster| cluster.topics.remove(topic)).ok_or_else(missing) })
+    }
+    fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(async { self.add_group(new) })
+    }
+    fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
+        let missing = || MetadataError::NoSuchGroup { group: group.clone() };
+        Box::pin(async move { self.change(|cluster| cluster.groups.remove(group)).ok_or_else(missing) })
+    }
+}
+
+/// One replica group in memory, without leases that end. It notes what it was told.
+#[derive(Default)]
+pub(crate) struct FakeStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    queues: BTreeMap<(TopicId, QueueId), Vec<StoredMessage>>,
+    ready: BTreeMap<GroupId, Vec<(TopicId, QueueId, QueueOffset)>>,
+    opened: BTreeMap<(GroupId, TopicId), ()>,
+    held: BTreeMap<DeliveryKey, ()>,
+    settled: BTreeMap<DeliveryKey, ()>,
+    next_delivery: u64,
+    watches: Vec<(TopicId, mpsc::Sender<u64>)>,
+    error: Option<StoreError>,
+    told: Told,
+}
+
+/// What the proxy told the store without waiting for an answer, and how it asked.
+#[derive(Clone, Default, Debug, PartialEq)]
+pub(crate) struct Told {
+    pub released: usize,
+    pub confirmed: usize,
+    pub heard: Vec<String>,
+    pub lost: Vec<String>,
+    pub changes: Vec<Duration>,
+    pub leases: Vec<LeaseTerms>,
+    pub attempt_ids: Vec<Option<String>>,
+    pub batches: Vec<usize>,
+    pub queues: Vec<u16>,
+    pub pops: usize,
+}
+
+impl FakeStore {
+    /// Every question is answered with this error from now on.
+    pub(crate) fn fail(&self, error: Option<StoreError>) {
+        self.inner.lock().unwrap().error = error;
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        self.inner.lock().unwrap().told.clone()
+    }
+
+    /// A later delivery replaces all that is held.
+    pub(crate) fn replace_all(&self) {
+        self.inner.lock().unwrap().held.clear();
+    }
+
+    fn ask<T>(&self, answer: impl FnOnce(&mut Inner) -> T) -> Result<T, StoreError> {
+        let mut inner = self.inner.lock().unwrap();
+        match &inner.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(answer(&mut inner)),
+        }
+    }
+}
+
+impl Inner {
+    fn append(&mut self, append: Append) -> Appended {
+        self.told.queues.push(append.queue.0);
+        let queue = self.queues.entry((append.topic.id, append.queue)).or_default();
+        queue.push(append.message);
+        let offset = QueueOffset(u64::try_from(queue.len() - 1).unwrap());
+        let groups: Vec<_> =
+            self.opened.keys().filter(|(_, topic)| *topic == append.topic.id).map(|(group, _)| *group).collect();
+        for group in groups {
+            self.ready.entry(group).or_default().push((append.topic.id, append.queue, offset));
+        }
+        Appended { queue: append.queue, offset, stored_at: Timestamp(1_700_000_000_500) }
+    }
+
+    fn edge(&self, topic: TopicId, ready: u64) {
+        for (_, watch) in self.watches.iter().filter(|(watched, _)| *watched == topic) {
+            let _closed = watch.try_send(ready);
+        }
+    }
+
+    fn open(&mut self, group: GroupId, topic: TopicId) {
+        if self.opened.insert((group, topic), ()).is_none() {
+            let all = self.queues.iter().filter(|((id, _), _)| *id == topic).flat_map(|((_, queue), messages)| {
+                (0..messages.len()).map(|at| (topic, *queue, QueueOffset(u64::try_from(at).unwrap())))
+            });
+            let all: Vec<_> = all.collect();
+            self.ready.entry(group).or_default().extend(all);
+        }
+    }
+
+    fn pop(&mut self, pop: &Pop) -> Popped {
+        self.told.pops += 1;
+        self.told.leases.push(pop.lease);
+        self.told.batches.push(pop.batch);
+        self.told.attempt_ids.push(pop.attempt_id.as_ref().map(|id| String::from_utf8_lossy(id).into_owned()));
+        self.open(pop.group.id, pop.topic.id);
+        let (queues, mut popped) = (&self.queues, Popped::default());
+        let ready = self.ready.entry(pop.group.id).or_default();
+        let wanted = |(topic, queue, offset): &(TopicId, QueueId, QueueOffset)| {
+            *topic == pop.topic.id && {
+                let message = &queues[&(*topic, *queue)][usize::try_from(offset.0).unwrap()];
+                pop.filter.wants(message.tag())
+            }
+        };
+        while let Some(at) = ready.iter().position(wanted) {
+            if popped.messages.len() == pop.batch {
+                popped.more = true;
+                break;
+            }
+            let (topic, queue, offset) = ready.remove(at);
+            self.next_delivery += 1;
+            let delivery = DeliverySeq(self.next_delivery);
+            let key = DeliveryKey { epoch: Epoch(1), group: pop.group.id, topic, queue, offset, delivery };
+            self.held.insert(key, ());
+            popped.messages.push(Delivery {
+                key,
+                attempt: DeliveryAttempt::FIRST,
+                stored_at: Timestamp(1_700_000_000_500),
+                invisible: match pop.lease {
+                    LeaseTerms::Fixed(invisible) => invisible,
+                    LeaseTerms::AutoRenew => InvisibleDuration::AUTO_RENEW,
+                },
+                message: queues[&(topic, queue)][usize::try_from(offset.0).unwrap()].clone(),
+            });
+        }
+        popped
+    }
+}
+
+impl StoreNode for FakeStore {
+    fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                let topic = messages[0].topic.id;
+                let appended: Vec<_> = messages.into_iter().map(|message| inner.append(message)).collect();
+                inner.edge(topic, u64::try_from(appended.len()).unwrap());
+                appended
+            })
+        })
+    }
+
+    fn pop(&self, pop: Pop) -> BoxFuture<'_, Result<Popped, StoreError>> {
+        Box::pin(async move { self.ask(|inner| inner.pop(&pop)) })
+    }
+
+    fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                if let Settlement::Change(after) = what {
+                    inner.told.changes.push(after.get());
+                }
+                if inner.settled.contains_key(&key) {
+                    return Settled::Done;
+                }
+                if !inner.held.contains_key(&key) {
+                    return Settled::Stale;
+                }
+                if what == Settlement::Ack {
+                    inner.held.remove(&key);
+                    inner.settled.insert(key, ());
+                }
+                Settled::Done
+            })
+        })
+    }
+
+    fn release(&self, deliveries: Vec<DeliveryKey>) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.told.released += deliveries.len();
+        for key in deliveries {
+            inner.held.remove(&key);
+            inner.ready.entry(key.group).or_default().insert(0, (key.topic, key.queue, key.offset));
+            inner.edge(key.topic, 1);
+        }
+    }
+
+    fn confirm(&self, deliveries: Vec<DeliveryKey>) {
+        self.inner.lock().unwrap().told.confirmed += deliveries.len();
+    }
+
+    fn heard(&self, clients: Vec<ClientId>) {
+        self.inner.lock().unwrap().told.heard.extend(clients.iter().map(ToString::to_string));
+    }
+
+    fn lost(&self, client: ClientId) {
+        self.inner.lock().unwrap().told.lost.push(client.to_string());
+    }
+
+    fn watch(&self, _group: GroupRef, topic: TopicRef, _filter: TagFilter) -> Box<dyn Watch> {
+        let (edges, watch) = mpsc::channel(1024);
+        self.inner.lock().unwrap().watches.push((topic.id, edges));
+        Box::new(FakeWatch(watch))
+    }
+
+    fn topic_status(&self, _topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn group_status(&self, _group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn drop_topic(&self, _topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn drop_group(&self, _group: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct FakeWatch(mpsc::Receiver<u64>);
+
+impl Watch for FakeWatch {
+    fn ready(&mut self) -> BoxFuture<'_, u64> {
+        Box::pin(async {
+            match self.0.recv().await {
+                Some(ready) => ready,
+                None => std::future::pending().await,
+            }
+        })
+    }
+}

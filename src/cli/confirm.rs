@@ -1,0 +1,32 @@
+//! Deleting asks first.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::error::CliError;
+
+/// The flag that answers the question in advance.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Confirm {
+    /// Deletes without asking; needed where nobody can answer
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Confirm {
+    /// Asks a person whether `what` may go; where there is none, only `--yes` will do.
+    pub(crate) fn deletion_of(&self, what: &str) -> Result<(), CliError> {
+        if self.yes || (io::stdin().is_terminal() && io::stderr().is_terminal() && asked(what)?) {
+            return Ok(());
+        }
+        Err(CliError::NotConfirmed { what: what.to_owned() })
+    }
+}
+
+fn asked(what: &str) -> io::Result<bool> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "Delete {what} for good? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,230 @@
+//! Why a command failed: what it says, what to do next, and how the process ends.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use apogee_host::{Entropy as _, OsEntropy};
+use apogee_proto::v2;
+use serde_json::json;
+use tonic::{Code, Status};
+
+use super::output::Format;
+
+const FAILED: u8 = 1;
+/// A command line that says too little or something wrong.
+pub(crate) const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 3;
+const CONFLICT: u8 = 4;
+const DENIED: u8 = 5;
+const UNAVAILABLE: u8 = 6;
+
+/// The situations a command can end in, other than well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("{message}")]
+    Usage { message: String },
+    #[error("deleting {what} cannot be undone and was not confirmed")]
+    NotConfirmed { what: String },
+    #[error("{given:?} is no address")]
+    Address { given: String },
+    #[error("no server answers at {address}: {cause}")]
+    NoServer { address: String, cause: String },
+    #[error("no admin token is known")]
+    NoToken,
+    #[error("the admin token in {path} cannot be read: {cause}")]
+    Token { path: PathBuf, cause: String },
+    #[error("{}", .0.message())]
+    Admin(Box<Status>),
+    #[error("{message} ({})", .code.as_str_name())]
+    Refused { code: v2::Code, message: String },
+    #[error("no message came from {topic} for group {group} within {waited:?}")]
+    NothingCame { topic: String, group: String, waited: Duration },
+    #[error("the answer of the server has no {what}")]
+    Incomplete { what: &'static str },
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+    #[error("the runtime does not start")]
+    Runtime(#[source] io::Error),
+}
+
+/// Ties a command to the calls it makes, in our errors and in the logs of the server.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    pub(crate) fn draw() -> RequestId {
+        RequestId(format!("{:016x}", OsEntropy.next_u64()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(cause: io::Error) -> CliError {
+        CliError::Output(cause)
+    }
+}
+
+impl CliError {
+    /// The gRPC error of a call to `address`.
+    pub(crate) fn call(address: &str, status: Status) -> CliError {
+        match status.code() {
+            Code::Unavailable if status.message().is_empty() || std::error::Error::source(&status).is_some() => {
+                CliError::NoServer { address: address.to_owned(), cause: innermost(&status) }
+            }
+            _ => CliError::Admin(Box::new(status)),
+        }
+    }
+
+    /// Tells stderr, and with which code to end.
+    pub(crate) fn report(&self, format: Format, id: &RequestId) -> ExitCode {
+        let (exit, code) = self.exit();
+        let mut stderr = io::stderr().lock();
+        let _nobody_listens = match format {
+            Format::Json => {
+                let error = json!({ "code": code, "message": self.told(), "hint": self.hint(), "request_id": id.0 });
+                writeln!(stderr, "{}", json!({ "error": error }))
+            }
+            Format::Table => writeln!(stderr, "error: {}\nnext: {}", self.told(), self.hint()),
+        };
+        ExitCode::from(exit)
+    }
+
+    /// The message with its causes.
+    fn told(&self) -> String {
+        let mut told = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            told = format!("{told}: {error}");
+            cause = error.source();
+        }
+        told
+    }
+
+    fn exit(&self) -> (u8, String) {
+        match self {
+            CliError::Usage { .. } => (USAGE, "usage".into()),
+            CliError::NotConfirmed { .. } => (USAGE, "not_confirmed".into()),
+            CliError::Address { .. } => (USAGE, "bad_address".into()),
+            CliError::NoServer { .. } => (UNAVAILABLE, "unavailable".into()),
+            CliError::NoToken | CliError::Token { .. } => (DENIED, "no_token".into()),
+            CliError::Admin(status) => admin_exit(status.code()),
+            CliError::Refused { code, .. } => (refused_exit(*code), code.as_str_name().to_lowercase()),
+            CliError::NothingCame { .. } => (NOT_FOUND, "message_not_found".into()),
+            CliError::Incomplete { .. } => (FAILED, "incomplete_answer".into()),
+            CliError::Output(_) | CliError::Runtime(_) => (FAILED, "io".into()),
+        }
+    }
+
+    /// The next step.
+    fn hint(&self) -> &'static str {
+        match self {
+            CliError::Usage { .. } => "see `apogee --help`",
+            CliError::NotConfirmed { .. } => "repeat the command with --yes if you mean it",
+            CliError::Address { .. } => "write it as host:port, for example 127.0.0.1:8081",
+            CliError::NoServer { .. } => {
+                "start one with `apogee dev`, or say where it is with --endpoint and --admin-endpoint"
+            }
+            CliError::NoToken => "start `apogee dev` as this user, or name the file of the token with --token-file",
+            CliError::Token { .. } => {
+                "run the command as the user of the server, or name another file with --token-file"
+            }
+            CliError::Admin(status) => admin_hint(status.code()),
+            CliError::Refused { code, .. } => refused_hint(*code),
+            CliError::NothingCame { .. } => "send one with `apogee message send`, or look with `apogee group describe`",
+            CliError::Incomplete { .. } => "compare `apogee version` with the version of the server",
+            CliError::Output(_) => "look at what reads the output, or at the disk it goes to",
+            CliError::Runtime(_) => "look at the limits of this user, such as open files",
+        }
+    }
+}
+
+fn innermost(status: &Status) -> String {
+    let mut told = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        told = error.to_string();
+        cause = error.source();
+    }
+    told
+}
+
+fn admin_exit(code: Code) -> (u8, String) {
+    let (exit, name) = match code {
+        Code::InvalidArgument => (USAGE, "invalid_argument"),
+        Code::NotFound => (NOT_FOUND, "not_found"),
+        Code::AlreadyExists => (CONFLICT, "already_exists"),
+        Code::FailedPrecondition | Code::Aborted => (CONFLICT, "conflict"),
+        Code::Unauthenticated => (DENIED, "unauthenticated"),
+        Code::PermissionDenied => (DENIED, "permission_denied"),
+        Code::Unavailable => (UNAVAILABLE, "unavailable"),
+        Code::DeadlineExceeded | Code::Cancelled => (UNAVAILABLE, "deadline_exceeded"),
+        Code::Unimplemented => (FAILED, "unimplemented"),
+        Code::ResourceExhausted => (FAILED, "resource_exhausted"),
+        _ => (FAILED, "internal"),
+    };
+    (exit, name.to_owned())
+}
+
+fn admin_hint(code: Code) -> &'static str {
+    match code {
+        Code::InvalidArgument => "correct the value and try again",
+        Code::NotFound => "see what there is with `apogee topic list` and `apogee group list`",
+        Code::AlreadyExists => "use it as it is, or look at it with the verb `describe`",
+        Code::Unauthenticated | Code::PermissionDenied => {
+            "name the token of this server with --token-file; `apogee dev` keeps it as admin.token in its data folder"
+        }
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => "try again in a moment",
+        Code::Unimplemented => "compare `apogee version` with the version of the server",
+        _ => "look into the log of the server",
+    }
+}
+
+/// Source: the code table of the v2 API; thousands follow HTTP.
+fn refused_exit(code: v2::Code) -> u8 {
+    match code as i32 {
+        40100 | 40300 => DENIED,
+        40400..=40499 => NOT_FOUND,
+        42900 | 50002 | 50400..=50402 => UNAVAILABLE,
+        40000..=40099 | 41300..=43199 => USAGE,
+        _ => FAILED,
+    }
+}
+
+fn refused_hint(code: v2::Code) -> &'static str {
+    match code {
+        v2::Code::TopicNotFound => "create it with `apogee topic create`",
+        v2::Code::ConsumerGroupNotFound => "create it with `apogee group create`",
+        v2::Code::NotImplemented => "use a normal topic and a concurrent group until this is there",
+        v2::Code::TooManyRequests => "try again in a moment",
+        code => match refused_exit(code) {
+            USAGE => "correct the value and try again",
+            UNAVAILABLE => "try again in a moment; the message may have been stored",
+            _ => "look into the log of the server",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_become_the_promised_exits() {
+        for (code, exit) in [
+            (v2::Code::TopicNotFound, NOT_FOUND),
+            (v2::Code::Unauthorized, DENIED),
+            (v2::Code::TooManyRequests, UNAVAILABLE),
+            (v2::Code::IllegalTopic, USAGE),
+            (v2::Code::MessageBodyTooLarge, USAGE),
+            (v2::Code::NotImplemented, FAILED),
+        ] {
+            assert_eq!(refused_exit(code), exit, "{code:?}");
+        }
+        assert_eq!(admin_exit(Code::AlreadyExists).0, CONFLICT);
+    }
+}

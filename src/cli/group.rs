@@ -1,0 +1,160 @@
+//! `apogee group …`.
+
+use apogee_proto::admin::v1;
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::confirm::Confirm;
+use super::error::{CliError, RequestId};
+use super::output::{Output, Table};
+use super::target::{Admin, Target};
+use super::topic::{join, split};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a consumer group
+    Create {
+        /// Letters, digits and % | - _, at most 120; `namespace/name` for a namespace
+        name: String,
+        /// How messages reach its consumers; fixed for good
+        #[arg(long, value_enum, default_value_t = Order::Concurrent)]
+        order: Order,
+        /// Deliveries before a message is a dead letter, at least 1
+        #[arg(long, default_value_t = 17)]
+        max_attempts: u32,
+    },
+    /// Lists all consumer groups
+    List,
+    /// Shows a consumer group and its progress
+    Describe { name: String },
+    /// Deletes a consumer group and its progress for good
+    Delete {
+        name: String,
+        #[command(flatten)]
+        confirm: Confirm,
+    },
+}
+
+#[derive(Copy, Clone, Debug, ValueEnum)]
+pub(crate) enum Order {
+    /// Many consumers at once, no order
+    Concurrent,
+    /// One message group is worked on by one consumer at a time, in order
+    Fifo,
+}
+
+pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
+    if let Verb::Delete { name, confirm } = &verb {
+        confirm.deletion_of(&format!("consumer group {name} and its progress"))?;
+    }
+    let mut admin = target.admin(id).await?;
+    match verb {
+        Verb::Create { name, order, max_attempts } => create(&mut admin, output, &name, order, max_attempts).await,
+        Verb::List => list(&mut admin, output).await,
+        Verb::Describe { name } => describe(&mut admin, output, &name).await,
+        Verb::Delete { name, .. } => delete(&mut admin, output, &name).await,
+    }
+}
+
+async fn create(
+    admin: &mut Admin,
+    output: &Output,
+    full_name: &str,
+    order: Order,
+    max_attempts: u32,
+) -> Result<(), CliError> {
+    let (namespace, name) = split(full_name);
+    let order = match order {
+        Order::Concurrent => v1::DeliveryOrder::Concurrent,
+        Order::Fifo => v1::DeliveryOrder::Orderly,
+    };
+    let ask = v1::CreateGroupRequest { namespace, name, order: order.into(), max_attempts };
+    let answer = admin.api.create_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    let group = answer.into_inner().group.ok_or(CliError::Incomplete { what: "group" })?;
+    Ok(output.tell(&document(&group), &format!("consumer group {full_name} created"))?)
+}
+
+async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
+    let mut groups = Vec::new();
+    let mut ask = v1::ListGroupsRequest::default();
+    loop {
+        let answer = admin.api.list_groups(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+        let page = answer.into_inner();
+        groups.extend(page.groups);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        ask = v1::ListGroupsRequest { page_size: 0, page_token: page.next_page_token };
+    }
+    let mut table = Table::new(&["NAME", "ORDER", "MAX_ATTEMPTS", "ID", "CREATED"]);
+    for group in &groups {
+        table.row(cells(group));
+    }
+    Ok(output.show(&json!({ "groups": groups.iter().map(document).collect::<Vec<_>>() }), &table)?)
+}
+
+async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+    let (namespace, name) = split(full_name);
+    let ask = v1::DescribeGroupRequest { namespace, name };
+    let answer = admin.api.describe_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    let v1::DescribeGroupResponse { group, progress } = answer.into_inner();
+    let group = group.ok_or(CliError::Incomplete { what: "group" })?;
+    let headers = ["NAME", "ORDER", "MAX_ATTEMPTS", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "IN_FLIGHT"];
+    let mut table = Table::new(&headers);
+    let mut rows = Vec::new();
+    let [name, order, attempts, ..] = cells(&group);
+    for queue in &progress {
+        let numbers = [queue.queue_id.into(), queue.committed, queue.max_offset, queue.in_flight];
+        let known = [name.clone(), order.clone(), attempts.clone(), queue.topic.clone()];
+        table.row(known.into_iter().chain(numbers.map(|number| number.to_string())));
+        rows.push(json!({
+            "topic": queue.topic,
+            "queue_id": queue.queue_id,
+            "committed": queue.committed,
+            "max_offset": queue.max_offset,
+            "in_flight": queue.in_flight,
+        }));
+    }
+    if progress.is_empty() {
+        table.row([name, order, attempts, "-".to_owned()]);
+    }
+    let mut whole = document(&group);
+    whole["progress"] = rows.into();
+    Ok(output.show(&whole, &table)?)
+}
+
+async fn delete(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+    let (namespace, name) = split(full_name);
+    let ask = v1::DeleteGroupRequest { namespace, name };
+    admin.api.delete_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    Ok(output.tell(&json!({ "deleted": full_name }), &format!("consumer group {full_name} deleted"))?)
+}
+
+fn cells(group: &v1::Group) -> [String; 5] {
+    [
+        join(&group.namespace, &group.name),
+        order_name(group).to_owned(),
+        group.max_attempts.to_string(),
+        group.id.to_string(),
+        group.created.map(|created| created.to_string()).unwrap_or_default(),
+    ]
+}
+
+fn document(group: &v1::Group) -> Value {
+    json!({
+        "namespace": group.namespace,
+        "name": group.name,
+        "order": order_name(group),
+        "max_attempts": group.max_attempts,
+        "id": group.id,
+        "created": group.created.map(|created| created.to_string()),
+    })
+}
+
+fn order_name(group: &v1::Group) -> &'static str {
+    match group.order() {
+        v1::DeliveryOrder::Unspecified => "unknown",
+        v1::DeliveryOrder::Concurrent => "concurrent",
+        v1::DeliveryOrder::Orderly => "fifo",
+    }
+}

@@ -1,0 +1,64 @@
+//! `apogee message …`: a plain client of the v2 API, with no rights an SDK does not have.
+
+mod receive;
+mod send;
+
+use std::process;
+
+use apogee_proto::v2;
+use clap::Subcommand;
+use rustix::system::uname;
+
+use super::error::{CliError, RequestId};
+use super::output::Output;
+use super::target::{Messaging, Target};
+use super::topic::split;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Sends one message
+    Send(send::Args),
+    /// Receives by one long poll: prints and acknowledges each message as it comes; exit code 3 when nothing came
+    Receive(receive::Args),
+}
+
+pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
+    let client_id = format!("{}@{}@cli", hostname(), process::id());
+    let messaging = target.messaging(&client_id, id).await?;
+    match verb {
+        Verb::Send(args) => send::run(args, messaging, output).await,
+        Verb::Receive(args) => receive::run(args, messaging, output).await,
+    }
+}
+
+fn hostname() -> String {
+    uname().nodename().to_string_lossy().into_owned()
+}
+
+fn resource(full_name: &str) -> v2::Resource {
+    let (resource_namespace, name) = split(full_name);
+    v2::Resource { resource_namespace, name }
+}
+
+/// The error of a response that is not OK.
+fn check(status: Option<v2::Status>) -> Result<(), CliError> {
+    let status = status.ok_or(CliError::Incomplete { what: "status" })?;
+    match status.code() {
+        v2::Code::Ok => Ok(()),
+        code => Err(CliError::Refused { code, message: status.message }),
+    }
+}
+
+/// Where the client believes the server to be; routes repeat it.
+fn endpoints(messaging: &Messaging) -> v2::Endpoints {
+    let address = messaging.address.split("://").last().unwrap_or_default();
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
+    let host = host.trim_matches(['[', ']']);
+    let scheme = match host.parse() {
+        Ok(std::net::IpAddr::V4(_)) => v2::AddressScheme::IPv4,
+        Ok(std::net::IpAddr::V6(_)) => v2::AddressScheme::IPv6,
+        Err(_) => v2::AddressScheme::DomainName,
+    };
+    let port = port.trim_end_matches('/').parse().unwrap_or(0);
+    v2::Endpoints { scheme: scheme.into(), addresses: vec![v2::Address { host: host.to_owned(), port }] }
+}

@@ -1,0 +1,84 @@
+//! The command line for people and scripts: `apogee <noun> <verb> [name] [flags]`.
+//!
+//! Data goes to stdout, all else to stderr. Every error ends with a next step and one of the exit codes of `error`.
+//! Reading order: this table of contents, `target` (which server), `error`, `output`, then the nouns.
+
+mod confirm;
+mod error;
+mod group;
+mod message;
+mod output;
+mod target;
+mod topic;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+pub(crate) use self::error::USAGE;
+use self::error::{CliError, RequestId};
+use self::output::{Format, Output};
+use self::target::Target;
+
+/// The nouns.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates, shows and deletes topics
+    Topic(Noun<topic::Verb>),
+    /// Creates, shows and deletes consumer groups
+    Group(Noun<group::Verb>),
+    /// Sends and receives messages
+    Message(Noun<message::Verb>),
+    /// Prints the version of this binary
+    Version(version::Args),
+}
+
+/// A noun with the flags all its verbs share.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Noun<Verb: Subcommand> {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs one command to its end.
+pub(crate) fn run(command: Command) -> ExitCode {
+    let id = RequestId::draw();
+    let (format, outcome) = match command {
+        Command::Topic(noun) => (noun.output.format, wait(topic::run(noun.verb, &noun.target, &noun.output, &id))),
+        Command::Group(noun) => (noun.output.format, wait(group::run(noun.verb, &noun.target, &noun.output, &id))),
+        Command::Message(noun) => (noun.output.format, wait(message::run(noun.verb, &noun.target, &noun.output, &id))),
+        Command::Version(args) => (args.output.format, version::run(&args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(format, &id),
+    }
+}
+
+/// Runs on a runtime of its own: one thread is enough for one command.
+fn wait(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+    runtime.block_on(work)
+}
+
+/// Whether a command line that could not be parsed asks for JSON.
+pub(crate) fn wants_json(args: &[OsString]) -> bool {
+    let joined = ["-ojson", "-o=json", "--output=json"];
+    args.iter().any(|arg| joined.iter().any(|json| arg == json))
+        || args.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")
+}
+
+/// A command line that could not be parsed, reported as JSON.
+pub(crate) fn refuse_usage(refused: &clap::Error) -> ExitCode {
+    let text = refused.render().to_string();
+    let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<_> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let message = told.join(" ").trim_start_matches("error: ").to_owned();
+    CliError::Usage { message }.report(Format::Json, &RequestId::draw())
+}

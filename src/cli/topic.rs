@@ -1,0 +1,182 @@
+//! `apogee topic …`.
+
+use apogee_proto::admin::v1;
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::confirm::Confirm;
+use super::error::{CliError, RequestId};
+use super::output::{Output, Table};
+use super::target::{Admin, Target};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Creates a topic
+    Create {
+        /// Letters, digits and % | - _, at most 127; `namespace/name` for a namespace
+        name: String,
+        /// What its messages may ask for; fixed for good
+        #[arg(long = "type", value_enum, default_value_t = Type::Normal)]
+        topic_type: Type,
+        /// Number of queues, 1 to 1024
+        #[arg(long, default_value_t = 8)]
+        queues: u32,
+    },
+    /// Lists all topics
+    List,
+    /// Shows a topic and what its queues hold
+    Describe { name: String },
+    /// Deletes a topic and its messages for good
+    Delete {
+        name: String,
+        #[command(flatten)]
+        confirm: Confirm,
+    },
+}
+
+#[derive(Copy, Clone, Debug, ValueEnum)]
+pub(crate) enum Type {
+    /// Messages without order
+    Normal,
+    /// Messages of a message group in order
+    Fifo,
+    /// Messages that wait for their time
+    Delay,
+    /// Messages that wait for a commit
+    Transaction,
+    /// Urgent messages first
+    Priority,
+    /// Many small topics in one
+    Lite,
+    /// Normal, fifo, delay and transaction together
+    Mixed,
+}
+
+pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
+    if let Verb::Delete { name, confirm } = &verb {
+        confirm.deletion_of(&format!("topic {name} and its messages"))?;
+    }
+    let mut admin = target.admin(id).await?;
+    match verb {
+        Verb::Create { name, topic_type, queues } => create(&mut admin, output, &name, topic_type, queues).await,
+        Verb::List => list(&mut admin, output).await,
+        Verb::Describe { name } => describe(&mut admin, output, &name).await,
+        Verb::Delete { name, .. } => delete(&mut admin, output, &name).await,
+    }
+}
+
+async fn create(
+    admin: &mut Admin,
+    output: &Output,
+    full_name: &str,
+    topic_type: Type,
+    queues: u32,
+) -> Result<(), CliError> {
+    let (namespace, name) = split(full_name);
+    let r#type = wire(topic_type).into();
+    let ask = v1::CreateTopicRequest { namespace, name, r#type, read_queues: queues, write_queues: queues };
+    let answer = admin.api.create_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    let topic = answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })?;
+    Ok(output.tell(&document(&topic), &format!("topic {full_name} created"))?)
+}
+
+async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
+    let mut topics = Vec::new();
+    let mut ask = v1::ListTopicsRequest::default();
+    loop {
+        let answer = admin.api.list_topics(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+        let page = answer.into_inner();
+        topics.extend(page.topics);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        ask = v1::ListTopicsRequest { page_size: 0, page_token: page.next_page_token };
+    }
+    let mut table = Table::new(&["NAME", "TYPE", "QUEUES", "ID", "CREATED"]);
+    for topic in &topics {
+        table.row(cells(topic));
+    }
+    Ok(output.show(&json!({ "topics": topics.iter().map(document).collect::<Vec<_>>() }), &table)?)
+}
+
+async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+    let (namespace, name) = split(full_name);
+    let ask = v1::DescribeTopicRequest { namespace, name };
+    let answer = admin.api.describe_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    let v1::DescribeTopicResponse { topic, queues } = answer.into_inner();
+    let topic = topic.ok_or(CliError::Incomplete { what: "topic" })?;
+    let mut table = Table::new(&["NAME", "TYPE", "QUEUE", "MIN_OFFSET", "MAX_OFFSET"]);
+    let mut rows = Vec::new();
+    for queue in &queues {
+        let [name, topic_type, ..] = cells(&topic);
+        let (min, max) = (queue.min_offset, queue.max_offset);
+        table.row([name, topic_type, queue.queue_id.to_string(), min.to_string(), max.to_string()]);
+        rows.push(json!({ "queue_id": queue.queue_id, "min_offset": min, "max_offset": max }));
+    }
+    let mut whole = document(&topic);
+    whole["queue_stats"] = rows.into();
+    Ok(output.show(&whole, &table)?)
+}
+
+async fn delete(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+    let (namespace, name) = split(full_name);
+    let ask = v1::DeleteTopicRequest { namespace, name };
+    admin.api.delete_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    Ok(output.tell(&json!({ "deleted": full_name }), &format!("topic {full_name} deleted"))?)
+}
+
+/// `namespace/name`, or a name in the default namespace.
+pub(super) fn split(full_name: &str) -> (String, String) {
+    let (namespace, name) = full_name.split_once('/').unwrap_or(("", full_name));
+    (namespace.to_owned(), name.to_owned())
+}
+
+pub(super) fn join(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+fn cells(topic: &v1::Topic) -> [String; 5] {
+    [
+        join(&topic.namespace, &topic.name),
+        type_name(topic).to_owned(),
+        topic.write_queues.to_string(),
+        topic.id.to_string(),
+        topic.created.map(|created| created.to_string()).unwrap_or_default(),
+    ]
+}
+
+fn document(topic: &v1::Topic) -> Value {
+    json!({
+        "namespace": topic.namespace,
+        "name": topic.name,
+        "type": type_name(topic),
+        "queues": topic.write_queues,
+        "id": topic.id,
+        "created": topic.created.map(|created| created.to_string()),
+    })
+}
+
+fn type_name(topic: &v1::Topic) -> &'static str {
+    match topic.r#type() {
+        v1::TopicType::Unspecified => "unknown",
+        v1::TopicType::Normal => "normal",
+        v1::TopicType::Fifo => "fifo",
+        v1::TopicType::Delay => "delay",
+        v1::TopicType::Transaction => "transaction",
+        v1::TopicType::Priority => "priority",
+        v1::TopicType::Lite => "lite",
+        v1::TopicType::Mixed => "mixed",
+    }
+}
+
+fn wire(topic_type: Type) -> v1::TopicType {
+    match topic_type {
+        Type::Normal => v1::TopicType::Normal,
+        Type::Fifo => v1::TopicType::Fifo,
+        Type::Delay => v1::TopicType::Delay,
+        Type::Transaction => v1::TopicType::Transaction,
+        Type::Priority => v1::TopicType::Priority,
+        Type::Lite => v1::TopicType::Lite,
+        Type::Mixed => v1::TopicType::Mixed,
+    }
+}

@@ -1,0 +1,102 @@
+//! The roles meet: what the proxy asks of its traits, namesrv and engine answer by plain calls.
+
+use std::sync::Arc;
+
+use apogee_engine::Engine;
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
+    TopicRef,
+};
+use apogee_model::{
+    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NewGroup, NewTopic, TagFilter, Topic,
+    TopicConfig, TopicId,
+};
+use apogee_namesrv::Namesrv;
+use apogee_proxy::{Routes, StoreNode, Watch};
+use futures::future::BoxFuture;
+
+/// The routes of a namesrv in this process.
+pub(super) struct LocalRoutes(pub(super) Namesrv);
+
+impl Routes for LocalRoutes {
+    fn cluster(&self) -> Arc<Cluster> {
+        self.0.cluster()
+    }
+
+    fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
+        Box::pin(self.0.create_topic(new))
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>> {
+        Box::pin(self.0.delete_topic(topic))
+    }
+
+    fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(self.0.create_group(new))
+    }
+
+    fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(self.0.delete_group(group))
+    }
+}
+
+/// The one replica group of this process, and its leader.
+pub(super) struct LocalStore(pub(super) Engine);
+
+impl StoreNode for LocalStore {
+    fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(self.0.append(messages))
+    }
+
+    fn pop(&self, pop: Pop) -> BoxFuture<'_, Result<Popped, StoreError>> {
+        Box::pin(self.0.pop(pop))
+    }
+
+    fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        Box::pin(self.0.settle(key, what))
+    }
+
+    fn release(&self, deliveries: Vec<DeliveryKey>) {
+        self.0.release(deliveries);
+    }
+
+    fn confirm(&self, deliveries: Vec<DeliveryKey>) {
+        self.0.confirm(deliveries);
+    }
+
+    fn heard(&self, clients: Vec<ClientId>) {
+        self.0.heard(&clients);
+    }
+
+    fn lost(&self, client: ClientId) {
+        self.0.lost(&client);
+    }
+
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch> {
+        Box::new(LocalWatch(self.0.watch(&group, &topic, filter)))
+    }
+
+    fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        Box::pin(self.0.topic_status(topic))
+    }
+
+    fn group_status(&self, group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
+        Box::pin(self.0.group_status(group))
+    }
+
+    fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.0.drop_topic(topic))
+    }
+
+    fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.0.drop_group(group))
+    }
+}
+
+struct LocalWatch(apogee_engine::Watch);
+
+impl Watch for LocalWatch {
+    fn ready(&mut self) -> BoxFuture<'_, u64> {
+        Box::pin(self.0.ready())
+    }
+}

@@ -1,0 +1,210 @@
+//! What people may choose about `apogee dev`: flag over environment over file over default.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use apogee_host::config::{ConfigError, Loaded, environment, load};
+use apogee_host::telemetry::{LogFormat, LogSettings, LogSink};
+use apogee_host::{Exit, ExitWith};
+use apogee_proxy::listen::{TlsMode, TlsSettings};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::Args;
+
+/// Variables of the CLI and of tests that begin like ours.
+const IGNORED: [&str; 6] = [
+    "APOGEE_ENDPOINT",
+    "APOGEE_ADMIN_ENDPOINT",
+    "APOGEE_TOKEN_FILE",
+    "APOGEE_PROFILE",
+    "APOGEE_BIN",
+    "APOGEE_TARGET_DIR",
+];
+
+/// The whole configuration. Each key is also a variable: `grpc.port` is `APOGEE_GRPC__PORT`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    /// Folder of all data, created when needed. Default `apogee-data` in the working directory.
+    pub(super) data: PathBuf,
+    /// Keeps the data in a temporary folder that is removed at the end. Default off.
+    pub(super) ephemeral: bool,
+    /// Address all ports are bound to. Default 127.0.0.1; others let every machine of the network in.
+    pub(super) listen: IpAddr,
+    /// Creates topics and groups when they are first used. Default on; turn it off to find misspelled names.
+    pub(super) auto_create: bool,
+    pub(super) cluster: Cluster,
+    pub(super) grpc: Port,
+    pub(super) admin: Port,
+    pub(super) metrics: Port,
+    pub(super) health: Port,
+    pub(super) tls: Tls,
+    pub(super) log: Log,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    /// Shown to clients as the name of the one broker, and in logs and metrics. Default `DefaultCluster`.
+    pub(super) name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Port {
+    /// 0 lets the operating system choose. Defaults: grpc 8081, admin 8088, metrics 5557, health 8086.
+    pub(super) port: u16,
+}
+
+/// TLS of the gRPC port.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    /// PEM file with the certificate and its chain. Default: self-signed, made at every start.
+    pub(super) cert: Option<PathBuf>,
+    /// PEM file with the private key of `tls.cert`.
+    pub(super) key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// A level, or directives such as `info,apogee_proxy=debug`. Default `info`, without the chatter of a library;
+    /// `RUST_LOG` replaces it.
+    pub(super) level: String,
+    pub(super) format: Format,
+}
+
+/// How log lines look.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// Text on a terminal, JSON elsewhere
+    Auto,
+    Text,
+    Json,
+}
+
+/// Values that cannot work together, or at all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Contradiction {
+    #[error("tls.cert and tls.key go together, only one is set")]
+    HalfTls,
+    #[error("cluster.name is {name:?}; allowed are 1 to 127 letters, digits and % | - _")]
+    ClusterName { name: String },
+    #[error("{first} and {second} have the same port {port}")]
+    SamePort { first: &'static str, second: &'static str, port: u16 },
+    #[error("data is an empty path")]
+    NoData,
+}
+
+impl ExitWith for Contradiction {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data: "apogee-data".into(),
+            ephemeral: false,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            auto_create: true,
+            cluster: Cluster { name: "DefaultCluster".to_owned() },
+            grpc: Port { port: 8081 },
+            admin: Port { port: 8088 },
+            metrics: Port { port: 5557 },
+            health: Port { port: 8086 },
+            tls: Tls::default(),
+            log: Log { level: "info,opentelemetry_sdk=warn".to_owned(), format: Format::Auto },
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn load(args: &Args) -> Result<Loaded<Config>, ConfigError> {
+        load(args.config.as_deref(), environment(), args.flags(), &IGNORED)
+    }
+
+    /// What types alone cannot say.
+    pub(super) fn check(&self) -> Result<(), Contradiction> {
+        if self.tls.cert.is_some() != self.tls.key.is_some() {
+            return Err(Contradiction::HalfTls);
+        }
+        if self.data.as_os_str().is_empty() {
+            return Err(Contradiction::NoData);
+        }
+        let name = &self.cluster.name;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '-' | '_');
+        if name.is_empty() || name.len() > 127 || !name.chars().all(plain) {
+            return Err(Contradiction::ClusterName { name: name.clone() });
+        }
+        self.check_ports()
+    }
+
+    fn check_ports(&self) -> Result<(), Contradiction> {
+        let ports = self.ports();
+        for (at, (second, port)) in ports.iter().enumerate() {
+            let earlier = ports[..at].iter().find(|(_, other)| other == port && *port != 0);
+            if let Some((first, port)) = earlier {
+                return Err(Contradiction::SamePort { first, second, port: *port });
+            }
+        }
+        Ok(())
+    }
+
+    /// All ports by key, in the order of the table of contents.
+    pub(super) fn ports(&self) -> [(&'static str, u16); 4] {
+        [
+            ("grpc.port", self.grpc.port),
+            ("admin.port", self.admin.port),
+            ("metrics.port", self.metrics.port),
+            ("health.port", self.health.port),
+        ]
+    }
+
+    pub(super) fn log_settings(&self) -> LogSettings {
+        let format = match self.log.format {
+            Format::Auto => LogFormat::Auto,
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        LogSettings { format, sink: LogSink::Stdout, level: self.log.level.clone() }
+    }
+
+    pub(super) fn tls_settings(&self) -> TlsSettings {
+        TlsSettings { mode: TlsMode::Permissive, cert: self.tls.cert.clone(), key: self.tls.key.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check().map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn values_must_fit_together() {
+        assert_eq!(checked(|_| ()), "fine");
+        assert_eq!(checked(|config| (config.grpc.port, config.admin.port) = (0, 0)), "fine");
+        let told = checked(|config| config.health.port = 8081);
+        assert_eq!(told, "grpc.port and health.port have the same port 8081");
+        assert!(checked(|config| config.tls.key = Some("key.pem".into())).contains("only one is set"));
+        assert!(checked(|config| config.cluster.name = "a b".to_owned()).contains("\"a b\""));
+        assert!(checked(|config| config.data = PathBuf::new()).contains("empty path"));
+    }
+
+    #[test]
+    fn every_port_has_its_variable() {
+        let env = [("APOGEE_GRPC__PORT", "0"), ("APOGEE_LOG__FORMAT", "json"), ("APOGEE_LISTEN", "::1")];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = load::<Config>(None, env, toml::Table::new(), &IGNORED).unwrap().config;
+        assert_eq!((config.grpc.port, config.log.format, config.listen.is_ipv6()), (0, Format::Json, true));
+    }
+}

@@ -1,0 +1,152 @@
+//! `apogee dev`: all roles in one process, on an embedded default. The same code as a cluster; lanes are calls.
+//!
+//! Reading order: this file (flags, life of the process), `config`, `server` (how the roles are put together), `front`
+//! (what clients reach), `data`, `ports`, `adapters`.
+
+mod adapters;
+mod config;
+mod data;
+mod front;
+mod ports;
+mod server;
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use apogee_host::telemetry::init_logs;
+use apogee_host::{Exit, Identity, Stop, shutdown};
+use rustix::system::uname;
+use toml::Value;
+
+use self::config::{Config, Format};
+
+/// Flags of `apogee dev`. A flag that was not given leaves its key to the environment, the file or the default.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Folder of all data, created when needed [default: apogee-data]
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    data: Option<PathBuf>,
+    /// Keeps the data in a temporary folder that is removed at the end
+    #[arg(long)]
+    ephemeral: bool,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    listen: Option<IpAddr>,
+    /// Creates topics and groups when they are first used [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    auto_create: Option<bool>,
+    /// How log lines look [default: auto]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<Format>,
+    /// Any other key of the configuration, such as grpc.port=18081; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, Value)>,
+    /// TOML file with the configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Checks the configuration and ends
+    #[arg(long)]
+    check_config: bool,
+    /// Prints every value with where it came from, and ends
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl Args {
+    /// What the flags say, by dotted key.
+    fn flags(&self) -> toml::Table {
+        let mut flags = toml::Table::new();
+        flags.extend(self.settings.iter().cloned());
+        let mut put = |key: &str, value: Option<Value>| flags.extend(value.map(|value| (key.to_owned(), value)));
+        put("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into()));
+        put("ephemeral", self.ephemeral.then_some(Value::Boolean(true)));
+        put("listen", self.listen.map(|ip| ip.to_string().into()));
+        put("auto_create", self.auto_create.map(Value::Boolean));
+        put("log.format", self.log_format.and_then(|format| Value::try_from(format).ok()));
+        flags
+    }
+}
+
+/// `key=value`; the value is TOML, or text if it is none.
+fn setting(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=` between key and value"))?;
+    let table = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let parsed = table.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+    Ok((key.to_owned(), parsed.unwrap_or_else(|| value.into())))
+}
+
+/// Runs until somebody asks to stop. An error that prevents the start goes to stderr.
+pub(crate) fn run(args: Args) -> ExitCode {
+    match live(&args) {
+        Ok(exit) => exit.into(),
+        Err(stop) => {
+            let _nobody_listens = writeln!(std::io::stderr(), "error: {stop}");
+            stop.exit.into()
+        }
+    }
+}
+
+fn live(args: &Args) -> Result<Exit, Stop> {
+    let loaded = Config::load(args)?;
+    loaded.config.check()?;
+    if args.print_config {
+        std::io::stdout().write_all(loaded.print().as_bytes())?;
+    }
+    if args.print_config || args.check_config {
+        return Ok(Exit::Clean);
+    }
+    let identity = identity(&loaded.config);
+    init_logs(&loaded.config.log_settings(), &identity)?;
+    shutdown::install_panic_hook();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(server::run(loaded.config, &identity));
+    runtime.shutdown_background(); // whatever still runs was named by the ladder
+    exit
+}
+
+fn identity(config: &Config) -> Identity {
+    Identity {
+        cluster: config.cluster.name.clone(),
+        role: "dev",
+        node_type: "broker",
+        node: uname().nodename().to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn loaded(line: &[&str]) -> Config {
+        let args = Line::try_parse_from(["dev"].iter().chain(line)).expect("a valid line").args;
+        apogee_host::config::load::<Config>(None, std::iter::empty(), args.flags(), &[]).expect("valid keys").config
+    }
+
+    #[test]
+    fn flags_reach_their_keys() {
+        let config = loaded(&[
+            "--data=/d",
+            "--listen=0.0.0.0",
+            "--auto-create=false",
+            "--log-format=json",
+            "--set=grpc.port=0",
+            "--set=cluster.name=c1",
+            "--set=tls.cert=/c.pem",
+        ]);
+        assert_eq!((config.data, config.listen, config.auto_create), ("/d".into(), [0, 0, 0, 0].into(), false));
+        assert_eq!((config.log.format, config.grpc.port, config.cluster.name), (Format::Json, 0, "c1".to_owned()));
+        assert_eq!(config.tls.cert, Some("/c.pem".into()));
+        assert!(loaded(&["--auto-create"]).auto_create && !loaded(&[]).ephemeral);
+    }
+}

@@ -1,0 +1,70 @@
+//! The one binary: the only place where the roles meet. Nothing is initialised before its sub-command is chosen.
+//!
+//! Reading order: this table of contents, `record` (how the CLI finds `apogee dev`), `cli`, `dev`.
+
+mod cli;
+mod dev;
+mod record;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use apogee_host::Exit;
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A cloud-native message queue that official RocketMQ 5 SDKs use unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "apogee", version, propagate_version = true)]
+struct Apogee {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs all roles in one process, data in ./apogee-data
+    Dev(dev::Args),
+    #[command(flatten)]
+    Cli(cli::Command),
+}
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match Apogee::try_parse_from(&args) {
+        Ok(Apogee { command: Command::Dev(args) }) => dev::run(args),
+        Ok(Apogee { command: Command::Cli(command) }) => cli::run(command),
+        Err(refused) => usage(&refused, &args),
+    }
+}
+
+/// Help and version go to stdout and are no failure. A role that was started wrongly ends like one with a bad
+/// configuration, a CLI command as the CLI promises.
+fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
+    let server = args.get(1).is_some_and(|first| first == "dev");
+    if refused.use_stderr() && !server && cli::wants_json(args) {
+        return cli::refuse_usage(refused);
+    }
+    let _nobody_listens = refused.print();
+    let _nobody_listens = std::io::stdout().flush();
+    match (refused.use_stderr(), server) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => Exit::Usage.into(),
+        (true, false) => ExitCode::from(cli::USAGE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Apogee::command().debug_assert();
+    }
+}

@@ -1,0 +1,300 @@
+//! The door of the engine.
+
+use std::sync::Arc;
+
+use apogee_host::{Clock, Disk, OnError, Tasks};
+use apogee_model::store::{
+    Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement,
+    StoreError, TopicRef,
+};
+use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
+use opentelemetry::metrics::Meter;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::block::{self, BLOCK_MAX};
+use crate::commitlog::{Durable, Format, LogReader, OpenError, Writer, recover};
+use crate::leader::{Ask, Grant, Granted, Leader, Now};
+use crate::metrics::Metrics;
+use crate::proposer::{AfterCommit, AnswerRule, Proposer};
+use crate::record;
+use crate::state::{State, stored_message};
+use crate::views::MemoryViews;
+use crate::watch::Watch;
+
+/// Requests that wait for the proposer.
+const INBOX: usize = 16_384;
+/// Blocks that wait for the writer; the proposer keeps fewer in flight.
+const LOG_INBOX: usize = 64;
+
+/// What people tune.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of one segment of a new store; an existing store keeps its own.
+    pub segment_bytes: u64,
+    /// Newest bytes of the log that are kept in memory for consumers that keep up.
+    pub tail_bytes: usize,
+    /// Bytes of messages that may wait to be written; more are refused.
+    pub append_queue_bytes: usize,
+    /// Unsettled messages of one group in one queue; more are not delivered.
+    pub in_flight_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { segment_bytes: 256 << 20, tail_bytes: 32 << 20, append_queue_bytes: 32 << 20, in_flight_max: 10_000 }
+    }
+}
+
+/// What the engine is built from.
+pub struct EngineParts {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub tasks: Tasks,
+    pub meter: Meter,
+}
+
+/// The storage engine of one replica group. Clones are cheap and share it.
+///
+/// Nothing is answered before it is durable. A dropped future of any method leaves nothing half done: either it
+/// happened or it did not, and a popped batch that nobody receives is released.
+#[derive(Clone)]
+pub struct Engine {
+    inbox: mpsc::Sender<Ask>,
+    append_bytes: Arc<Semaphore>,
+    reader: LogReader,
+}
+
+impl Engine {
+    /// Opens the store, recovering what an earlier process left, and starts its tasks.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the file, and the offset where something is corrupt.
+    pub async fn open(parts: EngineParts, settings: Settings) -> Result<Self, OpenError> {
+        Self::open_with_rule(parts, settings, AfterCommit).await
+    }
+
+    /// [`Engine::open`] with another rule for when answers are given, for tests that want to see a wrong one caught.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_with_rule(
+        parts: EngineParts,
+        settings: Settings,
+        rule: impl AnswerRule,
+    ) -> Result<Self, OpenError> {
+        let EngineParts { disk, clock, tasks, meter } = parts;
+        let started = clock.monotonic();
+        let format = Format { segment_bytes: settings.segment_bytes }.settle(&*disk).await?;
+        let mut state = State::new(Box::new(MemoryViews::default()));
+        let log = recover(&disk, format, |found| match state.apply(&found) {
+            Ok(_) => Ok(()),
+            Err(bad) => Err(bad.into_open_error(format.segment_bytes)),
+        });
+        let log = log.await?;
+        let took = clock.monotonic().saturating_sub(started);
+        tracing::info!(
+            event = "store_recovered",
+            blocks = log.appender.index.0,
+            bytes = log.appender.end.0,
+            ?took,
+            "the store is recovered"
+        );
+
+        let metrics = Arc::new(Metrics::new(&meter));
+        let reader = LogReader::new(Arc::clone(&disk), format.segment_bytes, settings.tail_bytes);
+        log.segments.iter().for_each(|(start, file)| reader.add_segment(*start, *file));
+        let current = *log.segments.last().expect("recovery leaves a segment to write to");
+        let (log_sender, log_inbox) = mpsc::channel(LOG_INBOX);
+        let reached = Durable { index: log.appender.index, end: log.appender.end };
+        let (durable_sender, durable) = watch::channel(reached);
+        let writer = Writer::new(
+            disk,
+            reader.clone(),
+            format.segment_bytes,
+            current,
+            log_inbox,
+            durable_sender,
+            log.checkpoint,
+            Arc::clone(&metrics),
+        );
+        let (inbox_sender, inbox) = mpsc::channel(INBOX);
+        let now = Now { wall: clock.wall(), monotonic: clock.monotonic() };
+        let leader = Leader::new(state, log.appender.term, settings.in_flight_max, now);
+        let (appender, in_flight) = (log.appender, std::collections::VecDeque::new());
+        let proposer = Proposer {
+            leader,
+            appender,
+            reader: reader.clone(),
+            clock,
+            inbox,
+            log: log_sender,
+            durable,
+            metrics,
+            rule,
+            in_flight,
+        };
+        tasks.spawn("log-writer", OnError::StopProcess, writer.run());
+        tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
+        let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
+        Ok(Self { inbox: inbox_sender, append_bytes, reader })
+    }
+
+    /// Appends messages of one topic to one queue, all in one block, and returns when they are committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] at once when too many bytes wait, [`StoreError::TooLarge`] when they do not fit into a
+    /// block, [`StoreError::NoSuchQueue`], [`StoreError::Stopped`].
+    pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
+        let bytes: usize =
+            messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
+        let max = BLOCK_MAX - block::HEADER;
+        if bytes > max {
+            return Err(StoreError::TooLarge { bytes, max });
+        }
+        for Append { topic, queue, .. } in &messages {
+            if queue.0 >= topic.queues {
+                let (topic, queues) = (topic.name.clone(), topic.queues);
+                return Err(StoreError::NoSuchQueue { topic, queue: *queue, queues });
+            }
+        }
+        let weight = u32::try_from(bytes).expect("checked to fit into a block");
+        let room = self.append_bytes.try_acquire_many(weight);
+        let _room = room.map_err(|_| StoreError::Busy { what: "the append queue" })?;
+        self.ask(|reply| Ask::Append { messages, reply }).await
+    }
+
+    /// Leases messages that no consumer of the group holds, oldest first; never waits for messages to come.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`] when the disk does not give a
+    /// message back; the batch is then released.
+    pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
+        let filter = pop.filter.clone();
+        let granted: Granted = self.ask(|reply| Ask::Pop { pop, reply }).await?;
+        let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
+        let mut messages = Vec::with_capacity(granted.grants.len());
+        for grant in &granted.grants {
+            let delivery = self.read(grant).await?;
+            if filter.wants(delivery.message.tag()) {
+                messages.push(delivery);
+            } else {
+                // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
+                self.settle(grant.key, Settlement::Ack).await?;
+            }
+        }
+        unread.keys.clear();
+        Ok(Popped { messages, more: granted.more })
+    }
+
+    async fn read(&self, grant: &Grant) -> Result<Delivery, StoreError> {
+        let place = &grant.place;
+        let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
+        let len = usize::try_from(place.len).expect("records are smaller than a block");
+        let record = self.reader.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
+        let message = stored_message(&record).map_err(|error| unreadable(error.to_string()))?;
+        let Grant { key, attempt, invisible, .. } = *grant;
+        Ok(Delivery { key, attempt, stored_at: place.stored_at, invisible, message })
+    }
+
+    /// Ends a delivery, or moves the end of its lease, and returns when that is committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, StoreError> {
+        self.ask(|reply| Ask::Settle { key, what, reply }).await
+    }
+
+    /// Gives back deliveries that never reached their consumer: visible at once, attempt not counted, order kept.
+    /// Best effort: what is not released comes again when its lease ends.
+    pub fn release(&self, deliveries: Vec<DeliveryKey>) {
+        self.tell(Ask::Release { deliveries });
+    }
+
+    /// The whole batch was written to its consumer: auto-renewed deliveries are renewed from now on.
+    pub fn confirm(&self, deliveries: Vec<DeliveryKey>) {
+        self.tell(Ask::Confirm { deliveries });
+    }
+
+    /// These clients were heard since the last call.
+    pub fn heard(&self, clients: &[ClientId]) {
+        self.tell(Ask::Heard { clients: clients.iter().map(client_hash).collect() });
+    }
+
+    /// The client is gone; what it holds under auto-renewal is visible at once.
+    pub fn lost(&self, client: &ClientId) {
+        self.tell(Ask::Lost { client: client_hash(client) });
+    }
+
+    /// Watches for messages that become ready for a group, from now on.
+    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: TagFilter) -> Watch {
+        let (watch, edge) = Watch::new();
+        self.tell(Ask::Watch { group: group.id, topic: topic.id, filter, edge });
+        watch
+    }
+
+    /// The queues of a topic that ever held a message.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn topic_status(&self, topic: TopicId) -> Result<Vec<QueueStatus>, StoreError> {
+        self.ask(|reply| Ask::TopicStatus { topic, reply }).await
+    }
+
+    /// How far a group is, on every queue of every topic it reads.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, StoreError> {
+        self.ask(|reply| Ask::GroupStatus { group, reply }).await
+    }
+
+    /// Trims every queue of a deleted topic to its end.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn drop_topic(&self, topic: TopicId) -> Result<(), StoreError> {
+        self.ask(|reply| Ask::DropTopic { topic, reply }).await
+    }
+
+    /// Forgets a deleted group.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn drop_group(&self, group: GroupId) -> Result<(), StoreError> {
+        self.ask(|reply| Ask::DropGroup { group, reply }).await
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        match self.inbox.try_send(ask(reply)) {
+            Ok(()) => answer.await.map_err(|_| StoreError::Stopped),
+            Err(TrySendError::Full(_)) => Err(StoreError::Busy { what: "the proposer's queue" }),
+            Err(TrySendError::Closed(_)) => Err(StoreError::Stopped),
+        }
+    }
+
+    fn tell(&self, ask: Ask) {
+        if let Err(TrySendError::Full(ask)) = self.inbox.try_send(ask) {
+            tracing::debug!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
+        }
+    }
+}
+
+/// A granted batch on its way to the caller; released when it does not get there.
+struct Unread<'a> {
+    engine: &'a Engine,
+    keys: Vec<DeliveryKey>,
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        if !self.keys.is_empty() {
+            self.engine.release(std::mem::take(&mut self.keys));
+        }
+    }
+}
+
+fn client_hash(client: &ClientId) -> u64 {
+    crate::hash(client.as_str().as_bytes())
+}

@@ -1,0 +1,76 @@
+//! What callers ask of the leader, and what they hear.
+
+use std::sync::Arc;
+
+use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, QueueStatus, Settled, Settlement};
+use apogee_model::{DeliveryAttempt, GroupId, InvisibleDuration, TagFilter, TopicId};
+use tokio::sync::oneshot::Sender;
+
+use crate::views::Place;
+use crate::watch::Edge;
+
+/// One request. Clients are known by the hash of their id.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Append { messages: Vec<Append>, reply: Sender<Vec<Appended>> },
+    Pop { pop: Pop, reply: Sender<Granted> },
+    Settle { key: DeliveryKey, what: Settlement, reply: Sender<Settled> },
+    Release { deliveries: Vec<DeliveryKey> },
+    Confirm { deliveries: Vec<DeliveryKey> },
+    Heard { clients: Vec<u64> },
+    Lost { client: u64 },
+    Watch { group: GroupId, topic: TopicId, filter: TagFilter, edge: Arc<Edge> },
+    TopicStatus { topic: TopicId, reply: Sender<Vec<QueueStatus>> },
+    GroupStatus { group: GroupId, reply: Sender<Vec<GroupStatus>> },
+    DropTopic { topic: TopicId, reply: Sender<()> },
+    DropGroup { group: GroupId, reply: Sender<()> },
+}
+
+/// A decided request, waiting for its block.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Appended(Sender<Vec<Appended>>, Vec<Appended>),
+    Popped(Sender<Granted>, Granted),
+    Settled(Sender<Settled>, Settled),
+    TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
+    GroupStatus(Sender<Vec<GroupStatus>>, Vec<GroupStatus>),
+    Done(Sender<()>),
+}
+
+/// Leases on messages that are still to be read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Granted {
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) more: bool,
+}
+
+/// One lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Grant {
+    pub(crate) key: DeliveryKey,
+    pub(crate) attempt: DeliveryAttempt,
+    pub(crate) invisible: InvisibleDuration,
+    pub(crate) place: Place,
+}
+
+impl Answer {
+    /// Tells the caller. A batch that nobody waits for any more comes back, to be released.
+    pub(crate) fn give(self) -> Option<Vec<DeliveryKey>> {
+        match self {
+            Self::Popped(reply, granted) => {
+                let unheard = reply.send(granted).err()?;
+                Some(unheard.grants.into_iter().map(|grant| grant.key).collect())
+            }
+            Self::Appended(reply, appended) => ignore(reply.send(appended)),
+            Self::Settled(reply, settled) => ignore(reply.send(settled)),
+            Self::TopicStatus(reply, status) => ignore(reply.send(status)),
+            Self::GroupStatus(reply, status) => ignore(reply.send(status)),
+            Self::Done(reply) => ignore(reply.send(())),
+        }
+    }
+}
+
+/// A caller that went away needs no answer: what it asked for is done.
+fn ignore<T>(_sent: Result<(), T>) -> Option<Vec<DeliveryKey>> {
+    None
+}

@@ -1,0 +1,96 @@
+//! Blocks under construction, and the answers that wait for them.
+
+use std::collections::VecDeque;
+
+use apogee_model::{BlockIndex, Timestamp};
+
+use super::Answer;
+use crate::block::HEADER;
+use crate::commitlog::Draft;
+use crate::record::Record;
+
+/// A block is closed at this size, unless one request alone is larger.
+const TARGET_BYTES: usize = 1 << 20;
+const TARGET_RECORDS: usize = 4096;
+
+/// The open block, full ones that wait to be written, and every answer not given yet.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    closed: VecDeque<(BlockIndex, Draft)>,
+    open: Draft,
+    /// Index the open block will have.
+    index: BlockIndex,
+    answers: VecDeque<(BlockIndex, Answer)>,
+    /// The last block whose answers were taken.
+    answered: BlockIndex,
+}
+
+impl Blocks {
+    pub(crate) fn new(last: BlockIndex, log_time: Timestamp) -> Self {
+        let open = Draft { bytes: vec![0; HEADER], records: 0, log_time };
+        let index = BlockIndex(last.0 + 1);
+        Self { closed: VecDeque::new(), open, index, answers: VecDeque::new(), answered: last }
+    }
+
+    /// Makes room for `records` that must share a block. Log time is fixed when a block gets its first record.
+    pub(crate) fn reserve(&mut self, bytes: usize, records: usize, wall: Timestamp) {
+        let held = usize::try_from(self.open.records).expect("blocks hold few records");
+        let full = self.open.bytes.len() + bytes > TARGET_BYTES || held + records > TARGET_RECORDS;
+        if held > 0 && full {
+            self.close();
+        }
+        if self.open.records == 0 {
+            self.open.log_time = self.open.log_time.max(wall);
+        }
+    }
+
+    /// Log time of the open block.
+    pub(crate) fn log_time(&self) -> Timestamp {
+        self.open.log_time
+    }
+
+    /// Writes a record into the open block; says which block and log time that is.
+    pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (BlockIndex, Timestamp) {
+        if self.open.records == 0 {
+            self.open.log_time = self.open.log_time.max(wall);
+        }
+        record.write(&mut self.open.bytes);
+        self.open.records += 1;
+        (self.index, self.open.log_time)
+    }
+
+    /// Keeps an answer for the newest block that has content, or hands it back when all blocks are answered.
+    pub(crate) fn answer(&mut self, answer: Answer) -> Option<Answer> {
+        let newest = if self.open.records > 0 { self.index } else { BlockIndex(self.index.0 - 1) };
+        if newest <= self.answered {
+            return Some(answer);
+        }
+        self.answers.push_back((newest, answer));
+        None
+    }
+
+    pub(crate) fn take(&mut self, may_be_partial: bool) -> Option<(BlockIndex, Draft)> {
+        if self.closed.is_empty() && may_be_partial && self.open.records > 0 {
+            self.close();
+        }
+        self.closed.pop_front()
+    }
+
+    pub(crate) fn open_bytes(&self) -> usize {
+        if self.open.records > 0 { self.open.bytes.len() } else { 0 }
+    }
+
+    pub(crate) fn take_answers(&mut self, index: BlockIndex) -> VecDeque<Answer> {
+        self.answered = self.answered.max(index);
+        let due = self.answers.partition_point(|(block, _)| *block <= index);
+        self.answers.drain(..due).map(|(_, answer)| answer).collect()
+    }
+
+    fn close(&mut self) {
+        let next = Draft { bytes: vec![0; HEADER], records: 0, log_time: self.open.log_time };
+        let mut full = std::mem::replace(&mut self.open, next);
+        full.bytes.resize(full.bytes.len().next_multiple_of(8), 0);
+        self.closed.push_back((self.index, full));
+        self.index = BlockIndex(self.index.0 + 1);
+    }
+}

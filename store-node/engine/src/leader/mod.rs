@@ -1,0 +1,335 @@
+//! The leader of a replica group: decides, in one order, without IO.
+//!
+//! Memory = the applied view + an overlay of proposals the log has not committed. Every decision that changes
+//! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
+//! leader (`proposer`) gives it out when the block is committed, and not before.
+//!
+//! Reading order: `ask` (what callers want), this file, then `pop` and `settle` for the decisions.
+
+mod ask;
+mod block;
+mod pop;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use apogee_host::Monotonic;
+use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, QueueStatus, TopicRef};
+use apogee_model::{BlockIndex, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
+
+pub(crate) use ask::{Answer, Ask, Grant, Granted};
+
+use crate::block::Block;
+use crate::commitlog::Draft;
+use crate::lease_clock::{Due, Key, LeaseClock};
+use crate::pop::{Entry, Overlay};
+use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
+use crate::state::{BadBlock, State};
+use crate::watch::Watches;
+
+/// Now, on both clocks.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: Timestamp,
+    pub(crate) monotonic: Monotonic,
+}
+
+/// See the module.
+pub(crate) struct Leader {
+    pub(crate) state: State,
+    overlay: Overlay,
+    clock: LeaseClock,
+    /// Messages whose lease ended and that nobody took since.
+    ready: BTreeMap<(GroupId, TopicId), BTreeSet<(QueueId, QueueOffset)>>,
+    watches: Watches,
+    /// Where the next pop of a group on a topic begins, and how many there were.
+    turns: BTreeMap<(GroupId, TopicId), u64>,
+    blocks: block::Blocks,
+    /// Pops that ran out of their scan budget.
+    deferred: VecDeque<Ask>,
+    in_flight_max: usize,
+    epoch: Epoch,
+    last_delivery: DeliverySeq,
+}
+
+impl Leader {
+    /// Takes the lead over `state`: leases that run go on for what remains of them by log time.
+    pub(crate) fn new(state: State, epoch: Epoch, in_flight_max: usize, now: Now) -> Self {
+        let blocks = block::Blocks::new(state.applied, state.log_time);
+        let mut leader = Self {
+            state,
+            overlay: Overlay::default(),
+            clock: LeaseClock::default(),
+            ready: BTreeMap::new(),
+            watches: Watches::default(),
+            turns: BTreeMap::new(),
+            blocks,
+            deferred: VecDeque::new(),
+            in_flight_max,
+            epoch,
+            last_delivery: DeliverySeq(0),
+        };
+        leader.resume_leases(now);
+        leader
+    }
+
+    fn resume_leases(&mut self, now: Now) {
+        let log_time = self.state.log_time;
+        for ((group, topic), state) in &self.state.pops {
+            for (queue, state) in &state.queues {
+                for (offset, entry) in &state.entries {
+                    let of = QueueOf { group: *group, topic: *topic, queue: *queue };
+                    let remaining =
+                        Duration::from_millis(entry.duration_ms).saturating_sub(log_time.since(entry.lease_from));
+                    self.clock.start((of, *offset), entry, now.monotonic, remaining, log_time.since(entry.granted_at));
+                }
+            }
+        }
+    }
+
+    /// Decides one request; its answer waits inside a block, or is returned when there is nothing to wait for.
+    pub(crate) fn decide(&mut self, ask: Ask, now: Now) -> Option<Answer> {
+        match ask {
+            Ask::Append { messages, reply } => {
+                let appended = self.append(messages, now);
+                self.blocks.answer(Answer::Appended(reply, appended))
+            }
+            Ask::Pop { pop, reply } => self.pop(pop, reply, now),
+            Ask::Settle { key, what, reply } => {
+                let settled = self.settle(key, what, now);
+                self.blocks.answer(Answer::Settled(reply, settled))
+            }
+            Ask::Release { deliveries } => {
+                self.release(&deliveries, now);
+                None
+            }
+            Ask::Confirm { deliveries } => {
+                for key in deliveries {
+                    let of = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
+                    self.clock.confirm((of, key.offset), key.delivery.0);
+                }
+                None
+            }
+            Ask::Heard { clients } => {
+                clients.iter().for_each(|client| self.clock.heard(*client, now.monotonic));
+                None
+            }
+            Ask::Lost { client } => {
+                self.clock.lost(client, now.monotonic);
+                None
+            }
+            Ask::Watch { group, topic, filter, edge } => {
+                self.watches.add(group, topic, filter, edge);
+                None
+            }
+            Ask::TopicStatus { topic, reply } => Some(Answer::TopicStatus(reply, self.topic_status(topic))),
+            Ask::GroupStatus { group, reply } => Some(Answer::GroupStatus(reply, self.group_status(group))),
+            Ask::DropTopic { topic, reply } => {
+                self.drop_topic(topic, now);
+                self.blocks.answer(Answer::Done(reply))
+            }
+            Ask::DropGroup { group, reply } => {
+                self.propose(Record::Close { group }, now);
+                self.blocks.answer(Answer::Done(reply))
+            }
+        }
+    }
+
+    /// A request that was begun and wants another turn.
+    pub(crate) fn take_deferred(&mut self) -> Option<Ask> {
+        self.deferred.pop_front()
+    }
+
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    fn append(&mut self, messages: Vec<Append>, now: Now) -> Vec<Appended> {
+        let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 8).sum();
+        if let Some(first) = messages.first() {
+            self.name_topic(&first.topic, now);
+        }
+        self.blocks.reserve(bytes, messages.len(), now.wall);
+        let stored_at = self.blocks.log_time();
+        messages
+            .into_iter()
+            .map(|append| {
+                let (topic, queue) = (append.topic.id, append.queue);
+                let offset = self.next_offset(topic, queue);
+                let Append { message, request, .. } = append;
+                self.propose(Record::Message { topic, queue, offset, request, message }, now);
+                Appended { queue, offset, stored_at }
+            })
+            .collect()
+    }
+
+    fn next_offset(&self, topic: TopicId, queue: QueueId) -> QueueOffset {
+        self.overlay.next_offset(topic, queue).unwrap_or_else(|| self.state.queue(topic, queue).next)
+    }
+
+    fn name_topic(&mut self, topic: &TopicRef, now: Now) {
+        if !self.state.knows_topic(topic.id) && !self.overlay.knows_topic(topic.id) {
+            self.propose(Record::TopicName { id: topic.id, name: topic.name.clone() }, now);
+        }
+    }
+
+    fn name_group(&mut self, group: &GroupRef, now: Now) {
+        if !self.state.knows_group(group.id) && !self.overlay.knows_group(group.id) {
+            self.propose(Record::GroupName { id: group.id, name: group.name.clone() }, now);
+        }
+    }
+
+    fn propose(&mut self, record: Record, now: Now) {
+        let (block, at) = self.blocks.push(&record, now.wall);
+        let applied = match &record {
+            Record::Lease(lease) => self.state.pops.get(&(lease.queue.group, lease.queue.topic)),
+            Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
+                self.state.pops.get(&(queue.group, queue.topic))
+            }
+            _ => None,
+        };
+        self.overlay.propose(&record, block, at, applied);
+    }
+
+    /// The entry of a message, uncommitted changes included.
+    fn entry(&self, of: QueueOf, offset: QueueOffset) -> Option<Entry> {
+        self.overlay.entry(of, offset).unwrap_or_else(|| self.state.entry(of, offset))
+    }
+
+    /// A group's cursor on a queue, uncommitted moves included.
+    fn cursor(&self, of: QueueOf) -> QueueOffset {
+        use crate::pop::PopStore as _;
+        let applied = || self.state.pops.get(&(of.group, of.topic)).map_or(QueueOffset(0), |pop| pop.cursor(of.queue));
+        self.overlay.cursor(of).unwrap_or_else(applied)
+    }
+
+    fn drop_topic(&mut self, topic: TopicId, now: Now) {
+        let queues: Vec<_> = self.state.queues_of(topic).map(|(queue, _)| queue).collect();
+        for queue in queues {
+            let min = self.next_offset(topic, queue);
+            self.propose(Record::Trim { topic, queue, min }, now);
+        }
+    }
+
+    fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
+        let status = |(queue, state): (QueueId, crate::state::QueueState)| QueueStatus {
+            queue,
+            min: state.min,
+            max: state.next,
+        };
+        self.state.queues_of(topic).map(status).collect()
+    }
+
+    fn group_status(&self, group: GroupId) -> Vec<GroupStatus> {
+        let mut all = Vec::new();
+        for (topic, state) in self.state.topics_of(group) {
+            for (queue, max) in self.state.queues_of(topic) {
+                let pop = state.queues.get(&queue);
+                let (floor, cursor) = pop.map_or((QueueOffset(0), QueueOffset(0)), |pop| (pop.floor(), pop.cursor));
+                let in_flight = pop.map_or(0, |pop| u64::try_from(pop.entries.len()).unwrap_or(u64::MAX));
+                all.push(GroupStatus { topic, queue, floor, cursor, max: max.next, in_flight });
+            }
+        }
+        all
+    }
+
+    /// The next block to write, if one may go: a full one, or the open one when `may_be_partial`.
+    pub(crate) fn take_block(&mut self, may_be_partial: bool) -> Option<(BlockIndex, Draft)> {
+        self.blocks.take(may_be_partial)
+    }
+
+    /// Bytes in the block under construction.
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.blocks.open_bytes()
+    }
+
+    /// Answers that belong to blocks up to `index`.
+    pub(crate) fn take_answers(&mut self, index: BlockIndex) -> VecDeque<Answer> {
+        self.blocks.take_answers(index)
+    }
+
+    /// The log committed the next block: the view moves, leases start to run, watches hear of it.
+    ///
+    /// # Errors
+    /// [`BadBlock`] when the block cannot be read; it is one of our own, so that is the end of this process.
+    pub(crate) fn committed(&mut self, block: &Block, now: Now) -> Result<(), BadBlock> {
+        let applied = self.state.apply(block)?;
+        self.overlay.retire(block.header.index);
+        for (topic, tag_hash) in applied.arrived {
+            if self.watches.any(topic) {
+                self.watches.arrived(topic, tag_hash);
+            }
+        }
+        for (of, offset) in applied.touched {
+            self.restart_lease(of, offset, now);
+        }
+        self.watches.tell();
+        Ok(())
+    }
+
+    fn restart_lease(&mut self, of: QueueOf, offset: QueueOffset, now: Now) {
+        let key = (of, offset);
+        self.forget_ready(key);
+        match self.state.entry(of, offset) {
+            Some(entry) => {
+                let remaining = Duration::from_millis(entry.duration_ms);
+                let age = self.state.log_time.since(entry.granted_at);
+                self.clock.start(key, &entry, now.monotonic, remaining, age);
+            }
+            None => {
+                self.clock.stop(key);
+                let left = self.state.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
+                if left.is_some_and(|queue| queue.entries.len() + 1 == self.in_flight_max) {
+                    self.watches.nudge(of.group, of.topic);
+                }
+            }
+        }
+    }
+
+    fn forget_ready(&mut self, (of, offset): Key) {
+        if let Some(ready) = self.ready.get_mut(&(of.group, of.topic)) {
+            ready.remove(&(of.queue, offset));
+            if ready.is_empty() {
+                self.ready.remove(&(of.group, of.topic));
+            }
+        }
+    }
+
+    /// When [`Leader::tick`] has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Monotonic> {
+        self.clock.next()
+    }
+
+    /// Ends and renews the leases whose time came.
+    pub(crate) fn tick(&mut self, now: Now) {
+        let mut renewals: BTreeMap<(QueueOf, u64, Duration), Vec<QueueOffset>> = BTreeMap::new();
+        for due in self.clock.due(now.monotonic) {
+            match due {
+                Due::Ready(key) => self.lease_ended(key),
+                Due::Renew((of, offset), span) => {
+                    if let Some(entry) = self.entry(of, offset) {
+                        renewals.entry((of, entry.delivery.0, span)).or_default().push(offset);
+                    }
+                }
+            }
+        }
+        for ((queue, delivery, span), offsets) in renewals {
+            let deliveries = Deliveries { delivery: DeliverySeq(delivery), offsets: offsets.into() };
+            let duration_ms = u64::try_from(span.as_millis()).expect("at most 60 s");
+            self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Renewal }, now);
+        }
+        self.watches.tell();
+    }
+
+    /// An uncommitted record about the message means that its lease starts anew when that is committed.
+    fn lease_ended(&mut self, (of, offset): Key) {
+        if self.overlay.entry(of, offset).is_some() || self.state.entry(of, offset).is_none() {
+            return;
+        }
+        self.ready.entry((of.group, of.topic)).or_default().insert((of.queue, offset));
+        if let Some(place) = self.state.place(of.topic, of.queue, offset) {
+            self.watches.ready(of.group, of.topic, place.tag_hash);
+        }
+    }
+}

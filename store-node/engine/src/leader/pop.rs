@@ -1,0 +1,270 @@
+//! Deciding a pop: the same batch again for a known attempt, else messages that nobody in the group holds.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use apogee_model::store::{DeliveryKey, LeaseTerms, Pop};
+use apogee_model::{DeliveryAttempt, DeliverySeq, InvisibleDuration, QueueId, QueueOffset};
+use tokio::sync::oneshot::Sender;
+
+use super::{Answer, Ask, Grant, Granted, Leader, Now};
+use crate::pop::Entry;
+use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
+use crate::views::Place;
+
+/// Index rows one pop looks at before others get their turn.
+const SCAN_BUDGET: usize = 8192;
+/// Every so many pops of a group on a topic, messages to redeliver come before new ones; otherwise after them.
+const RETRY_FIRST_EVERY: u64 = 5;
+
+/// One pop under way.
+struct Picking<'a> {
+    pop: &'a Pop,
+    picked: Vec<(QueueId, QueueOffset, Place)>,
+    /// New cursor positions.
+    cursors: BTreeMap<QueueId, QueueOffset>,
+    budget: usize,
+}
+
+impl Picking<'_> {
+    fn full(&self) -> bool {
+        self.picked.len() >= self.pop.batch
+    }
+
+    fn of(&self, queue: QueueId) -> QueueOf {
+        QueueOf { group: self.pop.group.id, topic: self.pop.topic.id, queue }
+    }
+}
+
+impl Leader {
+    pub(super) fn pop(&mut self, pop: Pop, reply: Sender<Granted>, now: Now) -> Option<Answer> {
+        if reply.is_closed() {
+            return None;
+        }
+        if let Some(granted) = self.replay(&pop, now) {
+            return self.blocks.answer(Answer::Popped(reply, granted));
+        }
+        self.open(&pop, now);
+        let (granted, exhausted) = self.grant(&pop, now);
+        if !granted.grants.is_empty() {
+            return self.blocks.answer(Answer::Popped(reply, granted));
+        }
+        if exhausted {
+            // Go on from here when others had their turn; an empty answer would make the caller start over.
+            self.deferred.push_back(Ask::Pop { pop, reply });
+            return None;
+        }
+        Some(Answer::Popped(reply, granted))
+    }
+
+    /// The unsettled rest of the batch that an earlier try of the same receive was granted, leased anew.
+    fn replay(&mut self, pop: &Pop, now: Now) -> Option<Granted> {
+        let (group, topic) = (pop.group.id, pop.topic.id);
+        let attempt_id = attempt_hash(pop)?;
+        let mut candidates = self.overlay.attempt(group, topic, attempt_id);
+        if let Some(applied) = self.state.pops.get(&(group, topic)) {
+            candidates.extend(applied.attempt(attempt_id));
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        let duration = duration(pop.lease);
+        let mut grants = Vec::new();
+        let mut batches: BTreeMap<(QueueOf, DeliverySeq), Vec<QueueOffset>> = BTreeMap::new();
+        for (queue, offset) in candidates {
+            let of = QueueOf { group, topic, queue };
+            let entry = self.entry(of, offset).filter(|entry| entry.attempt_id == attempt_id);
+            let (Some(entry), Some(place)) = (entry, self.state.place(topic, queue, offset)) else { continue };
+            batches.entry((of, entry.delivery)).or_default().push(offset);
+            grants.push(self.grant_of(of, offset, entry.delivery, entry.attempt, duration, place));
+        }
+        if grants.is_empty() {
+            return None;
+        }
+        for ((queue, delivery), offsets) in batches {
+            let deliveries = Deliveries { delivery, offsets: offsets.into() };
+            let duration_ms = duration.as_millis();
+            self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Replay }, now);
+        }
+        Some(Granted { grants, more: false })
+    }
+
+    /// The first receive of a group on a topic fixes where the group starts: at the earliest message of a queue that
+    /// still holds its first one, else at the latest.
+    fn open(&mut self, pop: &Pop, now: Now) {
+        let (group, topic) = (pop.group.id, pop.topic.id);
+        let applied = self.state.pops.get(&(group, topic)).is_some_and(|pop| pop.open);
+        if applied || self.overlay.is_open(group, topic) {
+            return;
+        }
+        self.name_topic(&pop.topic, now);
+        self.name_group(&pop.group, now);
+        let old = self.state.queues_of(topic).filter(|(_, state)| state.min > QueueOffset(0));
+        let starts: Vec<_> = old.map(|(queue, _)| (queue, self.next_offset(topic, queue))).collect();
+        self.propose(Record::Open { group, topic, starts }, now);
+    }
+
+    /// Picks messages and leases them. Says whether the scan budget ran out before the batch was found.
+    fn grant(&mut self, pop: &Pop, now: Now) -> (Granted, bool) {
+        let turn = self.turns.entry((pop.group.id, pop.topic.id)).or_default();
+        *turn += 1;
+        let turn = *turn;
+        let mut picking = Picking { pop, picked: Vec::new(), cursors: BTreeMap::new(), budget: SCAN_BUDGET };
+        if turn.is_multiple_of(RETRY_FIRST_EVERY) {
+            self.pick_ready(&mut picking);
+            self.pick_new(&mut picking, turn);
+        } else {
+            self.pick_new(&mut picking, turn);
+            self.pick_ready(&mut picking);
+        }
+        let exhausted = picking.budget == 0;
+        let (full, Picking { picked, cursors, .. }) = (picking.full(), picking);
+        let grants = self.lease(pop, picked, &cursors, now);
+        let more = (full || exhausted) && self.has_more(pop);
+        (Granted { grants, more }, exhausted)
+    }
+
+    /// Messages whose lease ended, oldest place first.
+    fn pick_ready(&mut self, picking: &mut Picking<'_>) {
+        let key = (picking.pop.group.id, picking.pop.topic.id);
+        let Some(ready) = self.ready.get(&key) else { return };
+        let (mut taken, mut gone) = (Vec::new(), Vec::new());
+        for (queue, offset) in ready {
+            if picking.full() || picking.budget == 0 {
+                break;
+            }
+            picking.budget -= 1;
+            match (self.entry(picking.of(*queue), *offset), self.state.place(key.1, *queue, *offset)) {
+                (Some(_), Some(place)) if picking.pop.filter.may_want(place.tag_hash) => {
+                    picking.picked.push((*queue, *offset, place));
+                    taken.push((*queue, *offset));
+                }
+                (Some(_), Some(_)) => {}
+                _ => gone.push((*queue, *offset)),
+            }
+        }
+        for (queue, offset) in taken.into_iter().chain(gone) {
+            self.forget_ready((picking.of(queue), offset));
+        }
+    }
+
+    /// Messages that were never delivered, from all queues in turn.
+    fn pick_new(&self, picking: &mut Picking<'_>, turn: u64) {
+        let queues = u64::from(picking.pop.topic.queues.max(1));
+        for step in 0..queues {
+            if picking.full() || picking.budget == 0 {
+                return;
+            }
+            let queue = QueueId(u16::try_from((turn + step) % queues).expect("smaller than a count of 16 bits"));
+            self.pick_new_in(picking, queue);
+        }
+    }
+
+    fn pick_new_in(&self, picking: &mut Picking<'_>, queue: QueueId) {
+        let (of, topic) = (picking.of(queue), picking.pop.topic.id);
+        let state = self.state.queue(topic, queue);
+        let from = self.cursor(of).max(state.min);
+        let room = self.in_flight_room(of);
+        if from >= state.next || room == 0 {
+            return;
+        }
+        let until = picking.picked.len().saturating_add(room).min(picking.pop.batch);
+        let mut cursor = from;
+        self.state.places(topic, queue, from, state.next, |offset, place| {
+            if picking.picked.len() >= until || picking.budget == 0 {
+                return ControlFlow::Break(());
+            }
+            picking.budget -= 1;
+            cursor = offset.next();
+            if picking.pop.filter.may_want(place.tag_hash) {
+                picking.picked.push((queue, offset, place));
+            }
+            ControlFlow::Continue(())
+        });
+        if cursor > from {
+            picking.cursors.insert(queue, cursor);
+        }
+    }
+
+    fn in_flight_room(&self, of: QueueOf) -> usize {
+        let applied = self.state.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
+        self.in_flight_max.saturating_sub(applied.map_or(0, |queue| queue.entries.len()))
+    }
+
+    /// One lease record for each queue that gives messages or whose cursor moves.
+    fn lease(
+        &mut self,
+        pop: &Pop,
+        picked: Vec<(QueueId, QueueOffset, Place)>,
+        cursors: &BTreeMap<QueueId, QueueOffset>,
+        now: Now,
+    ) -> Vec<Grant> {
+        let duration = duration(pop.lease);
+        let mut queues: BTreeMap<QueueId, Vec<(QueueOffset, Place)>> =
+            cursors.keys().map(|queue| (*queue, Vec::new())).collect();
+        for (queue, offset, place) in picked {
+            queues.entry(queue).or_default().push((offset, place));
+        }
+        let mut grants = Vec::new();
+        for (queue, messages) in queues {
+            let of = QueueOf { group: pop.group.id, topic: pop.topic.id, queue };
+            let delivery = self.next_delivery();
+            for (offset, place) in &messages {
+                let attempt = self.entry(of, *offset).map_or(1, |earlier: Entry| earlier.attempt + 1);
+                grants.push(self.grant_of(of, *offset, delivery, attempt, duration, *place));
+            }
+            let offsets = messages.iter().map(|(offset, _)| *offset).collect();
+            let lease = Lease {
+                queue: of,
+                deliveries: Deliveries { delivery, offsets },
+                cursor: cursors.get(&queue).copied().unwrap_or_else(|| self.cursor(of)),
+                duration_ms: duration.as_millis(),
+                auto_renew: pop.lease == LeaseTerms::AutoRenew,
+                client: crate::hash(pop.client.as_str().as_bytes()),
+                attempt_id: attempt_hash(pop).unwrap_or(0),
+            };
+            self.propose(Record::Lease(lease), now);
+        }
+        grants
+    }
+
+    fn next_delivery(&mut self) -> DeliverySeq {
+        self.last_delivery = self.last_delivery.max(DeliverySeq(self.state.next_delivery.0 - 1));
+        self.last_delivery = DeliverySeq(self.last_delivery.0 + 1);
+        self.last_delivery
+    }
+
+    fn grant_of(
+        &self,
+        of: QueueOf,
+        offset: QueueOffset,
+        delivery: DeliverySeq,
+        attempt: u32,
+        invisible: InvisibleDuration,
+        place: Place,
+    ) -> Grant {
+        let QueueOf { group, topic, queue } = of;
+        let key = DeliveryKey { epoch: self.epoch, group, topic, queue, offset, delivery };
+        Grant { key, attempt: DeliveryAttempt(attempt), invisible, place }
+    }
+
+    /// Whether another pop would find something, as far as can be told without looking at filters.
+    fn has_more(&self, pop: &Pop) -> bool {
+        let key = (pop.group.id, pop.topic.id);
+        self.ready.contains_key(&key)
+            || self.state.queues_of(key.1).any(|(queue, state)| {
+                let of = QueueOf { group: key.0, topic: key.1, queue };
+                self.cursor(of) < state.next && self.in_flight_room(of) > 0
+            })
+    }
+}
+
+fn duration(terms: LeaseTerms) -> InvisibleDuration {
+    match terms {
+        LeaseTerms::Fixed(duration) => duration,
+        LeaseTerms::AutoRenew => InvisibleDuration::AUTO_RENEW,
+    }
+}
+
+fn attempt_hash(pop: &Pop) -> Option<u64> {
+    pop.attempt_id.as_ref().filter(|id| !id.is_empty()).map(|id| crate::hash(id).max(1))
+}

@@ -1,0 +1,310 @@
+//! When leases end: the leader's own knowledge, by its monotonic clock, never in the log.
+//!
+//! An auto-renewed lease comes up for renewal some time before its end; it is renewed when its delivery was
+//! confirmed, its client lives and the delivery is younger than three hours. All of this is pure: facts in, keys out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use apogee_host::Monotonic;
+use apogee_model::QueueOffset;
+
+use crate::pop::Entry;
+use crate::record::QueueOf;
+
+/// Renewal is decided this long before the end of a lease.
+const RENEW_AHEAD: Duration = Duration::from_secs(10);
+/// A delivery is renewed for at most this long.
+pub(crate) const RENEW_MAX: Duration = Duration::from_secs(3 * 3600);
+/// A shorter renewal is not worth a record.
+const RENEW_MIN: Duration = Duration::from_secs(1);
+/// A client nobody heard for this long is lost.
+pub(crate) const CLIENT_LOST_AFTER: Duration = Duration::from_secs(90);
+
+/// One unsettled message of one group.
+pub(crate) type Key = (QueueOf, QueueOffset);
+
+/// All running leases and the clients that hold renewable ones.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseClock {
+    leases: HashMap<Key, Live>,
+    timers: BTreeSet<(Monotonic, Timer)>,
+    clients: BTreeMap<u64, Client>,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Live {
+    ends: Monotonic,
+    fires: Monotonic,
+    granted: Monotonic,
+    delivery: u64,
+    client: u64,
+    auto_renew: bool,
+    confirmed: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    heard: Monotonic,
+    lost: bool,
+    holds: BTreeSet<Key>,
+}
+
+impl Client {
+    fn lives(&self, now: Monotonic) -> bool {
+        !self.lost && now.saturating_sub(self.heard) < CLIENT_LOST_AFTER
+    }
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    Lease(Key),
+    Client(u64),
+}
+
+/// What a lease whose time came needs.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Due {
+    /// It ended: the message is ready for another consumer.
+    Ready(Key),
+    /// Its client still works on the message: renew it for this long.
+    Renew(Key, Duration),
+}
+
+impl LeaseClock {
+    /// Starts, moves or replaces a lease that has `remaining` to run and was granted `age` ago.
+    pub(crate) fn start(&mut self, key: Key, entry: &Entry, now: Monotonic, remaining: Duration, age: Duration) {
+        let aged = || Monotonic::from_duration(now.saturating_sub(Monotonic::ZERO).saturating_sub(age));
+        let (confirmed, granted) = match self.remove(key) {
+            // The same delivery goes on: what this clock knows of it is better than what log times say.
+            Some(earlier) if earlier.delivery == entry.delivery.0 => {
+                (earlier.confirmed || entry.confirmed, earlier.granted)
+            }
+            _ => (entry.confirmed, aged()),
+        };
+        let ends = now + remaining;
+        let fires = if entry.auto_renew && remaining > RENEW_AHEAD { now + (remaining - RENEW_AHEAD) } else { ends };
+        let (delivery, client, auto_renew) = (entry.delivery.0, entry.client, entry.auto_renew);
+        self.leases.insert(key, Live { ends, fires, granted, delivery, client, auto_renew, confirmed });
+        self.timers.insert((fires, Timer::Lease(key)));
+        if auto_renew {
+            self.hold(client, key, now);
+        }
+    }
+
+    fn hold(&mut self, id: u64, key: Key, now: Monotonic) {
+        let timers = &mut self.timers;
+        let client = self.clients.entry(id).or_insert_with(|| {
+            timers.insert((now + CLIENT_LOST_AFTER, Timer::Client(id)));
+            Client { heard: now, lost: false, holds: BTreeSet::new() }
+        });
+        client.holds.insert(key);
+    }
+
+    /// Ends a lease without a word: its message was settled or is gone.
+    pub(crate) fn stop(&mut self, key: Key) {
+        self.remove(key);
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Live> {
+        let live = self.leases.remove(&key)?;
+        self.timers.remove(&(live.fires, Timer::Lease(key)));
+        if let Some(client) = self.clients.get_mut(&live.client).filter(|_| live.auto_renew) {
+            client.holds.remove(&key);
+        }
+        Some(live)
+    }
+
+    /// The consumer has the message of this delivery.
+    pub(crate) fn confirm(&mut self, key: Key, delivery: u64) {
+        if let Some(live) = self.leases.get_mut(&key).filter(|live| live.delivery == delivery) {
+            live.confirmed = true;
+        }
+    }
+
+    /// Somebody heard this client now.
+    pub(crate) fn heard(&mut self, client: u64, now: Monotonic) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            (client.heard, client.lost) = (now, false);
+        }
+    }
+
+    /// The client is gone: its renewable leases end now.
+    pub(crate) fn lost(&mut self, client: u64, now: Monotonic) {
+        let Some(client) = self.clients.get_mut(&client) else { return };
+        client.lost = true;
+        for key in client.holds.clone() {
+            self.refire(key, now, Some(now));
+        }
+    }
+
+    fn refire(&mut self, key: Key, fires: Monotonic, ends: Option<Monotonic>) {
+        let Some(live) = self.leases.get_mut(&key) else { return };
+        self.timers.remove(&(live.fires, Timer::Lease(key)));
+        live.fires = fires;
+        live.ends = ends.unwrap_or(live.ends);
+        self.timers.insert((fires, Timer::Lease(key)));
+    }
+
+    /// When [`LeaseClock::due`] has something to say again.
+    pub(crate) fn next(&self) -> Option<Monotonic> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Everything whose time has come. A ready message leaves the clock; one to renew stays until its end.
+    pub(crate) fn due(&mut self, now: Monotonic) -> Vec<Due> {
+        let mut due = Vec::new();
+        while let Some((_, timer)) = self.timers.pop_first_if(|(at, _)| *at <= now) {
+            match timer {
+                Timer::Client(id) => self.client_due(id, now),
+                Timer::Lease(key) => due.extend(self.lease_due(key, now)),
+            }
+        }
+        due
+    }
+
+    fn lease_due(&mut self, key: Key, now: Monotonic) -> Option<Due> {
+        let live = *self.leases.get(&key).expect("a timer is removed with its lease");
+        if let Some(renewal) = self.renewal(&live, now) {
+            // Should the renewal not come through, the lease ends when it would have.
+            if now < live.ends {
+                self.refire(key, live.ends, None);
+            } else {
+                self.refire(key, now + RENEW_AHEAD, Some(now + RENEW_AHEAD));
+            }
+            return Some(Due::Renew(key, renewal));
+        }
+        if now < live.ends {
+            self.refire(key, live.ends, None);
+            return None;
+        }
+        self.remove(key);
+        Some(Due::Ready(key))
+    }
+
+    fn renewal(&self, live: &Live, now: Monotonic) -> Option<Duration> {
+        let lives = self.clients.get(&live.client).is_some_and(|client| client.lives(now));
+        let left = RENEW_MAX.saturating_sub(now.saturating_sub(live.granted));
+        let renewable = live.auto_renew && live.confirmed && lives && left >= RENEW_MIN;
+        renewable.then(|| left.min(apogee_model::InvisibleDuration::AUTO_RENEW.get()))
+    }
+
+    fn client_due(&mut self, id: u64, now: Monotonic) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.holds.is_empty() {
+            self.clients.remove(&id);
+        } else if !client.lives(now) {
+            self.lost(id, now);
+            self.timers.insert((now + CLIENT_LOST_AFTER, Timer::Client(id)));
+        } else {
+            self.timers.insert((client.heard + CLIENT_LOST_AFTER, Timer::Client(id)));
+        }
+    }
+}
+
+trait PopFirstIf<T> {
+    fn pop_first_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T>;
+}
+
+impl<T: Ord> PopFirstIf<T> for BTreeSet<T> {
+    fn pop_first_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+        if wanted(self.first()?) { self.pop_first() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apogee_model::{DeliverySeq, GroupId, QueueId, Timestamp, TopicId};
+
+    const CLIENT: u64 = 5;
+
+    fn key() -> Key {
+        (QueueOf { group: GroupId(1), topic: TopicId(1), queue: QueueId(0) }, QueueOffset(0))
+    }
+
+    fn entry(auto_renew: bool) -> Entry {
+        Entry {
+            delivery: DeliverySeq(1),
+            attempt: 1,
+            granted_at: Timestamp(0),
+            lease_from: Timestamp(0),
+            duration_ms: 60_000,
+            attempt_id: 0,
+            client: CLIENT,
+            auto_renew,
+            confirmed: false,
+        }
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_duration(Duration::from_secs(seconds))
+    }
+
+    fn clock(auto_renew: bool) -> LeaseClock {
+        let mut clock = LeaseClock::default();
+        clock.start(key(), &entry(auto_renew), at(0), Duration::from_secs(60), Duration::ZERO);
+        clock
+    }
+
+    #[test]
+    fn a_fixed_lease_ends_once() {
+        let mut clock = clock(false);
+        assert_eq!(clock.due(at(59)), []);
+        assert_eq!(clock.due(at(60)), [Due::Ready(key())]);
+        assert_eq!((clock.due(at(600)), clock.next()), (vec![], None));
+    }
+
+    #[test]
+    fn an_unconfirmed_delivery_ends_at_60_s() {
+        let mut clock = clock(true);
+        assert_eq!(clock.due(at(50)), []);
+        assert_eq!(clock.due(at(60)), [Due::Ready(key())]);
+    }
+
+    #[test]
+    fn a_confirmed_delivery_is_renewed_while_its_client_is_heard() {
+        let mut clock = clock(true);
+        clock.confirm(key(), 1);
+        assert_eq!(clock.due(at(50)), [Due::Renew(key(), Duration::from_secs(60))]);
+        clock.start(
+            key(),
+            &Entry { confirmed: true, ..entry(true) },
+            at(50),
+            Duration::from_secs(60),
+            Duration::from_secs(50),
+        );
+        clock.heard(CLIENT, at(80));
+        assert_eq!(clock.due(at(100)), [Due::Renew(key(), Duration::from_secs(60))]);
+        clock.start(
+            key(),
+            &Entry { confirmed: true, ..entry(true) },
+            at(100),
+            Duration::from_secs(60),
+            Duration::from_secs(100),
+        );
+        assert_eq!(clock.due(at(149)), []);
+        assert_eq!(clock.due(at(170)), [Due::Ready(key())], "unheard for 90 s since 80 s");
+    }
+
+    #[test]
+    fn a_lost_client_gives_its_messages_back_at_once() {
+        let mut clock = clock(true);
+        clock.confirm(key(), 1);
+        clock.lost(CLIENT, at(5));
+        assert_eq!(clock.due(at(5)), [Due::Ready(key())]);
+    }
+
+    #[test]
+    fn renewal_ends_three_hours_after_the_delivery() {
+        let mut clock = LeaseClock::default();
+        let age = RENEW_MAX - Duration::from_secs(70);
+        clock.start(key(), &Entry { confirmed: true, ..entry(true) }, at(20_000), Duration::from_secs(60), age);
+        assert_eq!(clock.due(at(20_050)), [Due::Renew(key(), Duration::from_secs(20))]);
+        let age = RENEW_MAX - Duration::from_secs(20);
+        clock.start(key(), &Entry { confirmed: true, ..entry(true) }, at(20_050), Duration::from_secs(20), age);
+        clock.heard(CLIENT, at(20_055));
+        assert_eq!(clock.due(at(20_060)), [Due::Renew(key(), Duration::from_secs(10))]);
+        assert_eq!(clock.due(at(20_070)), [Due::Ready(key())]);
+    }
+}

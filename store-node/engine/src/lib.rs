@@ -1,0 +1,38 @@
+//! The storage engine of one replica group: CommitLog, ConsumeQueues and Pop.
+//!
+//! Invariant: knows neither gRPC nor its peers; the world comes in through `apogee_host` (clock, disk). Nothing that a
+//! client can see leaves before its record is committed, which with one voter means durable.
+//!
+//! Reading order: `engine` (the door), `record` and `block` (the formats), `state` and `pop` (what records mean),
+//! `leader` and `lease_clock` (decisions), `proposer` (the loop), `commitlog` (files and recovery).
+//!
+//! The leader keeps an overlay of uncommitted changes over the applied view instead of applying its proposals at once.
+//! The alternative, one state that runs ahead of the log, is shorter, but it has to be rebuilt when leadership is
+//! lost, and it must remember of every change whether a client may see it. An overlay is dropped, and that is all.
+
+mod block;
+mod codec;
+mod commitlog;
+mod engine;
+mod leader;
+mod lease_clock;
+mod metrics;
+mod pop;
+mod proposer;
+mod record;
+mod state;
+mod views;
+mod watch;
+
+pub use commitlog::OpenError;
+pub use engine::{Engine, EngineParts, Settings};
+pub use proposer::{AfterCommit, AnswerRule};
+pub use watch::Watch;
+
+/// Smallest segment: one largest block and then some.
+pub const SEGMENT_MIN: u64 = 16 << 20;
+
+/// A stable 64-bit hash (FNV-1a) for ids that records name by hash.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

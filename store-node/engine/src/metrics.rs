@@ -1,0 +1,33 @@
+//! What the engine tells about itself.
+
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Histogram, Meter};
+
+/// Typed handles of the engine's instruments.
+pub(crate) struct Metrics {
+    fsync_latency: Histogram<f64>,
+    group_commit_size: Histogram<u64>,
+    written: Counter<u64>,
+}
+
+impl Metrics {
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let latency = vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0];
+        let sizes = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0];
+        Self {
+            fsync_latency: meter.f64_histogram("rocketmq_store_fsync_latency").with_boundaries(latency).build(),
+            group_commit_size: meter.u64_histogram("rocketmq_store_group_commit_size").with_boundaries(sizes).build(),
+            written: meter.u64_counter("rocketmq_store_written_bytes_total").build(),
+        }
+    }
+
+    pub(crate) fn synced(&self, took: Duration) {
+        self.fsync_latency.record(took.as_secs_f64() * 1e3, &[]);
+    }
+
+    pub(crate) fn committed(&self, records: u32, bytes: usize) {
+        self.group_commit_size.record(u64::from(records), &[]);
+        self.written.add(u64::try_from(bytes).unwrap_or(u64::MAX), &[]);
+    }
+}

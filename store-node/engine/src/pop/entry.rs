@@ -1,0 +1,109 @@
+//! One unsettled message of one group, and how records change it.
+
+use apogee_model::{DeliverySeq, QueueId, QueueOffset, Timestamp};
+
+use crate::record::{ChangedBy, Deliveries, Lease, Record};
+
+/// An unsettled delivery. Times are log times.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    pub(crate) delivery: DeliverySeq,
+    /// Deliveries so far, this one included.
+    pub(crate) attempt: u32,
+    /// When this delivery was granted.
+    pub(crate) granted_at: Timestamp,
+    /// When the lease began that runs now; renewals and changes move it.
+    pub(crate) lease_from: Timestamp,
+    pub(crate) duration_ms: u64,
+    /// Hash of the attempt id, 0 for none.
+    pub(crate) attempt_id: u64,
+    /// Hash of the client id.
+    pub(crate) client: u64,
+    pub(crate) auto_renew: bool,
+    /// The consumer is known to have the message.
+    pub(crate) confirmed: bool,
+}
+
+/// The entries and cursors of one group on one topic.
+pub(crate) trait PopStore {
+    fn entry(&self, queue: QueueId, offset: QueueOffset) -> Option<Entry>;
+    fn cursor(&self, queue: QueueId) -> QueueOffset;
+    fn put(&mut self, queue: QueueId, offset: QueueOffset, entry: Entry);
+    fn remove(&mut self, queue: QueueId, offset: QueueOffset);
+    fn set_cursor(&mut self, queue: QueueId, cursor: QueueOffset);
+    fn set_open(&mut self);
+}
+
+/// Applies a record that concerns one group on one topic; other records change nothing here. `at` is the log time of
+/// the record's block. A record about a delivery that was replaced in the meantime changes nothing.
+pub(crate) fn apply(record: &Record, at: Timestamp, store: &mut impl PopStore) {
+    match record {
+        Record::Open { starts, .. } => {
+            store.set_open();
+            for (queue, start) in starts {
+                store.set_cursor(*queue, *start);
+            }
+        }
+        Record::Lease(lease) => grant(lease, at, store),
+        Record::Settle { queue, deliveries } => {
+            for (offset, _) in held(queue.queue, deliveries, store) {
+                store.remove(queue.queue, offset);
+            }
+        }
+        Record::Change { queue, deliveries, duration_ms, by } => {
+            for (offset, entry) in held(queue.queue, deliveries, store) {
+                let entry = Entry {
+                    lease_from: at,
+                    duration_ms: *duration_ms,
+                    auto_renew: entry.auto_renew && *by != ChangedBy::Client,
+                    confirmed: entry.confirmed || *by == ChangedBy::Renewal,
+                    ..entry
+                };
+                store.put(queue.queue, offset, entry);
+            }
+        }
+        Record::Release { queue, deliveries } => {
+            for (offset, entry) in held(queue.queue, deliveries, store) {
+                let attempt = entry.attempt.saturating_sub(1);
+                let entry =
+                    Entry { attempt, lease_from: at, duration_ms: 0, attempt_id: 0, auto_renew: false, ..entry };
+                store.put(queue.queue, offset, entry);
+            }
+        }
+        Record::Message { .. }
+        | Record::Close { .. }
+        | Record::Trim { .. }
+        | Record::TopicName { .. }
+        | Record::GroupName { .. } => {}
+    }
+}
+
+fn grant(lease: &Lease, at: Timestamp, store: &mut impl PopStore) {
+    let queue = lease.queue.queue;
+    for offset in lease.deliveries.offsets.iter() {
+        let attempt = store.entry(queue, *offset).map_or(1, |earlier| earlier.attempt + 1);
+        let entry = Entry {
+            delivery: lease.deliveries.delivery,
+            attempt,
+            granted_at: at,
+            lease_from: at,
+            duration_ms: lease.duration_ms,
+            attempt_id: lease.attempt_id,
+            client: lease.client,
+            auto_renew: lease.auto_renew,
+            confirmed: false,
+        };
+        store.put(queue, *offset, entry);
+    }
+    if store.cursor(queue) < lease.cursor {
+        store.set_cursor(queue, lease.cursor);
+    }
+}
+
+/// The entries of `deliveries` that no later delivery replaced.
+fn held(queue: QueueId, deliveries: &Deliveries, store: &impl PopStore) -> Vec<(QueueOffset, Entry)> {
+    let current = |offset: &QueueOffset| {
+        store.entry(queue, *offset).filter(|entry| entry.delivery == deliveries.delivery).map(|entry| (*offset, entry))
+    };
+    deliveries.offsets.iter().filter_map(current).collect()
+}

@@ -1,0 +1,207 @@
+//! What the leader proposed and the log has not committed yet.
+//!
+//! The overlay shadows the applied view key by key. Each shadow remembers the last block that touched it and goes
+//! away when that block is applied; losing leadership drops the overlay as a whole.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use apogee_model::{BlockIndex, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
+
+use super::{Entry, GroupTopic, PopStore, apply};
+use crate::record::{QueueOf, Record};
+
+/// Uncommitted changes of all queues and groups.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    next_offsets: BTreeMap<(TopicId, QueueId), (BlockIndex, QueueOffset)>,
+    pops: BTreeMap<(GroupId, TopicId), PendingPop>,
+    topics: BTreeMap<TopicId, BlockIndex>,
+    groups: BTreeMap<GroupId, BlockIndex>,
+    touched: VecDeque<(BlockIndex, Touch)>,
+}
+
+/// Uncommitted changes of one group on one topic.
+#[derive(Debug, Default)]
+struct PendingPop {
+    open: Option<BlockIndex>,
+    cursors: BTreeMap<QueueId, (BlockIndex, QueueOffset)>,
+    /// `None` inside: settled.
+    entries: HashMap<(QueueId, QueueOffset), (BlockIndex, Option<Entry>)>,
+}
+
+#[derive(Debug)]
+enum Touch {
+    NextOffset(TopicId, QueueId),
+    Open(GroupId, TopicId),
+    Cursor(QueueOf),
+    Entry(QueueOf, QueueOffset),
+    TopicName(TopicId),
+    GroupName(GroupId),
+}
+
+impl Overlay {
+    /// Shadows what `record`, proposed in `block`, will change.
+    pub(crate) fn propose(&mut self, record: &Record, block: BlockIndex, at: Timestamp, applied: Option<&GroupTopic>) {
+        match record {
+            Record::Message { topic, queue, offset, .. } => {
+                self.next_offsets.insert((*topic, *queue), (block, offset.next()));
+                self.touched.push_back((block, Touch::NextOffset(*topic, *queue)));
+            }
+            Record::TopicName { id, .. } => {
+                self.topics.insert(*id, block);
+                self.touched.push_back((block, Touch::TopicName(*id)));
+            }
+            Record::GroupName { id, .. } => {
+                self.groups.insert(*id, block);
+                self.touched.push_back((block, Touch::GroupName(*id)));
+            }
+            Record::Open { group, topic, .. } => self.shadow(*group, *topic, record, block, at, applied),
+            Record::Lease(lease) => self.shadow(lease.queue.group, lease.queue.topic, record, block, at, applied),
+            Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
+                self.shadow(queue.group, queue.topic, record, block, at, applied);
+            }
+            Record::Close { .. } | Record::Trim { .. } => {}
+        }
+    }
+
+    fn shadow(
+        &mut self,
+        group: GroupId,
+        topic: TopicId,
+        record: &Record,
+        block: BlockIndex,
+        at: Timestamp,
+        applied: Option<&GroupTopic>,
+    ) {
+        let pending = self.pops.entry((group, topic)).or_default();
+        apply(record, at, &mut Shadow { applied, pending, touched: &mut self.touched, block, group, topic });
+    }
+
+    /// Forgets what blocks up to `applied` had changed: the view shows it now.
+    pub(crate) fn retire(&mut self, applied: BlockIndex) {
+        while let Some((_, touch)) = self.touched.pop_front_if(|(block, _)| *block <= applied) {
+            match touch {
+                Touch::NextOffset(topic, queue) => retire_key(&mut self.next_offsets, &(topic, queue), applied),
+                Touch::TopicName(id) => drop(self.topics.remove(&id)),
+                Touch::GroupName(id) => drop(self.groups.remove(&id)),
+                Touch::Open(group, topic) => self.retire_pop(group, topic, |pending| pending.open = None),
+                Touch::Cursor(of) => {
+                    self.retire_pop(of.group, of.topic, |pending| retire_key(&mut pending.cursors, &of.queue, applied));
+                }
+                Touch::Entry(of, offset) => self.retire_pop(of.group, of.topic, |pending| {
+                    let key = (of.queue, offset);
+                    if pending.entries.get(&key).is_some_and(|(block, _)| *block <= applied) {
+                        pending.entries.remove(&key);
+                    }
+                }),
+            }
+        }
+    }
+
+    fn retire_pop(&mut self, group: GroupId, topic: TopicId, retire: impl FnOnce(&mut PendingPop)) {
+        if let Some(pending) = self.pops.get_mut(&(group, topic)) {
+            retire(pending);
+            if pending.open.is_none() && pending.cursors.is_empty() && pending.entries.is_empty() {
+                self.pops.remove(&(group, topic));
+            }
+        }
+    }
+
+    /// The offset the next message of a queue gets, if uncommitted messages moved it.
+    pub(crate) fn next_offset(&self, topic: TopicId, queue: QueueId) -> Option<QueueOffset> {
+        self.next_offsets.get(&(topic, queue)).map(|(_, offset)| *offset)
+    }
+
+    pub(crate) fn knows_topic(&self, id: TopicId) -> bool {
+        self.topics.contains_key(&id)
+    }
+
+    pub(crate) fn knows_group(&self, id: GroupId) -> bool {
+        self.groups.contains_key(&id)
+    }
+
+    pub(crate) fn is_open(&self, group: GroupId, topic: TopicId) -> bool {
+        self.pops.get(&(group, topic)).is_some_and(|pending| pending.open.is_some())
+    }
+
+    /// The uncommitted state of a message: `None` if no uncommitted record touches it.
+    pub(crate) fn entry(&self, of: QueueOf, offset: QueueOffset) -> Option<Option<Entry>> {
+        let pending = self.pops.get(&(of.group, of.topic))?;
+        pending.entries.get(&(of.queue, offset)).map(|(_, entry)| *entry)
+    }
+
+    pub(crate) fn cursor(&self, of: QueueOf) -> Option<QueueOffset> {
+        self.pops.get(&(of.group, of.topic))?.cursors.get(&of.queue).map(|(_, cursor)| *cursor)
+    }
+
+    /// Uncommitted deliveries of a group on a topic under an attempt id.
+    pub(crate) fn attempt(&self, group: GroupId, topic: TopicId, attempt_id: u64) -> Vec<(QueueId, QueueOffset)> {
+        let Some(pending) = self.pops.get(&(group, topic)) else { return Vec::new() };
+        let same = |entry: &Option<Entry>| entry.is_some_and(|entry| entry.attempt_id == attempt_id);
+        let mut found: Vec<_> =
+            pending.entries.iter().filter(|(_, (_, entry))| same(entry)).map(|(key, _)| *key).collect();
+        found.sort_unstable();
+        found
+    }
+}
+
+fn retire_key<K: Ord, V>(map: &mut BTreeMap<K, (BlockIndex, V)>, key: &K, applied: BlockIndex) {
+    if map.get(key).is_some_and(|(block, _)| *block <= applied) {
+        map.remove(key);
+    }
+}
+
+/// Reads through the overlay into the applied view; writes stay in the overlay.
+struct Shadow<'a> {
+    applied: Option<&'a GroupTopic>,
+    pending: &'a mut PendingPop,
+    touched: &'a mut VecDeque<(BlockIndex, Touch)>,
+    block: BlockIndex,
+    group: GroupId,
+    topic: TopicId,
+}
+
+impl Shadow<'_> {
+    fn of(&self, queue: QueueId) -> QueueOf {
+        QueueOf { group: self.group, topic: self.topic, queue }
+    }
+
+    fn set(&mut self, queue: QueueId, offset: QueueOffset, entry: Option<Entry>) {
+        self.pending.entries.insert((queue, offset), (self.block, entry));
+        self.touched.push_back((self.block, Touch::Entry(self.of(queue), offset)));
+    }
+}
+
+impl PopStore for Shadow<'_> {
+    fn entry(&self, queue: QueueId, offset: QueueOffset) -> Option<Entry> {
+        match self.pending.entries.get(&(queue, offset)) {
+            Some((_, entry)) => *entry,
+            None => self.applied?.entry(queue, offset),
+        }
+    }
+
+    fn cursor(&self, queue: QueueId) -> QueueOffset {
+        match self.pending.cursors.get(&queue) {
+            Some((_, cursor)) => *cursor,
+            None => self.applied.map_or(QueueOffset(0), |applied| applied.cursor(queue)),
+        }
+    }
+
+    fn put(&mut self, queue: QueueId, offset: QueueOffset, entry: Entry) {
+        self.set(queue, offset, Some(entry));
+    }
+
+    fn remove(&mut self, queue: QueueId, offset: QueueOffset) {
+        self.set(queue, offset, None);
+    }
+
+    fn set_cursor(&mut self, queue: QueueId, cursor: QueueOffset) {
+        self.pending.cursors.insert(queue, (self.block, cursor));
+        self.touched.push_back((self.block, Touch::Cursor(self.of(queue))));
+    }
+
+    fn set_open(&mut self) {
+        self.pending.open = Some(self.block);
+        self.touched.push_back((self.block, Touch::Open(self.group, self.topic)));
+    }
+}

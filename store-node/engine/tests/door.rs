@@ -1,0 +1,311 @@
+//! The engine through its door, on a simulated disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
+use apogee_host::{Clock, Disk, RealClock, SimDisk, Tasks};
+use apogee_model::store::{
+    Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement, StoreError, TopicRef,
+};
+use apogee_model::{
+    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, TagFilter, Topic, TopicId,
+};
+use bytes::Bytes;
+
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+struct Store {
+    engine: Engine,
+    tasks: Tasks,
+    disk: SimDisk,
+}
+
+impl Store {
+    async fn new() -> Self {
+        Self::open(SimDisk::new(1)).await.expect("an empty disk opens")
+    }
+
+    async fn open(disk: SimDisk) -> Result<Self, OpenError> {
+        let tasks = Tasks::new();
+        let clock: Arc<dyn Clock> = Arc::new(RealClock);
+        let meter = opentelemetry::global::meter("test");
+        let on: Arc<dyn Disk> = Arc::new(disk.clone());
+        let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
+        let engine = Engine::open(EngineParts { disk: on, clock, tasks: tasks.clone(), meter }, settings).await?;
+        Ok(Self { engine, tasks, disk })
+    }
+
+    async fn restart(self) -> Self {
+        assert_eq!(self.tasks.close(TEN_SECONDS).await, Vec::<&str>::new());
+        Self::open(self.disk).await.expect("a clean stop opens again")
+    }
+
+    async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
+        let message = message(tag, body);
+        let request = RequestId { proxy_incarnation: 1, sequence: 1 };
+        let append = Append { topic: topic(), queue: QueueId(queue), message, request };
+        self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
+    }
+
+    async fn pop(&self, pop: Pop) -> Vec<(String, u32, DeliveryKey)> {
+        seen(&self.engine.pop(pop).await.expect("the store answers"))
+    }
+
+    async fn bodies(&self, pop: Pop) -> Vec<String> {
+        self.pop(pop).await.into_iter().map(|(body, _, _)| body).collect()
+    }
+
+    async fn ack(&self, key: DeliveryKey) -> Settled {
+        self.engine.settle(key, Settlement::Ack).await.expect("the store answers")
+    }
+}
+
+fn seen(popped: &Popped) -> Vec<(String, u32, DeliveryKey)> {
+    let body = |message: &StoredMessage| String::from_utf8_lossy(&message.body_part).into_owned();
+    popped.messages.iter().map(|delivery| (body(&delivery.message), delivery.attempt.0, delivery.key)).collect()
+}
+
+fn message(tag: &str, body: &str) -> StoredMessage {
+    let mut properties = Vec::new();
+    if !tag.is_empty() {
+        properties.extend_from_slice(&[0x0a, u8::try_from(tag.len()).expect("short tags")]);
+        properties.extend_from_slice(tag.as_bytes());
+    }
+    StoredMessage { body_part: Bytes::copy_from_slice(body.as_bytes()), properties_part: properties.into() }
+}
+
+fn topic() -> TopicRef {
+    TopicRef { id: TopicId(1), name: Topic::parse("", "orders").expect("a good name"), queues: 4 }
+}
+
+fn group() -> GroupRef {
+    GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") }
+}
+
+fn client() -> ClientId {
+    ClientId::parse("host@1@1").expect("not blank")
+}
+
+fn receive(batch: usize) -> Pop {
+    let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(TEN_SECONDS).expect("in range"));
+    Pop { group: group(), topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client: client() }
+}
+
+fn push(batch: usize) -> Pop {
+    Pop { lease: LeaseTerms::AutoRenew, ..receive(batch) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_is_received_once_and_gone_when_acked() {
+    let store = Store::new().await;
+    assert_eq!(store.send(0, "", "a").await, QueueOffset(0));
+    assert_eq!(store.send(0, "", "b").await, QueueOffset(1));
+    let got = store.pop(receive(32)).await;
+    assert_eq!(
+        got.iter().map(|(body, attempt, _)| (body.as_str(), *attempt)).collect::<Vec<_>>(),
+        [("a", 1), ("b", 1)]
+    );
+    assert_eq!(store.pop(receive(32)).await, [], "both are held");
+    for (_, _, key) in &got {
+        assert_eq!(store.ack(*key).await, Settled::Done);
+        assert_eq!(store.ack(*key).await, Settled::Done, "an ack may be repeated");
+    }
+    tokio::time::sleep(TEN_SECONDS * 2).await;
+    assert_eq!(store.pop(receive(32)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_lease_comes_again_and_replaces_the_delivery() {
+    let store = Store::new().await;
+    store.send(0, "", "a").await;
+    let first = store.pop(receive(1)).await.remove(0);
+    tokio::time::sleep(TEN_SECONDS).await;
+    let second = store.pop(receive(1)).await.remove(0);
+    assert_eq!((second.0.as_str(), second.1), ("a", 2));
+    assert_eq!(store.ack(first.2).await, Settled::Stale, "a later delivery replaced it");
+    assert_eq!(store.ack(second.2).await, Settled::Done);
+    assert_eq!(store.ack(first.2).await, Settled::Done, "the message is settled, by whomever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_ack_still_counts_until_the_message_is_delivered_again() {
+    let store = Store::new().await;
+    store.send(0, "", "a").await;
+    let first = store.pop(receive(1)).await.remove(0);
+    tokio::time::sleep(TEN_SECONDS * 3).await;
+    assert_eq!(store.ack(first.2).await, Settled::Done);
+    assert_eq!(store.pop(receive(1)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_duration_moves_the_end_of_the_lease() {
+    let store = Store::new().await;
+    store.send(0, "", "a").await;
+    let first = store.pop(receive(1)).await.remove(0);
+    let change =
+        |seconds| Settlement::Change(InvisibleDuration::for_change(Duration::from_secs(seconds)).expect("in range"));
+    assert_eq!(store.engine.settle(first.2, change(30)).await, Ok(Settled::Done));
+    tokio::time::sleep(TEN_SECONDS * 2).await;
+    assert_eq!(store.pop(receive(1)).await, []);
+    assert_eq!(store.engine.settle(first.2, change(0)).await, Ok(Settled::Done));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(store.pop(receive(1)).await.remove(0).1, 2, "visible at once, one attempt more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_batch_is_visible_at_once_and_costs_no_attempt() {
+    let store = Store::new().await;
+    for body in ["a", "b", "c"] {
+        store.send(0, "", body).await;
+    }
+    let first = store.pop(receive(3)).await;
+    store.engine.release(first.iter().map(|(_, _, key)| *key).collect());
+    store.engine.topic_status(TopicId(1)).await.expect("the store answers");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let again = store.pop(receive(3)).await;
+    assert_eq!(
+        again.iter().map(|(body, attempt, _)| (body.as_str(), *attempt)).collect::<Vec<_>>(),
+        [("a", 1), ("b", 1), ("c", 1)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_id_gets_the_unsettled_rest_of_its_batch_again() {
+    let store = Store::new().await;
+    for body in ["a", "b", "c"] {
+        store.send(0, "", body).await;
+    }
+    let attempt = |id: &'static str| Pop { attempt_id: Some(Bytes::from_static(id.as_bytes())), ..receive(2) };
+    let first = store.pop(attempt("one")).await;
+    store.ack(first[0].2).await;
+    assert_eq!(store.pop(attempt("one")).await, [first[1].clone()], "same delivery, same attempt");
+    assert_eq!(store.bodies(attempt("two")).await, ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_skips_for_the_whole_group() {
+    let store = Store::new().await;
+    for (tag, body) in [("x", "1"), ("y", "2"), ("", "3"), ("x", "4")] {
+        store.send(0, tag, body).await;
+    }
+    let filter = TagFilter::parse("x").expect("a good filter");
+    assert_eq!(store.bodies(Pop { filter, ..receive(32) }).await, ["1", "4"]);
+    assert_eq!(store.pop(receive(32)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_renewed_deliveries_live_as_long_as_their_client() {
+    let store = Store::new().await;
+    store.send(0, "", "a").await;
+    let first = store.pop(push(1)).await.remove(0);
+    store.engine.confirm(vec![first.2]);
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        store.engine.heard(&[client()]);
+    }
+    assert_eq!(store.pop(push(1)).await, [], "five minutes later it is still held");
+    store.engine.lost(&client());
+    store.engine.topic_status(TopicId(1)).await.expect("the store answers");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(store.pop(push(1)).await.remove(0).1, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_ends_three_hours_after_the_delivery() {
+    let store = Store::new().await;
+    store.send(0, "", "a").await;
+    let first = store.pop(push(1)).await.remove(0);
+    store.engine.confirm(vec![first.2]);
+    let begun = tokio::time::Instant::now();
+    while store.pop(push(1)).await.is_empty() {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        store.engine.heard(&[client()]);
+    }
+    let held = begun.elapsed();
+    assert!((Duration::from_secs(3 * 3600 - 5)..=Duration::from_secs(3 * 3600 + 10)).contains(&held), "{held:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_changes_nothing_but_time() {
+    let store = Store::new().await;
+    for queue in 0..4 {
+        store.send(queue, "", &format!("m{queue}")).await;
+    }
+    let held = store.pop(receive(2)).await;
+    store.ack(held[0].2).await;
+    let store = store.restart().await;
+    let rest = store.pop(receive(32)).await;
+    assert_eq!(rest.len(), 2, "two were never delivered, one is held, one is settled");
+    assert_eq!(store.ack(held[0].2).await, Settled::Done);
+    assert_eq!(store.ack(held[1].2).await, Settled::Done, "its lease still runs");
+    tokio::time::sleep(TEN_SECONDS * 2).await;
+    let again = store.pop(receive(32)).await;
+    assert_eq!(again.iter().map(|(_, attempt, _)| *attempt).collect::<Vec<_>>(), [2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_hears_of_arrivals_that_pass_its_filter_and_of_expiry() {
+    let store = Store::new().await;
+    let filter = TagFilter::parse("x").expect("a good filter");
+    let mut watch = store.engine.watch(&group(), &topic(), filter);
+    store.send(0, "y", "no").await;
+    assert!(tokio::time::timeout(TEN_SECONDS, watch.ready()).await.is_err());
+    store.send(0, "x", "yes").await;
+    assert_eq!(watch.ready().await, 1);
+    assert_eq!(store.pop(receive(1)).await.len(), 1);
+    assert_eq!(store.pop(receive(1)).await.len(), 1);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(watch.ready().await, 1, "the lease of the matching message ended");
+    assert!(begun.elapsed() >= Duration::from_secs(9), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn segments_roll_and_large_messages_come_back_whole() {
+    let store = Store::new().await;
+    let body = "x".repeat(4 << 20);
+    for _ in 0..9 {
+        store.send(0, "", &body).await;
+    }
+    let store = store.restart().await;
+    for _ in 0..9 {
+        let got = store.pop(receive(1)).await.remove(0);
+        assert!(got.0 == body);
+        store.ack(got.2).await;
+    }
+    assert_eq!(store.pop(receive(1)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_are_refused_by_name() {
+    let store = Store::new().await;
+    let request = RequestId { proxy_incarnation: 1, sequence: 1 };
+    let append = |queue, message| Append { topic: topic(), queue: QueueId(queue), message, request };
+    let missing = store.engine.append(vec![append(4, message("", "a"))]).await;
+    assert!(matches!(missing, Err(StoreError::NoSuchQueue { queues: 4, .. })), "{missing:?}");
+    let large = store.engine.append(vec![append(0, message("", &"x".repeat(9 << 20)))]).await;
+    assert!(matches!(large, Err(StoreError::TooLarge { .. })), "{large:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_sync_stops_the_process_with_74_and_answers_nobody() {
+    let store = Store::new().await;
+    store.send(0, "", "before").await;
+    store.disk.fail_next_sync();
+    let request = RequestId { proxy_incarnation: 1, sequence: 2 };
+    let append = Append { topic: topic(), queue: QueueId(0), message: message("", "lost"), request };
+    assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
+    assert_eq!(store.tasks.failed().await.stop.exit, apogee_host::Exit::Io);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_group_starts_anew_and_a_dropped_topic_is_empty() {
+    let store = Store::new().await;
+    store.send(0, "", "a").await;
+    store.pop(receive(1)).await;
+    store.engine.drop_group(GroupId(1)).await.expect("the store answers");
+    assert_eq!(store.bodies(receive(1)).await, ["a"]);
+    store.engine.drop_topic(TopicId(1)).await.expect("the store answers");
+    tokio::time::sleep(TEN_SECONDS).await;
+    assert_eq!(store.pop(receive(1)).await, []);
+}

@@ -1,0 +1,95 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Measures a running proxy by a closed loop of gRPC calls.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// SendMessage only.
+    Send(Load),
+    /// SendMessage, ReceiveMessage and one AckMessage per message.
+    E2e(E2e),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Load {
+    /// Host and port of the proxy; plaintext.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    pub(crate) endpoint: String,
+    /// Topic to send to; created by the first QueryRoute where the server does that.
+    #[arg(long, default_value = "bench")]
+    pub(crate) topic: String,
+    /// Sends waiting for their answer at any time, over all connections.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) in_flight: usize,
+    /// Body size in bytes.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) size: usize,
+    /// Length of the measurement.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Seconds of the same load before it, not counted.
+    #[arg(long, default_value_t = 2)]
+    warm_up: u64,
+    /// HTTP/2 connections to spread the calls over.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) connections: usize,
+    /// Threads of this program.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// Look into every answer: ids, offsets, bodies, attempts, duplicates, losses.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Process id of the server, on this machine: also report its CPU time per message.
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct E2e {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Consumer group.
+    #[arg(long, default_value = "bench-group")]
+    pub(crate) group: String,
+    /// ReceiveMessage calls at a time.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) receivers: usize,
+    /// Messages asked for by one receive; servers give at most 32.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) batch: i32,
+    /// AckMessage calls at a time.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) acks_in_flight: usize,
+}
+
+impl Args {
+    pub(crate) fn load(&self) -> &Load {
+        match &self.command {
+            Command::Send(load) => load,
+            Command::E2e(e2e) => &e2e.load,
+        }
+    }
+}
+
+impl Load {
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    pub(crate) fn warm_up(&self) -> Duration {
+        Duration::from_secs(self.warm_up)
+    }
+}

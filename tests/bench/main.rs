@@ -1,0 +1,40 @@
+//! `bench`: drives a running proxy with a closed loop of gRPC calls, and reports rates, latencies and CPU.
+//!
+//! It speaks `apache.rocketmq.v2` as SDKs do (one message per SendMessage, one entry per AckMessage) and spends as
+//! little as it can itself: bare HTTP/2 connections, headers and body built once, one or two worker threads.
+//!
+//! Reading order: `args`, `client` (the calls), `outgoing` (what is sent), `tally` (what is counted), `send`, `consume` and `e2e`,
+//! `report`.
+
+mod args;
+mod client;
+mod consume;
+mod cpu;
+mod e2e;
+mod outgoing;
+mod report;
+mod seen;
+mod send;
+mod tally;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(args.load().workers).enable_all().build()?;
+    let report = runtime.block_on(async {
+        match &args.command {
+            Command::Send(load) => send::run(load).await,
+            Command::E2e(e2e) => e2e::run(e2e).await,
+        }
+    })?;
+    let text = if args.load().json { report.json()? } else { report.text() };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(if report.failures.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

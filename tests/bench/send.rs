@@ -1,0 +1,133 @@
+//! `bench send`: producers only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use apogee_proto::v2;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::args::Load;
+use crate::client::{Connections, Session, ok};
+use crate::cpu;
+use crate::outgoing::{Outgoing, resource};
+use crate::report::{CpuTimes, Report};
+use crate::seen::SentAt;
+use crate::tally::{Failures, Tally, Window};
+
+/// After a refusal, so that a server that refuses everything is not asked a million times.
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(crate) async fn run(load: &Load) -> anyhow::Result<Report> {
+    let connections = prepare(load).await?;
+    let outgoing = Arc::new(Outgoing::new(&load.topic, load.size));
+    let window = Window::after(load.warm_up(), load.length());
+    let mut producers = JoinSet::new();
+    for n in 0..load.in_flight {
+        producers.spawn(produce(connections.session(n), Arc::clone(&outgoing), window, load.check, None));
+    }
+    let cpu = measure_cpu(load.pid, window).await?;
+    let produced = join(producers, window).await?;
+    Ok(Report {
+        length: load.length(),
+        sends: produced.tally,
+        acks: None,
+        deliveries: None,
+        failures: produced.failures,
+        cpu,
+    })
+}
+
+/// Connects and makes sure the topic is there.
+pub(crate) async fn prepare(load: &Load) -> anyhow::Result<Connections> {
+    let client_id = format!("bench@{}", std::process::id());
+    let connections = Connections::open(&load.endpoint, load.connections, &client_id).await?;
+    connections.session(0).query_route(resource(&load.topic), &load.endpoint).await?;
+    Ok(connections)
+}
+
+/// What a producer did.
+pub(crate) struct Produced {
+    pub(crate) tally: Tally,
+    /// Messages the server said OK to, in the window or not.
+    pub(crate) sent: u64,
+    pub(crate) failures: Failures,
+}
+
+impl Produced {
+    fn new(window: Window) -> Produced {
+        Produced { tally: Tally::new(window), sent: 0, failures: Failures::default() }
+    }
+}
+
+/// Sends one message after the other until the window closes. A broken connection is an error, a refusal is counted.
+pub(crate) async fn produce(
+    mut session: Session,
+    outgoing: Arc<Outgoing>,
+    window: Window,
+    check: bool,
+    sent_at: Option<Arc<SentAt>>,
+) -> anyhow::Result<Produced> {
+    let mut produced = Produced::new(window);
+    loop {
+        let begun = Instant::now();
+        if begun >= window.closes {
+            return Ok(produced);
+        }
+        let (number, message) = outgoing.next();
+        if let Some(sent_at) = &sent_at {
+            sent_at.note(number, begun);
+        }
+        let answer = session.send(message).await.context("SendMessage")?;
+        let answer = answer.and_then(|answer| if check { checked(answer, &outgoing.id(number)) } else { Ok(()) });
+        match answer {
+            Ok(()) => {
+                produced.sent += 1;
+                produced.tally.count(begun, Instant::now());
+            }
+            Err(refused) => {
+                produced.failures.add("SendMessage", refused);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Adds up all producers.
+pub(crate) async fn join(mut producers: JoinSet<anyhow::Result<Produced>>, window: Window) -> anyhow::Result<Produced> {
+    let mut total = Produced::new(window);
+    while let Some(produced) = producers.join_next().await {
+        let produced = produced??;
+        total.tally.add(&produced.tally);
+        total.sent += produced.sent;
+        total.failures.merge(produced.failures);
+    }
+    Ok(total)
+}
+
+/// What the server and this program spend inside the window; returns when it closes.
+pub(crate) async fn measure_cpu(server: Option<u32>, window: Window) -> anyhow::Result<CpuTimes> {
+    let read = || anyhow::Ok((server.map(cpu::spent).transpose()?, cpu::spent(std::process::id())?));
+    tokio::time::sleep_until(window.opens).await;
+    let before = read()?;
+    tokio::time::sleep_until(window.closes).await;
+    let after = read()?;
+    let server = after.0.zip(before.0).map(|(after, before)| after.saturating_sub(before));
+    Ok(CpuTimes { server, client: after.1.saturating_sub(before.1) })
+}
+
+/// One entry, for our message, stored somewhere.
+fn checked(answer: v2::SendMessageResponse, id: &str) -> Result<(), String> {
+    let [entry] = answer.entries.as_slice() else {
+        return Err(format!("{} entries for one message", answer.entries.len()));
+    };
+    ok(entry.status.clone())?;
+    if entry.message_id != id {
+        return Err(format!("answer for {} instead of {id}", entry.message_id));
+    }
+    if entry.offset < 0 {
+        return Err(format!("offset {} for {id}", entry.offset));
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+package apogee.compat;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import org.apache.rocketmq.client.apis.ClientConfiguration;
+import org.apache.rocketmq.client.apis.ClientException;
+import org.apache.rocketmq.client.apis.ClientServiceProvider;
+import org.apache.rocketmq.client.apis.consumer.FilterExpression;
+import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
+import org.apache.rocketmq.client.apis.consumer.MessageListener;
+import org.apache.rocketmq.client.apis.consumer.PushConsumer;
+import org.apache.rocketmq.client.apis.consumer.SimpleConsumer;
+import org.apache.rocketmq.client.apis.message.Message;
+import org.apache.rocketmq.client.apis.message.MessageBuilder;
+import org.apache.rocketmq.client.apis.message.MessageView;
+import org.apache.rocketmq.client.apis.producer.Producer;
+
+/** Clients of one server, made as an application makes them. */
+final class Clients {
+    /** The shortest lease a client may ask for. */
+    static final Duration LEASE = Duration.ofSeconds(10);
+    /** Longest wait for messages that must come. */
+    static final Duration ARRIVAL_MAX = Duration.ofSeconds(30);
+    /** How long an empty receive waits; longer than {@link #LEASE}, so that a lease left behind would show. */
+    static final Duration SILENCE = Duration.ofSeconds(12);
+
+    private static final Duration POLL = Duration.ofSeconds(3);
+    private static final int BATCH = 32;
+
+    private final ClientServiceProvider provider = ClientServiceProvider.loadService();
+    private final ClientConfiguration configuration;
+
+    Clients(String endpoint, boolean tls) {
+        // A longer request timeout than the default of 3 s: a busy machine must not look like a lost message.
+        configuration = ClientConfiguration.newBuilder()
+            .setEndpoints(endpoint)
+            .enableSsl(tls)
+            .setRequestTimeout(Duration.ofSeconds(10))
+            .build();
+    }
+
+    Producer producer() throws ClientException {
+        return provider.newProducerBuilder().setClientConfiguration(configuration).build();
+    }
+
+    MessageBuilder message(String topic, byte[] body) {
+        return provider.newMessageBuilder().setTopic(topic).setBody(body);
+    }
+
+    Message text(String topic, String body) {
+        return message(topic, body.getBytes(java.nio.charset.StandardCharsets.UTF_8)).build();
+    }
+
+    SimpleConsumer simple(String topic, String group) throws ClientException {
+        return simple(topic, group, "*", POLL);
+    }
+
+    SimpleConsumer simple(String topic, String group, String tags, Duration await) throws ClientException {
+        return provider.newSimpleConsumerBuilder()
+            .setClientConfiguration(configuration)
+            .setConsumerGroup(group)
+            .setAwaitDuration(await)
+            .setSubscriptionExpressions(Collections.singletonMap(topic, tags(tags)))
+            .build();
+    }
+
+    PushConsumer push(String topic, String group, MessageListener listener) throws ClientException {
+        return provider.newPushConsumerBuilder()
+            .setClientConfiguration(configuration)
+            .setConsumerGroup(group)
+            .setSubscriptionExpressions(Collections.singletonMap(topic, tags("*")))
+            .setMessageListener(listener)
+            .build();
+    }
+
+    /** Receives until {@code count} messages are there. */
+    static List<MessageView> receive(SimpleConsumer consumer, int count, Duration lease) throws Exception {
+        long deadline = System.nanoTime() + ARRIVAL_MAX.toNanos();
+        List<MessageView> received = new ArrayList<>();
+        while (received.size() < count) {
+            Check.that(System.nanoTime() < deadline, received.size() + " of " + count + " messages within " + ARRIVAL_MAX);
+            received.addAll(consumer.receive(BATCH, lease));
+        }
+        Check.equal(count, received.size(), "messages received");
+        return received;
+    }
+
+    /** Receives one message, which must be the only one. */
+    static MessageView receiveOne(SimpleConsumer consumer, Duration lease) throws Exception {
+        return receive(consumer, 1, lease).get(0);
+    }
+
+    /** One long poll that must find nothing for longer than a lease. */
+    void expectNothing(String topic, String group) throws Exception {
+        try (SimpleConsumer consumer = simple(topic, group, "*", SILENCE)) {
+            expectNothing(consumer);
+        }
+    }
+
+    /** One long poll, as long as the consumer waits, that must find nothing. */
+    static void expectNothing(SimpleConsumer consumer) throws Exception {
+        List<MessageView> received = consumer.receive(BATCH, LEASE);
+        Check.that(received.isEmpty(), "nothing should come, but there is " + received);
+    }
+
+    private static FilterExpression tags(String tags) {
+        return new FilterExpression(tags, FilterExpressionType.TAG);
+    }
+}

@@ -1,0 +1,67 @@
+"""Runs every scenario of the official Python SDK at once and prints `PASS name` or `FAIL name reason`.
+
+Usage: python compat.py HOST:PORT plaintext|tls
+Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
+With tls, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names the certificates that the SDK is to trust.
+"""
+
+import os
+import sys
+import threading
+import time
+import traceback
+
+from clients import Clients
+from push_scenarios import PushScenarios
+from simple_scenarios import SimpleScenarios
+
+# Seconds: deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
+RUN_MAX = 120
+
+
+def main():
+    if len(sys.argv) != 3 or sys.argv[2] not in ("plaintext", "tls"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    clients = Clients(sys.argv[1], tls=sys.argv[2] == "tls")
+    with clients.producer() as producer:
+        return 0 if run(SimpleScenarios(clients, producer).all() + PushScenarios(clients, producer).all()) else 1
+
+
+def run(scenarios):
+    deadline = time.monotonic() + RUN_MAX
+    runs = [Run(scenario) for scenario in scenarios]
+    reasons = [(it.name, it.reason(deadline)) for it in runs]
+    for name, reason in reasons:
+        print(f"FAIL {name} {reason}" if reason else f"PASS {name}", flush=True)
+    return not any(reason for _, reason in reasons)
+
+
+class Run:
+    """One scenario in its own thread."""
+
+    def __init__(self, scenario):
+        self.name = scenario.__name__
+        self._scenario = scenario
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self._scenario()
+        except Exception:
+            self._failure = traceback.format_exc().strip()
+
+    def reason(self, deadline):
+        """Why the scenario failed, or None."""
+        self._thread.join(max(0, deadline - time.monotonic()))
+        return f"has not ended within {RUN_MAX} s" if self._thread.is_alive() else self._failure
+
+
+if __name__ == "__main__":
+    code = main()
+    # Not sys.exit: that waits for threads of a scenario that overran.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,111 @@
+//! The facts of a history: calls of clients, and what happened to the system meanwhile.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Name of a topic or a consumer group.
+pub type Name = Arc<str>;
+
+/// The test's own number of a message, written into its payload.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MessageId(pub u64);
+
+/// The receipt handle of one delivery, or a digest of it: equal handles are one delivery.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Handle(pub u64);
+
+/// A point in the history: its place among all starts and ends, and the time since the history began.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Moment {
+    pub order: u64,
+    pub at: Duration,
+}
+
+/// From the start of a call to its end.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Span {
+    pub start: Moment,
+    pub end: Moment,
+}
+
+/// What the client knows about the fate of its call.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    Ok,
+    /// The system said that it did not happen.
+    Failed,
+    /// No answer: it happened, or it will, or it never does.
+    Indeterminate,
+}
+
+/// Where a message is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Place {
+    pub topic: Name,
+    pub queue: u32,
+    pub offset: u64,
+}
+
+/// One message as a receive got it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Delivered {
+    pub message: MessageId,
+    pub place: Place,
+    /// Of body, keys, tag and properties; compared with that of the send.
+    pub digest: u64,
+    pub attempt: u32,
+    pub handle: Handle,
+    /// How long the message is hidden from the rest of its group.
+    pub invisible: Duration,
+}
+
+/// One call, or one thing that happened to the system.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Call {
+    pub span: Span,
+    pub what: What,
+}
+
+/// What was asked, and what came of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum What {
+    /// One message of a send; messages of one batch share their span. The place is known when the outcome is Ok.
+    Send { message: MessageId, topic: Name, digest: u64, place: Option<Place>, outcome: Outcome },
+    /// A receive without a filter. One that broke off may have deliveries and an indeterminate outcome.
+    Receive {
+        group: Name,
+        topic: Name,
+        attempt_id: Option<u64>,
+        invisible: Duration,
+        deliveries: Vec<Delivered>,
+        outcome: Outcome,
+    },
+    Ack { group: Name, message: MessageId, handle: Handle, outcome: Outcome },
+    /// Moves the end of the delivery's lease to `after` from now.
+    Change { group: Name, message: MessageId, handle: Handle, after: Duration, outcome: Outcome },
+    /// Gives the delivery back, uncounted; nobody answers.
+    Release { group: Name, message: MessageId, handle: Handle },
+    /// What the system says about a group's progress on one queue.
+    Progress { group: Name, topic: Name, queue: u32, floor: u64, cursor: u64 },
+    /// The system was down: from its end, by power cut or kill or in peace, until it was back.
+    Down,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "message {}", self.0)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.topic, self.queue, self.offset)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{:?}..{:?}]", self.start.at, self.end.at)
+    }
+}

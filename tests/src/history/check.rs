@@ -1,0 +1,88 @@
+//! Judges a history.
+
+mod index;
+mod lease;
+mod order;
+mod progress;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Call;
+use index::Index;
+
+/// What a system owes its clients, numbered as in the operations contract.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Invariant {
+    /// A message whose send returned OK is delivered to every group.
+    I01,
+    /// What is delivered was sent.
+    I02,
+    /// It comes as it was sent.
+    I03,
+    /// No two live deliveries of one message in a group inside its invisibility window.
+    I04,
+    /// An unacked message comes again when its window ends.
+    I05,
+    /// An acked message does not come again by a receive that began after the ack returned.
+    I06,
+    /// Queue offsets are unique, dense, and grow with time.
+    I10,
+    /// The progress of a group never goes back, and attempts are counted one by one.
+    I11,
+}
+
+/// One broken promise, told with the ids and times that a person needs to find it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub told: String,
+}
+
+/// What the judgement depends on beyond the history.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// How far a wall clock of the system may run ahead of true time for a moment.
+    pub clock_bound: Duration,
+}
+
+impl Rules {
+    /// A window may end this much early, and the clock bound.
+    const WINDOW_ALLOWANCE: Duration = Duration::from_millis(50);
+    /// A message may come again this much after its window.
+    const RETURN_ALLOWANCE: Duration = Duration::from_secs(2);
+
+    fn window_allowance(self) -> Duration {
+        Self::WINDOW_ALLOWANCE + self.clock_bound
+    }
+}
+
+/// Everything in `calls`, which end with a drain, that a correct system cannot have done.
+pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
+    let index = Index::new(calls);
+    let mut found = Vec::new();
+    order::sends(&index, &mut found);
+    order::places(&index, &mut found);
+    lease::windows(&index, rules, &mut found);
+    settle::returns(&index, &mut found);
+    settle::acks(&index, &mut found);
+    settle::lost(&index, &mut found);
+    progress::attempts(&index, &mut found);
+    progress::reports(calls, &mut found);
+    found
+}
+
+impl Invariant {
+    fn broken(self, told: String) -> Violation {
+        Violation { invariant: self, told }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.invariant, self.told)
+    }
+}

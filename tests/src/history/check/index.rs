@@ -1,0 +1,151 @@
+//! The history by message: what was sent, and its life in every group.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::history::{Call, Delivered, Handle, MessageId, Name, Outcome, Place, Span, What};
+
+/// The calls, sorted by what they are about.
+pub(super) struct Index<'a> {
+    pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
+    /// What a group on a topic saw.
+    pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
+}
+
+/// One message that somebody sent.
+pub(super) struct Sent<'a> {
+    pub(super) span: Span,
+    pub(super) topic: &'a Name,
+    pub(super) digest: u64,
+    pub(super) place: Option<&'a Place>,
+    pub(super) outcome: Outcome,
+}
+
+/// A group on a topic.
+#[derive(Default)]
+pub(super) struct Group<'a> {
+    /// What happened to each message that was ever delivered, in the order of the ends of calls.
+    pub(super) lives: BTreeMap<MessageId, Vec<Event<'a>>>,
+    /// Receives without an answer. Any message may have been leased by them.
+    pub(super) unanswered: Vec<Unanswered>,
+    /// Receives that found nothing at a time when nobody unknown held anything.
+    pub(super) found_nothing: Vec<Span>,
+}
+
+/// One thing that happened to a message in a group.
+pub(super) struct Event<'a> {
+    pub(super) span: Span,
+    pub(super) what: Fact<'a>,
+}
+
+pub(super) enum Fact<'a> {
+    Delivered { delivery: &'a Delivered, attempt_id: Option<u64>, outcome: Outcome },
+    Acked { handle: Handle, outcome: Outcome },
+    Changed { handle: Handle, after: Duration, outcome: Outcome },
+    Released { handle: Handle },
+}
+
+pub(super) struct Unanswered {
+    pub(super) span: Span,
+    pub(super) attempt_id: Option<u64>,
+    pub(super) invisible: Duration,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn new(calls: &'a [Call]) -> Self {
+        let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new() };
+        for call in calls {
+            index.receive(call);
+        }
+        for call in calls {
+            index.take(call);
+        }
+        let downs: Vec<_> = calls.iter().filter(|call| call.what == What::Down).map(|call| call.span).collect();
+        let longest = longest_window(calls);
+        for group in index.groups.values_mut() {
+            group.keep_evidence(&downs, longest);
+        }
+        index
+    }
+
+    /// Receives first, so that every message has its life before somebody settles it.
+    fn receive(&mut self, call: &'a Call) {
+        let What::Receive { group, topic, attempt_id, invisible, deliveries, outcome } = &call.what else { return };
+        let (span, attempt_id) = (call.span, *attempt_id);
+        let group = self.groups.entry((group, topic)).or_default();
+        match outcome {
+            Outcome::Ok if deliveries.is_empty() => group.found_nothing.push(span),
+            Outcome::Ok | Outcome::Failed => {}
+            Outcome::Indeterminate => group.unanswered.push(Unanswered { span, attempt_id, invisible: *invisible }),
+        }
+        for delivery in deliveries {
+            let what = Fact::Delivered { delivery, attempt_id, outcome: *outcome };
+            group.lives.entry(delivery.message).or_default().push(Event { span, what });
+        }
+    }
+
+    fn take(&mut self, call: &'a Call) {
+        match &call.what {
+            What::Send { message, topic, digest, place, outcome } => {
+                let (digest, outcome, place) = (*digest, *outcome, place.as_ref());
+                self.sends.insert(*message, Sent { span: call.span, topic, digest, place, outcome });
+            }
+            What::Ack { group, message, handle, outcome } => {
+                self.settle(call.span, group, *message, Fact::Acked { handle: *handle, outcome: *outcome });
+            }
+            What::Change { group, message, handle, after, outcome } => {
+                let what = Fact::Changed { handle: *handle, after: *after, outcome: *outcome };
+                self.settle(call.span, group, *message, what);
+            }
+            What::Release { group, message, handle } => {
+                self.settle(call.span, group, *message, Fact::Released { handle: *handle });
+            }
+            What::Receive { .. } | What::Progress { .. } | What::Down => {}
+        }
+    }
+
+    fn settle(&mut self, span: Span, group: &'a Name, message: MessageId, what: Fact<'a>) {
+        let groups = self.groups.iter_mut().filter(|((name, _), _)| *name == group);
+        let life = groups.filter_map(|(_, group)| group.lives.get_mut(&message)).next();
+        let life = life.expect("a client settles what it received");
+        let at = life.partition_point(|event| event.span.end.order <= span.end.order);
+        life.insert(at, Event { span, what });
+    }
+}
+
+impl Group<'_> {
+    /// A receive that found nothing proves something only while no lease runs that this history does not show: one of
+    /// a receive without an answer, or one that a new leader lets run for longer.
+    fn keep_evidence(&mut self, downs: &[Span], longest: Duration) {
+        let mut murky: Vec<(Duration, Duration)> =
+            downs.iter().map(|down| (down.start.at, down.end.at + longest)).collect();
+        murky.extend(self.unanswered.iter().map(|lost| (lost.span.start.at, lost.span.end.at + lost.invisible)));
+        murky.sort_unstable();
+        let murky = merged(&murky);
+        self.found_nothing.retain(|span| {
+            let after = murky.partition_point(|(from, _)| *from <= span.end.at);
+            after == 0 || murky[after - 1].1 < span.start.at
+        });
+        self.found_nothing.sort_unstable_by_key(|span| span.start);
+    }
+}
+
+fn merged(sorted: &[(Duration, Duration)]) -> Vec<(Duration, Duration)> {
+    let mut merged: Vec<(Duration, Duration)> = Vec::new();
+    for (from, to) in sorted {
+        match merged.last_mut() {
+            Some(last) if *from <= last.1 => last.1 = last.1.max(*to),
+            _ => merged.push((*from, *to)),
+        }
+    }
+    merged
+}
+
+fn longest_window(calls: &[Call]) -> Duration {
+    let window = |call: &Call| match &call.what {
+        What::Receive { invisible, .. } => Some(*invisible),
+        What::Change { after, .. } => Some(*after),
+        _ => None,
+    };
+    calls.iter().filter_map(window).max().unwrap_or_default()
+}

@@ -1,0 +1,85 @@
+//! I01, I05 and I06: acked is durable, unacked comes back.
+
+use std::time::Duration;
+
+use super::index::{Event, Fact, Group, Index};
+use super::{Invariant, Rules, Violation};
+use crate::history::{MessageId, Name, Outcome};
+
+/// I01: after the drain, what was sent for certain has reached every group.
+pub(super) fn lost(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for (message, sent) in index.sends.iter().filter(|(_, sent)| sent.outcome == Outcome::Ok) {
+        for ((name, topic), group) in &index.groups {
+            if *topic == sent.topic && !group.lives.contains_key(message) {
+                let place = sent.place.map(ToString::to_string).unwrap_or_default();
+                found.push(Invariant::I01.broken(format!(
+                    "{message} ({place}) was sent for certain {} and never reached group {name}",
+                    sent.span
+                )));
+            }
+        }
+    }
+}
+
+/// I06: an ack that returned OK is the end.
+pub(super) fn acks(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for ((name, _), group) in &index.groups {
+        for (message, life) in &group.lives {
+            let mut acked: Option<&Event<'_>> = None;
+            for event in life {
+                match (&event.what, acked) {
+                    (Fact::Acked { outcome: Outcome::Ok, .. }, None) => acked = Some(event),
+                    (Fact::Delivered { delivery, .. }, Some(ack)) if event.span.start.order > ack.span.end.order => {
+                        found.push(Invariant::I06.broken(format!(
+                            "{message} ({}) was acked by group {name} {} and came again, attempt {}, {}",
+                            delivery.place, ack.span, delivery.attempt, event.span
+                        )));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// I05: a message that is neither acked nor held is found by the next receive.
+pub(super) fn returns(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for ((name, _), group) in &index.groups {
+        for (message, life) in &group.lives {
+            let may_be_acked = |event: &Event<'_>| {
+                matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. })
+            };
+            if !life.iter().any(may_be_acked) {
+                let deliveries = life.iter().filter(|event| matches!(event.what, Fact::Delivered { .. })).count();
+                found.push(Invariant::I05.broken(format!(
+                    "{message} was delivered to group {name} {deliveries} times, never acked, and is gone"
+                )));
+            }
+            found.extend(overlooked(name, *message, life, group));
+        }
+    }
+}
+
+/// A receive that found nothing although the message was ready for longer than the allowance.
+fn overlooked(name: &Name, message: MessageId, life: &[Event<'_>], group: &Group<'_>) -> Option<Violation> {
+    let mut hidden_until = Duration::ZERO;
+    for (position, Event { span, what }) in life.iter().enumerate() {
+        match what {
+            Fact::Delivered { delivery, .. } => hidden_until = hidden_until.max(span.end.at + delivery.invisible),
+            Fact::Changed { outcome: Outcome::Failed, .. } | Fact::Acked { outcome: Outcome::Failed, .. } => {}
+            Fact::Changed { after, .. } => hidden_until = hidden_until.max(span.end.at + *after),
+            Fact::Acked { .. } => return None,
+            Fact::Released { .. } => {}
+        }
+        let next = life[position + 1..].iter().map(|next| next.span.start.order).min().unwrap_or(u64::MAX);
+        let ready = hidden_until + Rules::RETURN_ALLOWANCE;
+        let from = group.found_nothing.partition_point(|empty| empty.start.at <= ready);
+        if let Some(empty) = group.found_nothing.get(from).filter(|empty| empty.end.order < next) {
+            return Some(Invariant::I05.broken(format!(
+                "{message} was unacked and free in group {name} from {hidden_until:?} on, and the receive {empty} found \
+                 nothing"
+            )));
+        }
+    }
+    None
+}

@@ -1,0 +1,242 @@
+//! Hand-written histories: the good one passes, and every invariant notices its own violation.
+
+use std::time::Duration;
+
+use super::{Invariant, Rules, check};
+use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
+
+const WINDOW: Duration = Duration::from_secs(10);
+const RULES: Rules = Rules { clock_bound: Duration::ZERO };
+
+/// Writes a history of one topic, one queue and one group, call after call.
+#[derive(Default)]
+struct Script {
+    calls: Vec<Call>,
+    now: Duration,
+    outcome: Option<Outcome>,
+}
+
+impl Script {
+    /// Moves the time forward.
+    fn at(mut self, seconds: u64) -> Self {
+        self.now = Duration::from_secs(seconds);
+        self
+    }
+
+    /// The outcome of the next call; OK unless told otherwise.
+    fn but(mut self, outcome: Outcome) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    fn call(mut self, what: What) -> Self {
+        let order = u64::try_from(self.calls.len()).expect("short scripts") * 2;
+        let moment = |order| Moment { order, at: self.now };
+        self.calls.push(Call { span: Span { start: moment(order), end: moment(order + 1) }, what });
+        self.outcome = None;
+        self
+    }
+
+    /// Everything so far happened during the last call.
+    fn overlapping(mut self) -> Self {
+        let start = self.calls[0].span.start;
+        self.calls.last_mut().expect("there was a call").span.start = start;
+        self
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.outcome.unwrap_or(Outcome::Ok)
+    }
+
+    fn send(self, message: u64, offset: u64) -> Self {
+        let outcome = self.outcome();
+        let place = (outcome == Outcome::Ok).then(|| place(offset));
+        self.call(What::Send { message: MessageId(message), topic: name("t"), digest: message, place, outcome })
+    }
+
+    fn receive(self, deliveries: Vec<Delivered>) -> Self {
+        let outcome = self.outcome();
+        let (group, topic) = (name("g"), name("t"));
+        self.call(What::Receive { group, topic, attempt_id: None, invisible: WINDOW, deliveries, outcome })
+    }
+
+    fn replayed(self, attempt_id: u64, deliveries: Vec<Delivered>) -> Self {
+        let (group, topic, attempt_id) = (name("g"), name("t"), Some(attempt_id));
+        let outcome = Outcome::Ok;
+        self.call(What::Receive { group, topic, attempt_id, invisible: WINDOW, deliveries, outcome })
+    }
+
+    fn ack(self, message: u64, handle: u64) -> Self {
+        let outcome = self.outcome();
+        self.call(What::Ack { group: name("g"), message: MessageId(message), handle: Handle(handle), outcome })
+    }
+
+    fn change(self, message: u64, handle: u64, seconds: u64) -> Self {
+        let (outcome, after) = (self.outcome(), Duration::from_secs(seconds));
+        let (message, handle) = (MessageId(message), Handle(handle));
+        self.call(What::Change { group: name("g"), message, handle, after, outcome })
+    }
+
+    fn release(self, message: u64, handle: u64) -> Self {
+        self.call(What::Release { group: name("g"), message: MessageId(message), handle: Handle(handle) })
+    }
+
+    fn progress(self, floor: u64, cursor: u64) -> Self {
+        self.call(What::Progress { group: name("g"), topic: name("t"), queue: 0, floor, cursor })
+    }
+
+    fn down(self) -> Self {
+        self.call(What::Down)
+    }
+
+    fn gives(self, expected: &[Invariant]) {
+        let found = check(&self.calls, RULES);
+        let mut kinds: Vec<_> = found.iter().map(|violation| violation.invariant).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(kinds, expected, "{}", told.join("\n"));
+    }
+}
+
+fn name(name: &str) -> Name {
+    name.into()
+}
+
+fn place(offset: u64) -> Place {
+    Place { topic: name("t"), queue: 0, offset }
+}
+
+/// A delivery of the message that was sent as number `message` to `offset`.
+fn got(message: u64, offset: u64, attempt: u32, handle: u64) -> Delivered {
+    let (handle, digest) = (Handle(handle), message);
+    Delivered { message: MessageId(message), place: place(offset), digest, attempt, handle, invisible: WINDOW }
+}
+
+fn sent_two() -> Script {
+    Script::default().send(1, 0).send(2, 1)
+}
+
+#[test]
+fn a_good_history_passes() {
+    sent_two()
+        .but(Outcome::Indeterminate)
+        .send(3, 2)
+        .receive(vec![got(1, 0, 1, 10), got(2, 1, 1, 11)])
+        .ack(1, 10)
+        .change(2, 11, 0)
+        .receive(vec![got(2, 1, 2, 12)])
+        .progress(1, 2)
+        .at(3)
+        .down()
+        .progress(1, 2)
+        .at(10)
+        .receive(vec![got(2, 1, 3, 13)])
+        .release(2, 13)
+        .receive(vec![got(2, 1, 3, 14)])
+        .at(20)
+        .change(2, 14, 30)
+        .at(45)
+        .receive(vec![])
+        .at(50)
+        .receive(vec![got(2, 1, 4, 15), got(3, 2, 1, 16)])
+        .but(Outcome::Failed)
+        .ack(2, 14)
+        .ack(2, 15)
+        .ack(3, 16)
+        .at(90)
+        .receive(vec![])
+        .gives(&[]);
+}
+
+#[test]
+fn i01_an_acked_send_is_lost() {
+    sent_two().receive(vec![got(1, 0, 1, 10)]).ack(1, 10).at(90).receive(vec![]).gives(&[Invariant::I01]);
+}
+
+#[test]
+fn i02_nobody_sent_it_or_it_was_refused() {
+    Script::default().receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[Invariant::I02]);
+    let refused = Script::default().but(Outcome::Failed).send(1, 0);
+    refused.receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[Invariant::I02]);
+    Script::default().receive(vec![got(1, 0, 1, 10)]).ack(1, 10).send(1, 0).gives(&[Invariant::I02]);
+}
+
+#[test]
+fn i03_the_payload_changed() {
+    let changed = Delivered { digest: 99, ..got(1, 0, 1, 10) };
+    Script::default().send(1, 0).receive(vec![changed]).ack(1, 10).gives(&[Invariant::I03]);
+}
+
+#[test]
+fn i04_two_live_deliveries() {
+    let first = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]);
+    first().at(9).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I04]);
+    first().at(5).down().receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I04]);
+    first().at(5).change(1, 10, 20).at(24).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I04]);
+    first().at(15).change(1, 10, 20).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I04]);
+    first().at(5).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[]);
+}
+
+#[test]
+fn i04_one_handle_for_two_receives() {
+    let first = || Script::default().send(1, 0).replayed(7, vec![got(1, 0, 1, 10)]).at(5);
+    first().replayed(7, vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[]);
+    first().replayed(8, vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[Invariant::I04]);
+    let moved = first().replayed(7, vec![got(1, 0, 1, 10)]).at(14);
+    moved.receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I04]);
+}
+
+#[test]
+fn i04_believes_what_an_unanswered_call_may_have_done() {
+    let first = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(5);
+    let second = |script: Script| script.receive(vec![got(1, 0, 2, 11)]).ack(1, 11);
+    second(first().but(Outcome::Indeterminate).change(1, 10, 0)).gives(&[]);
+    second(first().but(Outcome::Failed).change(1, 10, 0)).gives(&[Invariant::I04]);
+    second(first().but(Outcome::Indeterminate).ack(1, 10)).gives(&[]);
+}
+
+#[test]
+fn i05_an_unacked_message_does_not_come_again() {
+    let first = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]);
+    first().at(90).receive(vec![]).gives(&[Invariant::I05]);
+    let late = |script: Script| script.receive(vec![got(1, 0, 2, 11)]).ack(1, 11);
+    late(first().at(11).receive(vec![]).at(60)).gives(&[]);
+    late(first().at(13).receive(vec![]).at(60)).gives(&[Invariant::I05]);
+    late(first().at(5).down().at(13).receive(vec![]).at(60)).gives(&[]);
+    late(first().at(20).receive(vec![]).overlapping().at(60)).gives(&[]);
+}
+
+#[test]
+fn i06_an_acked_message_comes_again() {
+    let acked = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(1);
+    acked().ack(1, 10).at(20).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I06]);
+    let lost = acked().but(Outcome::Indeterminate).ack(1, 10).at(20);
+    lost.receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[]);
+}
+
+#[test]
+fn i10_places_are_shared_left_out_or_out_of_order() {
+    let both = vec![got(1, 0, 1, 10), got(2, 0, 1, 11)];
+    Script::default().send(1, 0).send(2, 0).receive(both).ack(1, 10).ack(2, 11).gives(&[Invariant::I10]);
+    let hole = vec![got(1, 0, 1, 10), got(2, 2, 1, 11)];
+    Script::default().send(1, 0).send(2, 2).receive(hole).ack(1, 10).ack(2, 11).gives(&[Invariant::I10]);
+    let back = vec![got(1, 1, 1, 10), got(2, 0, 1, 11)];
+    Script::default().send(1, 1).send(2, 0).receive(back.clone()).ack(1, 10).ack(2, 11).gives(&[Invariant::I10]);
+    let overlap = Script::default().send(1, 1).send(2, 0).overlapping();
+    overlap.receive(back).ack(1, 10).ack(2, 11).gives(&[]);
+    let moved = Script::default().send(1, 0).receive(vec![got(1, 1, 1, 10)]).ack(1, 10);
+    moved.gives(&[Invariant::I10]);
+}
+
+#[test]
+fn i11_attempts_and_progress_go_back_or_jump() {
+    let first = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]);
+    first().at(10).receive(vec![got(1, 0, 1, 11)]).ack(1, 11).gives(&[Invariant::I11]);
+    first().at(10).receive(vec![got(1, 0, 3, 11)]).ack(1, 11).gives(&[Invariant::I11]);
+    let unseen = first().at(10).but(Outcome::Indeterminate).receive(vec![]).at(20);
+    unseen.receive(vec![got(1, 0, 3, 11)]).ack(1, 11).gives(&[]);
+    let acked = || first().ack(1, 10);
+    acked().progress(1, 1).down().progress(0, 1).gives(&[Invariant::I11]);
+    acked().progress(0, 1).down().progress(0, 0).gives(&[Invariant::I11]);
+}

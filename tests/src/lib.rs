@@ -1,0 +1,7 @@
+//! Judges of the whole product: real processes, official SDKs, simulated disasters.
+//!
+//! Invariant: nothing depends on this crate.
+//! Reading order: `server` (a real `apogee dev` under test), `history` (what its clients saw, and the judge of it).
+
+pub mod history;
+pub mod server;

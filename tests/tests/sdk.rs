@@ -1,0 +1,136 @@
+//! The official SDKs, unmodified, against a real `apogee dev`: what their users rely on, in plaintext and with TLS.
+//!
+//! The scenarios are programs in the language of the SDK, in `tests/compat/`; `make test` sets them up.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use apogee_tests::server::{Options, Server};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How many scenarios each program has: one that silently runs fewer fails.
+const SCENARIOS: usize = 11;
+/// Longest run of a program; it gives up on its own earlier.
+const RUN_MAX: Duration = Duration::from_secs(180);
+
+#[derive(Copy, Clone)]
+enum Sdk {
+    Java,
+    Python,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Transport {
+    Plaintext,
+    Tls,
+}
+
+#[tokio::test]
+async fn java_in_plaintext() -> anyhow::Result<()> {
+    check(Sdk::Java, Transport::Plaintext).await
+}
+
+#[tokio::test]
+async fn java_with_tls() -> anyhow::Result<()> {
+    check(Sdk::Java, Transport::Tls).await
+}
+
+#[tokio::test]
+async fn python_in_plaintext() -> anyhow::Result<()> {
+    check(Sdk::Python, Transport::Plaintext).await
+}
+
+#[tokio::test]
+async fn python_with_tls() -> anyhow::Result<()> {
+    check(Sdk::Python, Transport::Tls).await
+}
+
+/// Every scenario of this SDK passes on a fresh server, whose log then holds no ERROR.
+async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut options = Options::default();
+    if transport == Transport::Tls {
+        certificates(folder.path()).await?;
+        options.tls = Some((folder.path().join("cert.pem"), folder.path().join("key.pem")));
+    }
+    let mut server = Server::start(options).await?;
+    let (success, output) = run(program(sdk, transport, server.ports().grpc, &folder)?).await?;
+    let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
+    let all = success && passed == SCENARIOS;
+    ensure!(all, "{passed} of {SCENARIOS} passed\n{output}\nserver log:\n{}", server.log()?);
+    let ended = server.stop().await?;
+    let log = server.log()?;
+    ensure!(ended.success(), "the server ended with {ended}; its log:\n{log}");
+    let errors: Vec<&str> = log.lines().filter(|line| is_error(line)).collect();
+    ensure!(errors.is_empty(), "errors in the server log:\n{}", errors.join("\n"));
+    Ok(())
+}
+
+/// The command line of the scenarios. Its home is a temporary folder, because SDKs write logs there.
+fn program(sdk: Sdk, transport: Transport, port: u16, folder: &TempDir) -> anyhow::Result<Command> {
+    let home = folder.path();
+    let mut command = match sdk {
+        Sdk::Java => {
+            let built = compat_env()?.join("java");
+            let mut command = Command::new("java");
+            command
+                .arg(format!("-Duser.home={}", home.display()))
+                .arg("-cp")
+                .arg(format!("{0}/classes:{0}/dependency/*", built.display()))
+                .arg("apogee.compat.Compat");
+            command
+        }
+        Sdk::Python => {
+            let mut command = Command::new(compat_env()?.join("python/bin/python"));
+            command.arg("-B").arg(ours("compat/python/compat.py"));
+            command
+        }
+    };
+    match transport {
+        // The name, not the address, because the Python SDK checks it against the certificate.
+        Transport::Tls => command.arg(format!("localhost:{port}")).arg("tls"),
+        Transport::Plaintext => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
+    };
+    command.env("HOME", home).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", home.join("ca.pem"));
+    Ok(command)
+}
+
+async fn certificates(folder: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(ours("setup/certificates.sh"));
+    command.arg(folder);
+    ensure!(timeout(RUN_MAX, command.status()).await??.success(), "openssl made no certificates");
+    Ok(())
+}
+
+/// Runs a program to its end: whether it calls itself successful, and what it printed.
+async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(RUN_MAX, command.output())
+        .await
+        .context("the SDK program does not end")?
+        .with_context(|| format!("{command:?} does not start; `make test` sets it up"))?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), text))
+}
+
+fn is_error(line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|entry| entry["level"] == "ERROR")
+}
+
+/// A file of this folder of the checkout.
+fn ours(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Where `make test` puts what the SDKs need.
+fn compat_env() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("COMPAT_ENV") {
+        return Ok(folder.into());
+    }
+    Ok(std::env::home_dir().context("there is no home directory")?.join(".cache/apogee-test-env"))
+}
