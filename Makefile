@@ -41,7 +41,8 @@ test:
 	@tests/setup/java.sh
 	@tests/setup/python.sh
 	$(CARGO_BUILD)
-	cargo run --release --locked --quiet -p apogee-proto --example descriptors -- $(CARGO_TARGET_DIR)/descriptors.bin
+	cargo test --release --workspace --locked --no-run
+	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
 	cargo test --release --workspace --locked
 
@@ -63,4 +64,4 @@ fix:
 bench:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
-	cargo run --release --locked -p apogee-tests --bin bench -- $(ARGS)
+	@tests/setup/bench.sh $(CARGO_TARGET_DIR)/release $(ARGS)

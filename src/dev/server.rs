@@ -36,7 +36,7 @@ pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Sto
     let health = Health::new(&[LISTENERS, RECOVERY]);
     let started = tokio::select! {
         started = start(config, identity, &tasks, &health) => started?,
-        failure = tasks.failed() => return Err(failure.stop),
+        failure = tasks.failed() => return Err(Stop::new(failure.stop.exit, failure.to_string())),
         signal = signals.next() => {
             tracing::info!(event = "start_interrupted", signal, "asked to stop before the start was over");
             return Ok(Exit::Clean);
@@ -94,6 +94,7 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
         event = "ready",
         data = %folder.display(),
         ephemeral = config.ephemeral,
+        listen = %config.listen,
         grpc = %record.grpc_address,
         admin = %record.admin_address,
         metrics = %record.metrics_address,

@@ -1,7 +1,7 @@
 //! Receiving and acknowledging.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,11 +30,19 @@ pub(crate) struct Consumption {
     pub(crate) outgoing: Arc<Outgoing>,
     pub(crate) sent_at: Arc<SentAt>,
     seen: Seen,
-    /// Messages of this run that were acked since [`Consumption::measure`].
-    pub(crate) acked: AtomicU64,
+    /// A message from before the measurement was acked.
+    primed: AtomicBool,
+    /// Messages acked since the measurement began, in the window or not.
+    acked: AtomicU64,
     ack_permits: Arc<Semaphore>,
-    window: Window,
+    measured: OnceLock<Measured>,
     consumed: Mutex<Consumed>,
+}
+
+/// What is measured: messages from `first` on, in `window`.
+struct Measured {
+    first: u32,
+    window: Window,
 }
 
 /// What was consumed inside the window.
@@ -47,13 +55,13 @@ pub(crate) struct Consumed {
 }
 
 impl Consumed {
-    fn new(window: Window) -> Consumed {
-        Consumed { deliveries: Tally::new(window), acks: Tally::new(window), failures: Failures::default() }
+    fn new() -> Consumed {
+        Consumed { deliveries: Tally::new(), acks: Tally::new(), failures: Failures::default() }
     }
 }
 
 impl Consumption {
-    pub(crate) fn new(e2e: &E2e, window: Window) -> Consumption {
+    pub(crate) fn new(e2e: &E2e) -> Consumption {
         Consumption {
             group: resource(&e2e.group),
             topic: resource(&e2e.load.topic),
@@ -62,26 +70,35 @@ impl Consumption {
             outgoing: Arc::new(Outgoing::new(&e2e.load.topic, e2e.load.size)),
             sent_at: Arc::new(SentAt::new()),
             seen: Seen::default(),
+            primed: AtomicBool::new(false),
             acked: AtomicU64::new(0),
             ack_permits: Arc::new(Semaphore::new(e2e.acks_in_flight)),
-            window,
-            consumed: Mutex::new(Consumed::new(window)),
+            measured: OnceLock::new(),
+            consumed: Mutex::new(Consumed::new()),
         }
     }
 
-    /// The same with counts at zero, for the window that matters.
-    pub(crate) fn measure(self, window: Window) -> Consumption {
-        Consumption { acked: AtomicU64::new(0), window, consumed: Mutex::new(Consumed::new(window)), ..self }
+    /// Begins the measurement: what is sent from now on counts.
+    pub(crate) fn measure(&self, window: Window) {
+        self.measured.get_or_init(|| Measured { first: self.outgoing.upcoming(), window });
+    }
+
+    pub(crate) fn is_primed(&self) -> bool {
+        self.primed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked.load(Ordering::Acquire)
     }
 
     /// Takes the counts out.
     pub(crate) fn take(&self) -> Consumed {
         let mut consumed = self.consumed.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut consumed, Consumed::new(self.window))
+        std::mem::replace(&mut consumed, Consumed::new())
     }
 
     /// One long poll, as a simple consumer asks.
-    pub(crate) fn ask(&self) -> v2::ReceiveMessageRequest {
+    fn ask(&self) -> v2::ReceiveMessageRequest {
         let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         let queue = v2::MessageQueue { topic: Some(self.topic.clone()), id: -1, ..v2::MessageQueue::default() };
         let filter = v2::FilterExpression { r#type: v2::FilterType::Tag.into(), expression: "*".to_owned() };
@@ -98,8 +115,16 @@ impl Consumption {
     }
 
     /// The number of a message that this run sent.
-    pub(crate) fn number(&self, message: &v2::Message) -> Option<u32> {
+    fn number(&self, message: &v2::Message) -> Option<u32> {
         self.outgoing.number(&message.system_properties.as_ref()?.message_id)
+    }
+
+    fn in_window(&self, moment: Instant) -> bool {
+        self.measured.get().is_some_and(|measured| measured.window.holds(moment))
+    }
+
+    fn is_measured(&self, number: u32) -> bool {
+        self.measured.get().is_some_and(|measured| number >= measured.first)
     }
 
     fn count(&self, count: impl FnOnce(&mut Consumed)) {
@@ -119,7 +144,9 @@ impl Consumption {
             Err(format!("{} came twice", self.outgoing.id(number)))
         };
         self.count(|consumed| {
-            consumed.deliveries.count(self.sent_at.get(number), at);
+            if self.in_window(at) {
+                consumed.deliveries.count(self.sent_at.get(number), at);
+            }
             if let Err(wrong) = looked {
                 consumed.failures.add("delivery", wrong);
             }
@@ -157,8 +184,8 @@ pub(crate) async fn consume(mut session: Session, consumption: Arc<Consumption>)
 }
 
 /// Acks one message and counts it.
-pub(crate) async fn acknowledge(session: &mut Session, consumption: &Consumption, message: v2::Message) {
-    let ours = consumption.number(&message).is_some();
+async fn acknowledge(session: &mut Session, consumption: &Consumption, message: v2::Message) {
+    let number = consumption.number(&message);
     let system = message.system_properties.unwrap_or_default();
     let entry = v2::AckMessageEntry {
         message_id: system.message_id,
@@ -172,12 +199,16 @@ pub(crate) async fn acknowledge(session: &mut Session, consumption: &Consumption
     };
     let begun = Instant::now();
     let answer = session.ack(ack).await.unwrap_or_else(|broken| Err(format!("{broken:#}")));
-    consumption.count(|consumed| match answer {
-        Ok(()) if ours => {
-            consumed.acks.count(begun, Instant::now());
+    let ended = Instant::now();
+    match (answer, number) {
+        (Err(refused), _) => consumption.count(|consumed| consumed.failures.add("AckMessage", refused)),
+        (Ok(()), Some(number)) if consumption.is_measured(number) => {
             consumption.acked.fetch_add(1, Ordering::Release);
+            if consumption.in_window(ended) {
+                consumption.count(|consumed| consumed.acks.count(begun, ended));
+            }
         }
-        Ok(()) => {}
-        Err(refused) => consumed.failures.add("AckMessage", refused),
-    });
+        (Ok(()), Some(_)) => consumption.primed.store(true, Ordering::Release),
+        (Ok(()), None) => {} // left over from another run
+    }
 }

@@ -1,38 +1,39 @@
 //! `bench e2e`: producers, receive loops, and an own AckMessage for every message.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::args::E2e;
 use crate::client::Session;
-use crate::consume::{Consumption, acknowledge, consume};
+use crate::consume::{Consumption, consume};
 use crate::report::Report;
 use crate::send::{join, measure_cpu, prepare, produce};
 use crate::tally::Window;
 
 /// How long messages may still come after the last send.
 const LAST_MESSAGES: Duration = Duration::from_secs(20);
-/// Between two tries to get a first message through a group that may begin at the end of its topic.
+/// Between two looks at whether a message came.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Between two sends while the group begins; after `PRIME_TRIES` of them something is wrong.
 const PRIME_EVERY: Duration = Duration::from_millis(200);
-const PRIME_TRIES: usize = 100;
+const PRIME_TRIES: u64 = 300;
 
 pub(crate) async fn run(e2e: &E2e) -> anyhow::Result<Report> {
     let load = &e2e.load;
     let connections = prepare(load).await?;
-    let mut window = Window::after(Duration::ZERO, Duration::ZERO);
-    let primed = prime(connections.session(0), Consumption::new(e2e, window)).await?;
-    window = Window::after(load.warm_up(), load.length());
-    let consumption = Arc::new(primed.measure(window));
-
+    let consumption = Arc::new(Consumption::new(e2e));
     let mut consumers = JoinSet::new();
     for n in 0..e2e.receivers {
         consumers.spawn(consume(connections.session(n), Arc::clone(&consumption)));
     }
+    prime(connections.session(0), &consumption, &mut consumers).await?;
+
+    let window = Window::after(load.warm_up(), load.length());
+    consumption.measure(window);
     let mut producers = JoinSet::new();
     for n in 0..load.in_flight {
         let sent_at = Some(Arc::clone(&consumption.sent_at));
@@ -40,20 +41,18 @@ pub(crate) async fn run(e2e: &E2e) -> anyhow::Result<Report> {
         producers.spawn(produce(connections.session(n), outgoing, window, load.check, sent_at));
     }
     let cpu = measure_cpu(load.pid, window).await?;
-    let produced = join(producers, window).await?;
+    let produced = join(producers).await?;
     let rest = Instant::now() + LAST_MESSAGES;
-    while consumption.acked.load(Ordering::Acquire) < produced.sent && Instant::now() < rest {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    while consumption.acked() < produced.sent && Instant::now() < rest {
+        sleep(LOOK_EVERY).await;
     }
-    while let Some(ended) = consumers.try_join_next() {
-        ended??;
-    }
+    broken(&mut consumers)?;
     consumers.shutdown().await; // parked long polls have nothing more to give
 
     let consumed = consumption.take();
-    let acked = consumption.acked.load(Ordering::Acquire);
     let mut failures = produced.failures;
     failures.merge(consumed.failures);
+    let acked = consumption.acked();
     if acked < produced.sent {
         failures.add("messages are missing", format_args!("{} sent, {acked} acked", produced.sent));
     }
@@ -67,31 +66,36 @@ pub(crate) async fn run(e2e: &E2e) -> anyhow::Result<Report> {
     })
 }
 
-/// Sends until a first message arrives, which proves that the group exists and sees what is sent from now on.
-async fn prime(mut session: Session, consumption: Consumption) -> anyhow::Result<Consumption> {
-    let mut receiver = session.clone();
+/// Sends until a message of ours was acked, which proves that the group exists, sees what is sent from now on, and has
+/// worked off what other runs left to it.
+async fn prime(
+    mut session: Session,
+    consumption: &Consumption,
+    consumers: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     for _ in 0..PRIME_TRIES {
         let (number, message) = consumption.outgoing.next();
         consumption.sent_at.note(number, Instant::now());
         if let Err(refused) = session.send(message).await.context("SendMessage")? {
             bail!("SendMessage: {refused}");
         }
-        let Ok(received) = timeout(PRIME_EVERY, receiver.receive(consumption.ask())).await else {
-            continue;
-        };
-        match received.context("ReceiveMessage")? {
-            Err(refused) => bail!("ReceiveMessage: {refused}"),
-            Ok(messages) => {
-                let mut ours = false;
-                for message in messages {
-                    ours |= consumption.number(&message).is_some();
-                    acknowledge(&mut receiver, &consumption, message).await;
-                }
-                if ours {
-                    return Ok(consumption);
-                }
+        let next = Instant::now() + PRIME_EVERY;
+        while Instant::now() < next {
+            if consumption.is_primed() {
+                return Ok(());
             }
+            broken(consumers)?;
+            sleep(LOOK_EVERY).await;
         }
     }
-    bail!("no message arrived after {PRIME_TRIES} sends")
+    let first = consumption.take().failures.first.unwrap_or_else(|| "every answer was fine".to_owned());
+    bail!("no message arrived after {PRIME_TRIES} sends; {first}")
+}
+
+/// Receive loops end by themselves only when their connection is broken.
+fn broken(consumers: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    match consumers.try_join_next() {
+        Some(ended) => ended?,
+        None => Ok(()),
+    }
 }

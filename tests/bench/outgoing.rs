@@ -51,6 +51,11 @@ impl Outgoing {
         (number, message)
     }
 
+    /// The number of the message that comes next.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// The id of message `number`, in the form of the SDKs: 34 upper-case hex digits.
     pub(crate) fn id(&self, number: u32) -> String {
         let mut id = String::with_capacity(self.id_prefix.len() + 8);

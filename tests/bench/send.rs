@@ -28,7 +28,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Report> {
         producers.spawn(produce(connections.session(n), Arc::clone(&outgoing), window, load.check, None));
     }
     let cpu = measure_cpu(load.pid, window).await?;
-    let produced = join(producers, window).await?;
+    let produced = join(producers).await?;
     Ok(Report {
         length: load.length(),
         sends: produced.tally,
@@ -56,8 +56,8 @@ pub(crate) struct Produced {
 }
 
 impl Produced {
-    fn new(window: Window) -> Produced {
-        Produced { tally: Tally::new(window), sent: 0, failures: Failures::default() }
+    fn new() -> Produced {
+        Produced { tally: Tally::new(), sent: 0, failures: Failures::default() }
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn produce(
     check: bool,
     sent_at: Option<Arc<SentAt>>,
 ) -> anyhow::Result<Produced> {
-    let mut produced = Produced::new(window);
+    let mut produced = Produced::new();
     loop {
         let begun = Instant::now();
         if begun >= window.closes {
@@ -84,7 +84,10 @@ pub(crate) async fn produce(
         match answer {
             Ok(()) => {
                 produced.sent += 1;
-                produced.tally.count(begun, Instant::now());
+                let ended = Instant::now();
+                if window.holds(ended) {
+                    produced.tally.count(begun, ended);
+                }
             }
             Err(refused) => {
                 produced.failures.add("SendMessage", refused);
@@ -95,8 +98,8 @@ pub(crate) async fn produce(
 }
 
 /// Adds up all producers.
-pub(crate) async fn join(mut producers: JoinSet<anyhow::Result<Produced>>, window: Window) -> anyhow::Result<Produced> {
-    let mut total = Produced::new(window);
+pub(crate) async fn join(mut producers: JoinSet<anyhow::Result<Produced>>) -> anyhow::Result<Produced> {
+    let mut total = Produced::new();
     while let Some(produced) = producers.join_next().await {
         let produced = produced??;
         total.tally.add(&produced.tally);

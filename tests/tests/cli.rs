@@ -184,6 +184,20 @@ async fn data_outlive_a_kill_and_a_stop() {
 }
 
 #[tokio::test]
+async fn a_stop_answers_parked_polls_now() {
+    let mut server = server(ephemeral()).await;
+    let mut receive = server.cli_command().expect("a command");
+    receive.args(["message", "receive", "demo", "--group", "parked"]);
+    let stop = async {
+        while Cli(&server).json("group list").await["groups"] == json!([]) {}
+        server.stop().await.expect("the server stops within its grace")
+    };
+    let (received, stopped) = tokio::join!(ran(receive), stop);
+    assert_eq!(received.expect("it ends").code, 3);
+    assert!(stopped.success());
+}
+
+#[tokio::test]
 async fn a_data_folder_has_one_process_and_one_version() {
     let mut first = server(Options::default()).await;
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -66,7 +66,8 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
     let ended = server.stop().await?;
     let log = server.log()?;
     ensure!(ended.success(), "the server ended with {ended}; its log:\n{log}");
-    let errors: Vec<&str> = log.lines().filter(|line| is_error(line)).collect();
+    ensure!(log.lines().any(|line| has_level(line, "INFO")), "that is no log:\n{log}");
+    let errors: Vec<&str> = log.lines().filter(|line| has_level(line, "ERROR")).collect();
     ensure!(errors.is_empty(), "errors in the server log:\n{}", errors.join("\n"));
     Ok(())
 }
@@ -118,8 +119,8 @@ async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
     Ok((output.status.success(), text))
 }
 
-fn is_error(line: &str) -> bool {
-    serde_json::from_str::<Value>(line).is_ok_and(|entry| entry["level"] == "ERROR")
+fn has_level(line: &str, level: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|entry| entry["level"] == level)
 }
 
 /// A file of this folder of the checkout.

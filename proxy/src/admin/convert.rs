@@ -44,8 +44,14 @@ pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
     }
 }
 
-pub(super) fn queue(status: &QueueStatus) -> v1::TopicQueueStats {
-    v1::TopicQueueStats { queue_id: u32::from(status.queue.0), min_offset: status.min.0, max_offset: status.max.0 }
+/// Every queue of the topic, in order; one the store has nothing to say about is empty.
+pub(super) fn queues(topic: &TopicConfig, statuses: &[QueueStatus]) -> Vec<v1::TopicQueueStats> {
+    let known: BTreeMap<_, _> = statuses.iter().map(|status| (status.queue.0, (status.min.0, status.max.0))).collect();
+    let row = |queue| {
+        let (min_offset, max_offset) = known.get(&queue).copied().unwrap_or_default();
+        v1::TopicQueueStats { queue_id: u32::from(queue), min_offset, max_offset }
+    };
+    (0..topic.queues).map(row).collect()
 }
 
 pub(super) fn group(group: &GroupConfig) -> v1::Group {

@@ -84,10 +84,10 @@ impl Admin {
 
     async fn do_describe_topic(&self, ask: v1::DescribeTopicRequest) -> Result<v1::DescribeTopicResponse, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.name)?)?;
-        let queues = self.store.topic_status(topic.id).await?;
+        let statuses = self.store.topic_status(topic.id).await?;
         Ok(v1::DescribeTopicResponse {
             topic: Some(convert::topic(&topic)),
-            queues: queues.iter().map(convert::queue).collect(),
+            queues: convert::queues(&topic, &statuses),
         })
     }
 

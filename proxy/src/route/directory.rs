@@ -1,6 +1,8 @@
 //! Topics and groups by name, created on first use where that is allowed.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_model::store::{GroupRef, TopicRef};
 use apogee_model::{
@@ -10,6 +12,9 @@ use apogee_model::{
 
 use super::Routes;
 use crate::service::ServiceError;
+
+/// How long a first use waits for namesrv.
+const CREATE_MAX: Duration = Duration::from_secs(5);
 
 /// Finds topics and groups in the snapshot of [`Routes`].
 #[derive(Clone)]
@@ -54,7 +59,7 @@ impl Directory {
             queues: TopicConfig::QUEUES_DEFAULT,
             permission: Permission::ReadWrite,
         };
-        match self.routes.create_topic(new).await {
+        match in_time(self.routes.create_topic(new)).await? {
             Ok(created) => {
                 tracing::info!(event = "topic_created", topic = %created.topic, queues = created.queues, "first use");
                 Ok(created)
@@ -81,7 +86,7 @@ impl Directory {
             order: DeliveryOrder::Concurrent,
             max_attempts: GroupConfig::MAX_ATTEMPTS_DEFAULT,
         };
-        match self.routes.create_group(new).await {
+        match in_time(self.routes.create_group(new)).await? {
             Ok(created) => {
                 tracing::info!(event = "group_created", group = %created.group, "first use");
                 Ok(created)
@@ -90,6 +95,11 @@ impl Directory {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+async fn in_time<T>(creation: impl Future<Output = T>) -> Result<T, ServiceError> {
+    let created = tokio::time::timeout(CREATE_MAX, creation).await;
+    created.map_err(|_| ServiceError::DeadlinePassed { waited: CREATE_MAX })
 }
 
 pub(crate) fn topic_ref(config: &TopicConfig) -> TopicRef {

@@ -8,8 +8,8 @@ use crate::session::{Role, Sessions};
 /// Who says it lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Beat {
-    /// What the client says it is; used while no settings of it are known here.
-    pub role: Role,
+    /// What the client says it is, if it says it; used while nothing of it is known here.
+    pub role: Option<Role>,
 }
 
 /// Heard.
@@ -26,7 +26,11 @@ impl Service {
     }
 
     pub(crate) async fn run(&self, call: Call, beat: Beat) -> Result<Alive, ServiceError> {
-        self.sessions.beat(&call, beat.role)?;
+        match beat.role {
+            Some(role) => self.sessions.beat(&call, role)?,
+            None if self.sessions.heard(&call.client) => {}
+            None => return Err(ServiceError::ClientType { client_type: "CLIENT_TYPE_UNSPECIFIED".to_owned() }),
+        }
         Ok(Alive)
     }
 }

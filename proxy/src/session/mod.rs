@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apogee_model::{ClientId, ConsumerGroup, TagFilter, Topic};
+use apogee_model::{ClientId, ConsumerGroup};
 use tokio::time::Instant;
 
 use self::book::{Book, Session};
@@ -25,7 +25,7 @@ const CLIENTS_MAX: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Producer,
-    Consumer { mode: ConsumeMode, group: ConsumerGroup, subscriptions: Vec<(Topic, TagFilter)> },
+    Consumer { mode: ConsumeMode, group: ConsumerGroup },
 }
 
 /// How a consumer consumes.
@@ -63,12 +63,10 @@ pub(crate) struct Kind {
 }
 
 impl Sessions {
-    /// Notes a sign of life of a client that is known.
-    pub(crate) fn heard(&self, client: &ClientId) {
+    /// Notes a sign of life. False when the client is not known.
+    pub(crate) fn heard(&self, client: &ClientId) -> bool {
         let now = Instant::now();
-        if let Some(session) = self.book().clients.get_mut(client) {
-            session.heard(now);
-        }
+        self.book().clients.get_mut(client).map(|session| session.heard(now)).is_some()
     }
 
     /// Notes a heartbeat; makes the record of a client another proxy served until now.
@@ -120,7 +118,7 @@ impl Sessions {
             let consumer = match &session.role {
                 None => continue,
                 Some(Role::Producer) => None,
-                Some(Role::Consumer { group, mode, .. }) => Some((group.clone(), *mode)),
+                Some(Role::Consumer { group, mode }) => Some((group.clone(), *mode)),
             };
             let kind = Kind { consumer, language: session.language, version: session.version.clone() };
             *census.entry(kind).or_default() += 1;

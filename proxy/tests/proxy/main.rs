@@ -4,6 +4,7 @@
 mod bad_input;
 mod long_poll;
 mod messages;
+mod metrics;
 mod sessions;
 mod settings;
 mod support;

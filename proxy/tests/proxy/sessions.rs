@@ -28,7 +28,11 @@ async fn a_heartbeat_of_an_unknown_client_is_welcome() {
     ] {
         let found = beat(&mut world, "c", client_type, group).await;
         assert_eq!(found.0, i32::from(expected), "{client_type:?}: {}", found.1);
+        world.client.notify_client_termination(from("c", Default::default())).await.unwrap();
     }
+    beat(&mut world, "c", Producer, None).await;
+    let known = beat(&mut world, "c", Unspecified, None).await;
+    assert_eq!(known.0, i32::from(Code::Ok), "who is known need not say what it is");
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -34,6 +35,8 @@ pub(crate) struct World {
     pub store: Arc<FakeStore>,
     pub routes: Arc<FakeRoutes>,
     pub tasks: Tasks,
+    scrapes: prometheus::Registry,
+    _meters: SdkMeterProvider,
 }
 
 /// A world where first use creates topics and groups.
@@ -43,13 +46,17 @@ pub(crate) async fn world() -> World {
 
 pub(crate) async fn world_with(settings: ProxySettings) -> World {
     let (store, routes, tasks) = (Arc::new(FakeStore::default()), Arc::new(FakeRoutes::default()), Tasks::new());
+    let scrapes = prometheus::Registry::new();
+    let exporter = opentelemetry_prometheus::exporter().with_registry(scrapes.clone());
+    let exporter = exporter.without_units().without_counter_suffixes().scope_info_enabled(false).build().unwrap();
+    let meters = SdkMeterProvider::builder().with_reader(exporter).build();
     let parts = ProxyParts {
         routes: Arc::clone(&routes) as Arc<dyn Routes>,
         store: Arc::clone(&store) as Arc<dyn StoreNode>,
         clock: Arc::new(ManualClock::default()),
         entropy: Arc::new(SeededEntropy::new(1)),
         tasks: tasks.clone(),
-        meter: opentelemetry_sdk::metrics::SdkMeterProvider::default().meter("test"),
+        meter: meters.meter("test"),
     };
     let proxy = Proxy::new(parts, settings);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
@@ -57,7 +64,7 @@ pub(crate) async fn world_with(settings: ProxySettings) -> World {
     let server = Server::builder().add_service(proxy.service()).serve_with_incoming(incoming);
     tasks.spawn("server", OnError::LogAndEnd, async move { server.await.map_err(std::io::Error::other) });
     let client = MessagingServiceClient::new(connect(theirs).await).max_decoding_message_size(32 << 20);
-    World { client, proxy, store, routes, tasks }
+    World { client, proxy, store, routes, tasks, scrapes, _meters: meters }
 }
 
 fn tokio_stream_of(one: DuplexStream) -> impl futures::Stream<Item = std::io::Result<DuplexStream>> {
@@ -124,6 +131,11 @@ pub(crate) fn status(status: Option<v2::Status>) -> (i32, String) {
 }
 
 impl World {
+    /// What somebody who scrapes reads: every series with its labels, in order of their names.
+    pub(crate) fn scrape(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.scrapes.gather()).unwrap()
+    }
+
     /// Makes the topic known, as the SDK's first call does.
     pub(crate) async fn route(&mut self, topic: &str) -> v2::QueryRouteResponse {
         let query = v2::QueryRouteRequest { topic: resource(topic), endpoints: endpoints() };

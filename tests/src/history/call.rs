@@ -71,7 +71,13 @@ pub struct Call {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum What {
     /// One message of a send; messages of one batch share their span. The place is known when the outcome is Ok.
-    Send { message: MessageId, topic: Name, digest: u64, place: Option<Place>, outcome: Outcome },
+    Send {
+        message: MessageId,
+        topic: Name,
+        digest: u64,
+        place: Option<Place>,
+        outcome: Outcome,
+    },
     /// A receive without a filter. One that broke off may have deliveries and an indeterminate outcome.
     Receive {
         group: Name,
@@ -81,13 +87,34 @@ pub enum What {
         deliveries: Vec<Delivered>,
         outcome: Outcome,
     },
-    Ack { group: Name, message: MessageId, handle: Handle, outcome: Outcome },
+    Ack {
+        group: Name,
+        message: MessageId,
+        handle: Handle,
+        outcome: Outcome,
+    },
     /// Moves the end of the delivery's lease to `after` from now.
-    Change { group: Name, message: MessageId, handle: Handle, after: Duration, outcome: Outcome },
+    Change {
+        group: Name,
+        message: MessageId,
+        handle: Handle,
+        after: Duration,
+        outcome: Outcome,
+    },
     /// Gives the delivery back, uncounted; nobody answers.
-    Release { group: Name, message: MessageId, handle: Handle },
+    Release {
+        group: Name,
+        message: MessageId,
+        handle: Handle,
+    },
     /// What the system says about a group's progress on one queue.
-    Progress { group: Name, topic: Name, queue: u32, floor: u64, cursor: u64 },
+    Progress {
+        group: Name,
+        topic: Name,
+        queue: u32,
+        floor: u64,
+        cursor: u64,
+    },
     /// The system was down: from its end, by power cut or kill or in peace, until it was back.
     Down,
 }

@@ -48,11 +48,6 @@ impl History {
         self.facts().calls.clone()
     }
 
-    /// A digest of everything in it, to compare two runs.
-    pub fn digest(&self) -> u64 {
-        super::digest(self.facts().calls.iter().map(|call| format!("{call:?}")).collect::<Vec<_>>().iter().map(String::as_bytes))
-    }
-
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,9 +4,9 @@ mod folder;
 mod lane;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +66,8 @@ impl RealDisk {
     /// [`DiskOpenError::Locked`] while another process, or another `RealDisk` of this one, uses the folder.
     pub fn open(root: &Path) -> Result<RealDisk, DiskOpenError> {
         let unusable = |cause| DiskOpenError::Unusable { path: root.to_owned(), cause };
-        std::fs::create_dir_all(root).map_err(unusable)?;
+        // What is inside, keys among it, is for this user alone.
+        DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(unusable)?;
         let lock = lock(root)?;
         let folder = Folder::open(root).map_err(unusable)?;
         Ok(RealDisk {

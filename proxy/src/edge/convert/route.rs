@@ -27,18 +27,15 @@ impl Parse<v2::QueryAssignmentRequest> for AssignmentQuery {
 
 impl Parse<v2::HeartbeatRequest> for Beat {
     fn parse(wire: v2::HeartbeatRequest, call: &Call) -> Result<Self, ServiceError> {
-        let consumer = |mode| {
-            let group = group(wire.group.as_ref(), call)?;
-            Ok(Role::Consumer { mode, group, subscriptions: Vec::new() })
-        };
+        let consumer = |mode| Ok(Some(Role::Consumer { mode, group: group(wire.group.as_ref(), call)? }));
         let role = match wire.client_type() {
-            ClientType::Producer => Ok(Role::Producer),
+            ClientType::Unspecified => Ok(None),
+            ClientType::Producer => Ok(Some(Role::Producer)),
             ClientType::PushConsumer => consumer(ConsumeMode::Push),
             ClientType::SimpleConsumer => consumer(ConsumeMode::Simple),
-            ClientType::Unspecified
-            | ClientType::PullConsumer
-            | ClientType::LitePushConsumer
-            | ClientType::LiteSimpleConsumer => Err(client_type(wire.client_type)),
+            ClientType::PullConsumer | ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer => {
+                Err(client_type(wire.client_type))
+            }
         };
         Ok(Self { role: role? })
     }

@@ -47,10 +47,11 @@ fn consumer(wire: &v2::Settings, subscription: &v2::Subscription, call: &Call) -
             return Err(client_type(wire.client_type.unwrap_or_default()));
         }
     };
-    let entry =
-        |entry: &v2::SubscriptionEntry| Ok((topic(entry.topic.as_ref(), call)?, filter(entry.expression.clone())?));
-    let subscriptions = subscription.subscriptions.iter().map(entry).collect::<Result<_, ServiceError>>()?;
-    Ok(Role::Consumer { mode, group: group(subscription.group.as_ref(), call)?, subscriptions })
+    for entry in &subscription.subscriptions {
+        topic(entry.topic.as_ref(), call)?;
+        filter(entry.expression.clone())?;
+    }
+    Ok(Role::Consumer { mode, group: group(subscription.group.as_ref(), call)? })
 }
 
 /// The client's own settings with everything that is ours to say written over.

@@ -10,10 +10,10 @@ use crate::history::{Delivered, MessageId, Name, Outcome, Place, Span};
 pub(super) fn sends(index: &Index<'_>, found: &mut Vec<Violation>) {
     for (message, delivery, span, name) in deliveries(index) {
         let Some(sent) = index.sends.get(&message) else {
-            found.push(Invariant::I02.broken(format!(
-                "group {name} received {message} ({}) {span}, which nobody sent",
-                delivery.place
-            )));
+            found.push(
+                Invariant::I02
+                    .broken(format!("group {name} received {message} ({}) {span}, which nobody sent", delivery.place)),
+            );
             continue;
         };
         if sent.outcome == Outcome::Failed || span.end.order < sent.span.start.order {
@@ -59,9 +59,10 @@ fn dense(seen: &BTreeMap<&Place, MessageId>, found: &mut Vec<Violation>) {
     for Place { topic, queue, offset } in seen.keys().copied() {
         let expected = next.filter(|(t, q, _)| (*t, q) == (topic, queue)).map_or(0, |(_, _, expected)| expected);
         if *offset != expected {
-            found.push(Invariant::I10.broken(format!(
-                "{topic}/{queue} has no message at offset {expected}, but one at {offset}"
-            )));
+            found.push(
+                Invariant::I10
+                    .broken(format!("{topic}/{queue} has no message at offset {expected}, but one at {offset}")),
+            );
         }
         next = Some((topic, *queue, offset + 1));
     }

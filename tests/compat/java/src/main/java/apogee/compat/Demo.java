@@ -7,6 +7,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.client.apis.ClientConfiguration;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
@@ -54,14 +55,17 @@ public final class Demo {
             report("sent", count, start);
         }
         CountDownLatch missing = new CountDownLatch(count);
-        AtomicLong start = new AtomicLong();
+        AtomicLong start = new AtomicLong(System.nanoTime());
+        AtomicBoolean begun = new AtomicBoolean();
         boolean complete;
         try (PushConsumer consumer = provider.newPushConsumerBuilder()
                 .setClientConfiguration(configuration)
                 .setConsumerGroup(GROUP)
                 .setSubscriptionExpressions(Map.of(TOPIC, FilterExpression.SUB_ALL))
                 .setMessageListener(view -> {
-                    start.compareAndSet(0, System.nanoTime());
+                    if (begun.compareAndSet(false, true)) {
+                        start.set(System.nanoTime());
+                    }
                     String body = StandardCharsets.UTF_8.decode(view.getBody()).toString();
                     System.out.println("received " + view.getMessageId() + " attempt " + view.getDeliveryAttempt()
                         + " " + body);

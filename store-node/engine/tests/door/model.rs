@@ -1,0 +1,159 @@
+//! The engine against a model that fits on a page: random requests, the same answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use apogee_model::InvisibleDuration;
+use apogee_model::store::{DeliveryKey, Pop, Settled, Settlement};
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use crate::support::{Store, receive};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send { queue: u16 },
+    Pop { batch: usize, attempt_id: Option<u8> },
+    Ack { which: usize },
+    Change { which: usize, seconds: u64 },
+    Release { which: usize },
+    Wait { seconds: u64 },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u16..4).prop_map(|queue| Step::Send { queue }),
+        4 => (1usize..5, prop::option::weighted(0.2, 0u8..3)).prop_map(|(batch, attempt_id)| Step::Pop { batch, attempt_id }),
+        4 => any::<usize>().prop_map(|which| Step::Ack { which }),
+        2 => (any::<usize>(), 0u64..20).prop_map(|(which, seconds)| Step::Change { which, seconds }),
+        1 => any::<usize>().prop_map(|which| Step::Release { which }),
+        2 => (1u64..15).prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// What a message is to the group.
+#[derive(Copy, Clone, Debug)]
+struct Held {
+    key: Option<DeliveryKey>,
+    attempts: u32,
+    visible_at: Instant,
+    attempt_id: Option<u8>,
+}
+
+#[derive(Default)]
+struct Model {
+    unsettled: BTreeMap<String, Held>,
+    /// Every delivery ever made, the newest last.
+    deliveries: Vec<(String, DeliveryKey)>,
+    sent: usize,
+}
+
+impl Model {
+    fn available(&self) -> Vec<&String> {
+        let now = Instant::now();
+        self.unsettled.iter().filter(|(_, held)| held.visible_at <= now).map(|(body, _)| body).collect()
+    }
+
+    fn replayable(&self, attempt_id: u8) -> BTreeMap<String, DeliveryKey> {
+        let same = self.unsettled.iter().filter(|(_, held)| held.attempt_id == Some(attempt_id));
+        same.filter_map(|(body, held)| Some((body.clone(), held.key?))).collect()
+    }
+
+    /// The delivery a step is about, and whether it is the newest of its message.
+    fn pick(&self, which: usize) -> Option<(String, DeliveryKey, bool)> {
+        let (body, key) = self.deliveries.get(which.checked_rem(self.deliveries.len())?)?;
+        let newest = self.unsettled.get(body).is_some_and(|held| held.key == Some(*key));
+        Some((body.clone(), *key, newest))
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let (mut store, mut model) = (Store::new().await, Model::default());
+    for step in steps {
+        match step {
+            Step::Send { queue } => {
+                let body = format!("{:05}", model.sent);
+                model.sent += 1;
+                store.send(queue, "", &body).await;
+                let held = Held { key: None, attempts: 0, visible_at: Instant::now(), attempt_id: None };
+                model.unsettled.insert(body, held);
+            }
+            Step::Pop { batch, attempt_id } => pop(&store, &mut model, batch, attempt_id).await,
+            Step::Ack { which } => {
+                let Some((body, key, newest)) = model.pick(which) else { continue };
+                let expected =
+                    if newest || !model.unsettled.contains_key(&body) { Settled::Done } else { Settled::Stale };
+                assert_eq!(store.ack(key).await, expected, "ack of {body}");
+                if newest {
+                    model.unsettled.remove(&body);
+                }
+            }
+            Step::Change { which, seconds } => {
+                let Some((body, key, newest)) = model.pick(which) else { continue };
+                let span = Duration::from_secs(seconds);
+                let change = Settlement::Change(InvisibleDuration::for_change(span).expect("in range"));
+                let expected = if newest { Settled::Done } else { Settled::Stale };
+                assert_eq!(store.engine.settle(key, change).await, Ok(expected), "change of {body}");
+                if let Some(held) = model.unsettled.get_mut(&body).filter(|_| newest) {
+                    held.visible_at = Instant::now() + span;
+                }
+            }
+            Step::Release { which } => {
+                let Some((body, key, newest)) = model.pick(which) else { continue };
+                store.engine.release(vec![key]);
+                store
+                    .engine
+                    .settle(DeliveryKey { offset: apogee_model::QueueOffset(9999), ..key }, Settlement::Ack)
+                    .await
+                    .ok();
+                if let Some(held) = model.unsettled.get_mut(&body).filter(|_| newest) {
+                    (held.visible_at, held.attempt_id) = (Instant::now(), None);
+                    held.attempts = held.attempts.saturating_sub(1);
+                }
+            }
+            Step::Wait { seconds } => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            Step::Restart => {
+                store = store.restart().await;
+                // A restart may prolong a lease, by its whole duration at most.
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                let now = Instant::now();
+                model.unsettled.values_mut().for_each(|held| held.visible_at = held.visible_at.min(now));
+            }
+        }
+    }
+}
+
+async fn pop(store: &Store, model: &mut Model, batch: usize, attempt_id: Option<u8>) {
+    let replay = attempt_id.map(|id| model.replayable(id)).unwrap_or_default();
+    let ask = Pop { attempt_id: attempt_id.map(|id| Bytes::copy_from_slice(&[b'a' + id])), ..receive(batch) };
+    let got = store.pop(ask).await;
+    let visible_at = Instant::now() + Duration::from_secs(10);
+    if replay.is_empty() {
+        let available = model.available();
+        assert!(got.iter().all(|(body, _, _)| available.contains(&body)), "{got:?} of {available:?}");
+        assert_eq!(got.len(), available.len().min(batch), "everything available is given");
+    } else {
+        let given: BTreeMap<_, _> = got.iter().map(|(body, _, key)| (body.clone(), *key)).collect();
+        assert_eq!(given, replay, "the same batch, the same deliveries");
+    }
+    for (body, attempt, key) in got {
+        let held = model.unsettled.get_mut(&body).expect("what is settled never comes again");
+        held.attempts += u32::from(replay.is_empty());
+        assert_eq!(attempt, held.attempts, "attempts of {body}");
+        (held.key, held.visible_at, held.attempt_id) = (Some(key), visible_at, attempt_id);
+        model.deliveries.push((body, key));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_engine_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(run(steps));
+    }
+}

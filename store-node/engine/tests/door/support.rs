@@ -1,0 +1,97 @@
+//! A store on a simulated disk, and the words of the tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
+use apogee_host::{Clock, Disk, RealClock, SimDisk, Tasks};
+use apogee_model::store::{
+    Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement, TopicRef,
+};
+use apogee_model::{
+    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, TagFilter, Topic, TopicId,
+};
+use bytes::Bytes;
+
+pub(crate) const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+pub(crate) struct Store {
+    pub(crate) engine: Engine,
+    pub(crate) tasks: Tasks,
+    pub(crate) disk: SimDisk,
+}
+
+impl Store {
+    pub(crate) async fn new() -> Self {
+        Self::open(SimDisk::new(1)).await.expect("an empty disk opens")
+    }
+
+    pub(crate) async fn open(disk: SimDisk) -> Result<Self, OpenError> {
+        let tasks = Tasks::new();
+        let clock: Arc<dyn Clock> = Arc::new(RealClock);
+        let meter = opentelemetry::global::meter("test");
+        let on: Arc<dyn Disk> = Arc::new(disk.clone());
+        let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
+        let engine = Engine::open(EngineParts { disk: on, clock, tasks: tasks.clone(), meter }, settings).await?;
+        Ok(Self { engine, tasks, disk })
+    }
+
+    pub(crate) async fn restart(self) -> Self {
+        assert_eq!(self.tasks.close(TEN_SECONDS).await, Vec::<&str>::new());
+        Self::open(self.disk).await.expect("a clean stop opens again")
+    }
+
+    pub(crate) async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
+        let message = message(tag, body);
+        let request = RequestId { proxy_incarnation: 1, sequence: 1 };
+        let append = Append { topic: topic(), queue: QueueId(queue), message, request };
+        self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
+    }
+
+    pub(crate) async fn pop(&self, pop: Pop) -> Vec<(String, u32, DeliveryKey)> {
+        seen(&self.engine.pop(pop).await.expect("the store answers"))
+    }
+
+    pub(crate) async fn bodies(&self, pop: Pop) -> Vec<String> {
+        self.pop(pop).await.into_iter().map(|(body, _, _)| body).collect()
+    }
+
+    pub(crate) async fn ack(&self, key: DeliveryKey) -> Settled {
+        self.engine.settle(key, Settlement::Ack).await.expect("the store answers")
+    }
+}
+
+pub(crate) fn seen(popped: &Popped) -> Vec<(String, u32, DeliveryKey)> {
+    let body = |message: &StoredMessage| String::from_utf8_lossy(&message.body_part).into_owned();
+    popped.messages.iter().map(|delivery| (body(&delivery.message), delivery.attempt.0, delivery.key)).collect()
+}
+
+pub(crate) fn message(tag: &str, body: &str) -> StoredMessage {
+    let mut properties = Vec::new();
+    if !tag.is_empty() {
+        properties.extend_from_slice(&[0x0a, u8::try_from(tag.len()).expect("short tags")]);
+        properties.extend_from_slice(tag.as_bytes());
+    }
+    StoredMessage { body_part: Bytes::copy_from_slice(body.as_bytes()), properties_part: properties.into() }
+}
+
+pub(crate) fn topic() -> TopicRef {
+    TopicRef { id: TopicId(1), name: Topic::parse("", "orders").expect("a good name"), queues: 4 }
+}
+
+pub(crate) fn group() -> GroupRef {
+    GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") }
+}
+
+pub(crate) fn client() -> ClientId {
+    ClientId::parse("host@1@1").expect("not blank")
+}
+
+pub(crate) fn receive(batch: usize) -> Pop {
+    let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(TEN_SECONDS).expect("in range"));
+    Pop { group: group(), topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client: client() }
+}
+
+pub(crate) fn push(batch: usize) -> Pop {
+    Pop { lease: LeaseTerms::AutoRenew, ..receive(batch) }
+}

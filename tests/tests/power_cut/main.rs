@@ -1,0 +1,121 @@
+//! Power cuts, kills and failing syncs at random points of random histories, through the engine's door.
+//!
+//! `POWER_CUT_SEED=n` runs one seed only, and prints its history if that is not as it should be.
+
+mod clients;
+mod damage;
+mod dice;
+mod payload;
+mod run;
+mod site;
+mod world;
+
+use apogee_engine::{AfterCommit, AnswerRule};
+use apogee_model::BlockIndex;
+use apogee_tests::history::Invariant;
+
+use run::{Plan, Verdict, run};
+
+/// Seeds of one part, and the power cuts it has to see at least. The parts run side by side.
+const SEEDS: u64 = 32;
+const CUTS: u64 = 256;
+
+/// Answers when the block is on its way to the disk: what a build looks like that forgets to wait.
+#[derive(Copy, Clone)]
+struct BeforeCommit;
+
+impl AnswerRule for BeforeCommit {
+    fn answerable(&self, _committed: BlockIndex, written: BlockIndex) -> BlockIndex {
+        written
+    }
+}
+
+#[test]
+fn nothing_is_lost_part_1() {
+    part(0);
+}
+
+#[test]
+fn nothing_is_lost_part_2() {
+    part(1);
+}
+
+#[test]
+fn nothing_is_lost_part_3() {
+    part(2);
+}
+
+#[test]
+fn nothing_is_lost_part_4() {
+    part(3);
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    for seed in [3, 1004, 2005] {
+        assert!(judged(honest(seed)) == judged(honest(seed)), "seed {seed} is not reproducible");
+    }
+}
+
+#[test]
+fn a_disk_whose_sync_does_nothing_is_caught() {
+    let lying = |seed| run(Plan { sync_lies: true, ..honest(seed) });
+    caught(Invariant::I01, |seed| Some(lying(seed).ok()?.violations));
+    caught(Invariant::I06, |seed| Some(lying(seed).ok()?.violations));
+}
+
+#[test]
+fn a_receive_that_is_answered_before_its_lease_is_committed_is_caught() {
+    let hasty = |seed| run(Plan { seed, rule: BeforeCommit, sync_lies: false });
+    caught(Invariant::I04, |seed| Some(hasty(seed).ok()?.violations));
+}
+
+fn honest(seed: u64) -> Plan<AfterCommit> {
+    Plan { seed, rule: AfterCommit, sync_lies: false }
+}
+
+fn part(part: u64) {
+    let (seeds, cuts_min) = match chosen_seed() {
+        Some(seed) if part == 0 => (vec![seed], 0),
+        Some(_) => (vec![], 0),
+        None => ((part * 1000..part * 1000 + SEEDS).collect(), CUTS),
+    };
+    let (mut cuts, mut calls) = (0, 0);
+    for seed in &seeds {
+        let verdict = judged(honest(*seed));
+        cuts += verdict.cuts;
+        calls += verdict.calls.len();
+    }
+    eprintln!("power cuts: {cuts} in {} seeds, {calls} calls judged", seeds.len());
+    assert!(cuts >= cuts_min, "only {cuts} power cuts");
+}
+
+fn chosen_seed() -> Option<u64> {
+    let seed = std::env::var_os("POWER_CUT_SEED")?;
+    Some(seed.to_string_lossy().parse().expect("POWER_CUT_SEED is a number"))
+}
+
+/// Runs a seed that must pass.
+fn judged(plan: Plan<AfterCommit>) -> Verdict {
+    let seed = plan.seed;
+    let replay = format!("POWER_CUT_SEED={seed} cargo test --release -p apogee-tests --test power_cut nothing_is_lost");
+    let verdict = std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|_| panic!("seed {seed} panicked; {replay}"));
+    let verdict = verdict.unwrap_or_else(|error| panic!("seed {seed}: {error:#}; {replay}"));
+    let told: Vec<_> = verdict.violations.iter().map(ToString::to_string).collect();
+    if !told.is_empty() && chosen_seed().is_some() {
+        verdict.calls.iter().for_each(|call| eprintln!("{} {:?}", call.span, call.what));
+    }
+    assert!(told.is_empty(), "seed {seed}:\n{}\n{replay}", told.join("\n"));
+    assert_eq!(verdict.unsettled, 0, "seed {seed}: the engine holds messages after the drain; {replay}");
+    verdict
+}
+
+/// A broken build breaks `invariant` in some history, and the checker says so.
+fn caught(invariant: Invariant, run: impl Fn(u64) -> Option<Vec<apogee_tests::history::Violation>>) {
+    let mut broken = (0..SEEDS).filter_map(|seed| {
+        let violation = run(seed)?.into_iter().find(|violation| violation.invariant == invariant)?;
+        Some((seed, violation))
+    });
+    let (seed, violation) = broken.next().expect("a broken build breaks its promises");
+    eprintln!("caught by seed {seed}: {violation}");
+}
