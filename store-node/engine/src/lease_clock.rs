@@ -234,6 +234,7 @@ mod tests {
             client: CLIENT,
             auto_renew,
             confirmed: false,
+            replayed: false,
         }
     }
 

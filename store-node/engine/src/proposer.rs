@@ -81,7 +81,7 @@ impl<R: AnswerRule> Proposer<R> {
                     Err(_) => return Ok(()),
                 },
                 ask = self.inbox.recv(), if !stopping => match ask {
-                    Some(ask) => self.decide_waiting(ask),
+                    Some(ask) => self.decide_burst(ask).await,
                     None => stopping = true,
                 },
                 () = tokio::time::sleep(tick.unwrap_or_default()), if tick.is_some() && !stopping => {
@@ -111,6 +111,18 @@ impl<R: AnswerRule> Proposer<R> {
 
     fn now(&self) -> Now {
         Now { wall: self.clock.wall(), monotonic: self.clock.monotonic() }
+    }
+
+    /// Callers that were answered together come back together: when the log is idle, the first of them waits for the
+    /// others to get their turn on the runtime, once. That is no delay when nobody else has work.
+    async fn decide_burst(&mut self, first: Ask) {
+        self.decide_waiting(first);
+        if self.in_flight.is_empty() {
+            tokio::task::yield_now().await;
+            if let Ok(next) = self.inbox.try_recv() {
+                self.decide_waiting(next);
+            }
+        }
     }
 
     fn decide_waiting(&mut self, first: Ask) {

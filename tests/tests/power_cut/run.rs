@@ -17,8 +17,6 @@ use crate::payload::GROUPS;
 use crate::site::{Patience, Receive, Site};
 use crate::world::{CLOCK_BOUND, ProcessDisk, SimClock};
 
-/// Lives before the drain.
-const LIVES: u64 = 14;
 /// A life that does not end by then hangs.
 const LIFE_MAX: Duration = Duration::from_secs(3600);
 /// Longest stop of the engine's tasks.
@@ -32,6 +30,8 @@ pub(crate) struct Plan<R> {
     pub(crate) seed: u64,
     pub(crate) rule: R,
     pub(crate) sync_lies: bool,
+    /// Lives before the drain.
+    pub(crate) lives: u64,
 }
 
 /// What came of it.
@@ -105,7 +105,7 @@ impl<R: AnswerRule + Copy> Run<R> {
             .map(|number| Consumer::new(dice(number), 1 + u32::try_from(number).expect("small") % GROUPS, number))
             .collect();
         let mut down = self.history.start();
-        for _ in 0..LIVES {
+        for _ in 0..self.plan.lives {
             down = self.life(down, &mut producers, &mut consumers).await?;
         }
         let unsettled = self.drain(down).await?;
@@ -174,7 +174,7 @@ impl<R: AnswerRule + Copy> Run<R> {
         let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(&site)));
         let ends = async {
             let ended = if ending == Ending::Stop {
-                sleep(self.dice.millis(15_000)).await;
+                sleep(self.dice.millis(pace * 100)).await;
                 let late = tasks.close(CLOSE_MAX).await;
                 if late.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("{late:?} did not stop")) }
             } else {

@@ -49,10 +49,7 @@ pub(crate) async fn recover(
     if scan.segments.last().is_none_or(|(start, _)| start.0 + format.segment_bytes <= scan.appender.end.0) {
         scan.create_segment().await?;
     }
-    if let Some((_, last)) = scan.segments.last() {
-        // A process that was killed may have left blocks in the page cache only.
-        disk.sync(*last).await.map_err(OpenError::disk("sync the newest segment"))?;
-    }
+    scan.make_durable(checkpoint.durable).await?;
     Ok(Recovered { appender: scan.appender, segments: scan.segments, checkpoint })
 }
 
@@ -203,6 +200,22 @@ impl Scan<'_> {
         for start in &starts[1..] {
             let name = segment_name(*start);
             self.disk.remove(&name).await.map_err(OpenError::disk(format!("remove {name}")))?;
+        }
+        Ok(())
+    }
+
+    /// Writes again and syncs what was found above `from`. A process that was killed may have left it in the page cache
+    /// only; after a sync that failed the cache even takes it for written, and a sync alone would do nothing.
+    async fn make_durable(&self, from: Lsn) -> Result<(), OpenError> {
+        for (start, file) in &self.segments {
+            let end = self.appender.end.0.min(start.0 + self.format.segment_bytes);
+            let from = from.0.max(start.0);
+            let Some(len) = end.checked_sub(from).filter(|len| *len > 0) else { continue };
+            let (at, name) = (from - start.0, segment_name(*start));
+            let len = usize::try_from(len).expect("segments fit into memory");
+            let found = self.disk.read_at(*file, at, len).await.map_err(OpenError::disk(format!("read {name}")))?;
+            self.disk.write_at(*file, at, found).await.map_err(OpenError::disk(format!("write {name}")))?;
+            self.disk.sync(*file).await.map_err(OpenError::disk(format!("sync {name}")))?;
         }
         Ok(())
     }

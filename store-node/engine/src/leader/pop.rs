@@ -74,6 +74,7 @@ impl Leader {
             let of = QueueOf { group, topic, queue };
             let entry = self.entry(of, offset).filter(|entry| entry.attempt_id == attempt_id);
             let (Some(entry), Some(place)) = (entry, self.state.place(topic, queue, offset)) else { continue };
+            self.forget_ready((of, offset));
             batches.entry((of, entry.delivery)).or_default().push(offset);
             grants.push(self.grant_of(of, offset, entry.delivery, entry.attempt, duration, place));
         }

@@ -24,16 +24,20 @@ impl Leader {
                 Record::Change { queue, deliveries, duration_ms: duration.as_millis(), by: ChangedBy::Client }
             }
         };
+        // A late change starts the lease anew: nobody else gets the message while that is on its way to the log.
+        self.forget_ready((queue, key.offset));
         self.propose(record, now);
         Settled::Done
     }
 
-    /// Gives back what never reached its consumer. Deliveries that are settled or replaced are left alone.
+    /// Gives back what never reached its consumer. Deliveries that are settled or replaced are left alone, and so are
+    /// replayed ones, because the consumer may work on them since the first answer: their leases run out.
     pub(super) fn release(&mut self, keys: &[DeliveryKey], now: Now) {
         let mut batches: BTreeMap<(QueueOf, DeliverySeq), Vec<QueueOffset>> = BTreeMap::new();
         for key in keys {
             let queue = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
-            if self.entry(queue, key.offset).is_some_and(|entry| entry.delivery == key.delivery) {
+            let entry = self.entry(queue, key.offset).filter(|entry| entry.delivery == key.delivery);
+            if entry.is_some_and(|entry| !entry.replayed) {
                 batches.entry((queue, key.delivery)).or_default().push(key.offset);
             }
         }

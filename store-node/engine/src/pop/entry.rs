@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     pub(crate) auto_renew: bool,
     /// The consumer is known to have the message.
     pub(crate) confirmed: bool,
+    /// Was given again to the same receive: an earlier answer may have reached the consumer.
+    pub(crate) replayed: bool,
 }
 
 /// The entries and cursors of one group on one topic.
@@ -57,6 +59,7 @@ pub(crate) fn apply(record: &Record, at: Timestamp, store: &mut impl PopStore) {
                     duration_ms: *duration_ms,
                     auto_renew: entry.auto_renew && *by != ChangedBy::Client,
                     confirmed: entry.confirmed || *by == ChangedBy::Renewal,
+                    replayed: entry.replayed || *by == ChangedBy::Replay,
                     ..entry
                 };
                 store.put(queue.queue, offset, entry);
@@ -92,6 +95,7 @@ fn grant(lease: &Lease, at: Timestamp, store: &mut impl PopStore) {
             client: lease.client,
             auto_renew: lease.auto_renew,
             confirmed: false,
+            replayed: false,
         };
         store.put(queue, *offset, entry);
     }
