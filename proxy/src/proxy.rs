@@ -8,6 +8,7 @@ use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::{AdmissionLimits, Edge, Gate, Receiver};
+use crate::listen::ConnectionId;
 use crate::metrics::Metrics;
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
@@ -113,6 +114,12 @@ impl Proxy {
     /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener.
     pub fn service(&self) -> MessagingServiceServer<impl MessagingService + use<>> {
         MessagingServiceServer::from_arc(Arc::clone(&self.edge)).max_decoding_message_size(REQUEST_MAX)
+    }
+
+    /// Notes the end of a connection, for [`Listener::on_closed`](crate::listen::Listener::on_closed): a client whose
+    /// last one closed is lost after 10 s, unless it is heard again. Never waits.
+    pub fn connection_closed(&self, connection: ConnectionId) {
+        self.edge.sessions.closed(connection);
     }
 
     /// Ends long polls now, empty, lets no new one begin, and closes telemetry streams. Other calls go on.

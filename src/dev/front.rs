@@ -70,7 +70,9 @@ impl Front {
         let proxy = Proxy::new(proxy_parts, proxy_settings(config, &grpc));
         let services = tonic::service::Routes::new(proxy.service()).add_service(grpc_health(tasks, health)).prepare();
         let settings = ListenSettings { drain: DRAIN, ..ListenSettings::default() };
-        let listener = Listener::new(grpc.listener, services, settings, tls, ListenMetrics::new(&meter));
+        let watched = proxy.clone();
+        let listener = Listener::new(grpc.listener, services, settings, tls, ListenMetrics::new(&meter))
+            .on_closed(Arc::new(move |connection| watched.connection_closed(connection)));
         let stop = CancellationToken::new();
         let (done, drained) = oneshot::channel();
         let serving = listener.run(stop.clone());

@@ -1,6 +1,5 @@
 //! The one door: who calls, until when, and whether there is room.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
 
-use crate::listen::PeerAddr;
+use crate::listen::{ConnectionId, PeerAddr};
 use crate::metrics::{Metrics, Rejection, Rpc, Running};
 use crate::service::{Call, ClientIdProblem, Language, ServiceError};
 
@@ -129,7 +128,8 @@ impl Gate {
             version: text(headers, "x-mq-client-version").into(),
             namespace: text(headers, "x-mq-namespace").into(),
             request_id: text(headers, "x-mq-request-id").into(),
-            peer: peer(extensions),
+            peer: extensions.get::<PeerAddr>().map(|peer| peer.0),
+            connection: extensions.get::<ConnectionId>().copied(),
             received: self.clock.wall(),
             started,
             deadline: timeout(headers).and_then(|timeout| started.checked_add(timeout)),
@@ -188,10 +188,6 @@ fn client_id(headers: &MetadataMap) -> Result<ClientId, ServiceError> {
 fn text<'a>(headers: &'a MetadataMap, name: &'static str) -> &'a str {
     let value = headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     value.filter(|text| text.len() <= HEADER_MAX).unwrap_or_default()
-}
-
-fn peer(extensions: &Extensions) -> Option<SocketAddr> {
-    extensions.get::<PeerAddr>().map(|peer| peer.0)
 }
 
 /// Header `grpc-timeout`: up to 8 digits and a unit; anything else is no deadline.

@@ -198,11 +198,10 @@ impl Edge {
             }
         };
         let span = span(rpc, &call);
-        let outcome = async {
-            let ask = service::receive::Receive::parse(request.into_inner(), &call)?;
-            self.receive.run(call, ask).instrument(span).await
+        let outcome = match service::receive::Receive::parse(request.into_inner(), &call) {
+            Ok(ask) => self.receive.run(call, ask).instrument(span).await,
+            Err(error) => Err(error),
         };
-        let outcome = outcome.await;
         let code = outcome.as_ref().map_or_else(status::code, deliver::code);
         self.done(rpc, code, outcome.as_ref().err(), started.elapsed());
         Ok(Response::new(self.receiver.parts(outcome)))

@@ -20,7 +20,7 @@ use super::status::{code, failed, ok};
 use crate::metrics::{Metrics, Rpc, Up};
 use crate::service::telemetry::{ClientSettings, Service};
 use crate::service::{Call, ServiceError};
-use crate::session::{Connected, Sessions};
+use crate::session::Sessions;
 
 /// One open stream.
 struct Conversation {
@@ -31,7 +31,6 @@ struct Conversation {
     metrics: Arc<Metrics>,
     draining: CancellationToken,
     over: bool,
-    _connected: Connected,
     _permit: Permit,
     _open: Up,
 }
@@ -41,10 +40,10 @@ type Reply = Result<v2::TelemetryCommand, Status>;
 impl Edge {
     pub(super) fn converse(&self, request: Request<Streaming<v2::TelemetryCommand>>) -> BoxStream<'static, Reply> {
         let admitted = self.gate.admit(Rpc::Telemetry, &request, 0).and_then(|(call, permit)| {
-            let connected = self.sessions.streaming(&call)?;
-            Ok((call, permit, connected))
+            self.sessions.greet(&call)?;
+            Ok((call, permit))
         });
-        let (call, permit, connected) = match admitted {
+        let (call, permit) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.done(Rpc::Telemetry, code(&error), Some(&error), std::time::Duration::ZERO);
@@ -59,7 +58,6 @@ impl Edge {
             metrics: Arc::clone(&self.metrics),
             draining: self.draining.clone(),
             over: false,
-            _connected: connected,
             _permit: permit,
             _open: self.metrics.telemetry_stream(),
         };
@@ -85,7 +83,7 @@ impl Conversation {
                 let limit = ServiceError::TooMany { what: "telemetry commands of this client in a second", limit: 10 };
                 return Some(Ok(status_only(&limit)));
             }
-            self.sessions.heard(&self.call.client);
+            self.sessions.heard(&self.call);
             if let Some(Command::Settings(settings)) = command.command {
                 return Some(self.settings(settings).await);
             } // no other command is a client's to give, or is asked for yet

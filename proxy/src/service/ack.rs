@@ -48,7 +48,7 @@ impl Service {
     }
 
     pub(crate) async fn run(&self, call: Call, ack: Ack) -> Result<Acked, ServiceError> {
-        self.sessions.heard(&call.client);
+        self.sessions.heard(&call);
         let claim = &Claim::new(self.directory.routes().cluster(), &ack.topic, &ack.group);
         let settle = |entry: AckEntry| async move {
             let fate = self.settle(claim, &entry.receipt_handle).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use apogee_model::{ClientId, Timestamp};
 use tokio::time::Instant;
 
+use crate::listen::ConnectionId;
+
 /// The context of one call: the first argument all the way down.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
@@ -19,6 +21,8 @@ pub(crate) struct Call {
     pub request_id: Box<str>,
     /// Address at the other end of the connection, where the transport knows it.
     pub peer: Option<SocketAddr>,
+    /// The connection it came in by, where the transport knows it.
+    pub connection: Option<ConnectionId>,
     /// Wall clock at arrival.
     pub received: Timestamp,
     /// Stopwatch at arrival.

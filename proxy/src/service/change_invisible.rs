@@ -39,7 +39,7 @@ impl Service {
     }
 
     pub(crate) async fn run(&self, call: Call, change: ChangeInvisible) -> Result<Changed, ServiceError> {
-        self.sessions.heard(&call.client);
+        self.sessions.heard(&call);
         let outcome = self.change(&change).await;
         Ok(Changed { receipt_handle: change.receipt_handle, outcome })
     }

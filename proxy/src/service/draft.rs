@@ -49,10 +49,11 @@ fn put_digest(properties: &mut BytesMut, digest: &[u8; 16]) {
     properties.put_slice(&FIELD_4_OF_36_BYTES);
     properties.put_slice(&TYPE_MD5);
     properties.put_slice(&CHECKSUM_OF_32_BYTES);
-    for byte in digest {
-        properties.put_u8(HEX[usize::from(byte >> 4)]);
-        properties.put_u8(HEX[usize::from(byte & 15)]);
+    let mut checksum = [0; 32];
+    for (pair, byte) in checksum.chunks_exact_mut(2).zip(digest) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
+    properties.put_slice(&checksum);
 }
 
 #[cfg(test)]

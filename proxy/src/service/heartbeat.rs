@@ -28,7 +28,7 @@ impl Service {
     pub(crate) async fn run(&self, call: Call, beat: Beat) -> Result<Alive, ServiceError> {
         match beat.role {
             Some(role) => self.sessions.beat(&call, role)?,
-            None if self.sessions.heard(&call.client) => {}
+            None if self.sessions.heard(&call) => {}
             None => return Err(ServiceError::ClientType { client_type: "CLIENT_TYPE_UNSPECIFIED".to_owned() }),
         }
         Ok(Alive)

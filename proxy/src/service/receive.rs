@@ -107,7 +107,7 @@ impl Service {
     /// The first receive of a topic or group creates it, where that is allowed.
     pub(crate) async fn run(&self, call: Call, ask: Receive) -> Result<Received, ServiceError> {
         let until = until(&call, ask.polling, self.sessions.request_timeout(&call.client))?;
-        let _connected = self.sessions.receiving(&call)?;
+        self.sessions.greet(&call)?;
         let topic = self.directory.topic_on_first_use(&ask.topic).await?;
         let group = self.directory.group_on_first_use(&ask.group).await?;
         if !topic.permission.readable() {

@@ -7,18 +7,24 @@ use apogee_model::ClientId;
 use tokio::time::Instant;
 
 use super::Role;
+use super::connections::Connections;
+use crate::listen::ConnectionId;
 use crate::service::Language;
 
 /// A client unheard for this long is forgotten.
 ///
 /// Source: apache/rocketmq `proxy/.../ProxyConfig.java` (grpcClientChannelMaxIdleTimeMills).
 const EXPIRY: Duration = Duration::from_secs(120);
-/// A client unheard for this long after its last telemetry stream closed is gone.
+/// A client unheard for this long after its last connection closed is gone.
 const LOST_AFTER: Duration = Duration::from_secs(10);
+/// Connections remembered per client. One that is spread over more by a proxy of its own may be taken for gone when
+/// these have closed and it is not heard on another in time.
+const CONNECTIONS_MAX: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) clients: BTreeMap<ClientId, Session>,
+    connections: Connections,
 }
 
 pub(super) struct Session {
@@ -27,14 +33,14 @@ pub(super) struct Session {
     /// At most 32 characters, because it becomes a label.
     pub(super) version: Box<str>,
     pub(super) request_timeout: Option<Duration>,
-    pub(super) streams: u32,
-    pub(super) receives: u32,
     pub(super) commands: Commands,
     heard: Instant,
     /// Heard since the leaders were last told.
     news: bool,
-    /// When the last telemetry stream closed, and nothing was heard since.
-    left: Option<Instant>,
+    /// The open connections it was heard on.
+    connections: Vec<ConnectionId>,
+    /// When the last of them closed.
+    hung_up: Option<Instant>,
 }
 
 /// What the leaders are to be told.
@@ -45,19 +51,55 @@ pub(super) struct Report {
 }
 
 impl Book {
+    /// Notes that a client was heard; `None` when it is not known.
+    pub(super) fn hear(&mut self, client: &ClientId, on: Option<ConnectionId>, now: Instant) -> Option<&mut Session> {
+        let session = self.clients.get_mut(client)?;
+        session.heard = now;
+        session.news = true;
+        if let Some(connection) = on.filter(|connection| session.may_note(*connection)) {
+            if self.connections.add(connection, client) {
+                session.connections.push(connection);
+                session.hung_up = None;
+            } else if session.connections.is_empty() {
+                session.hung_up.get_or_insert(now);
+            }
+        }
+        Some(session)
+    }
+
+    pub(super) fn remove(&mut self, client: &ClientId) {
+        if let Some(session) = self.clients.remove(client) {
+            session.forget(client, &mut self.connections);
+        }
+    }
+
+    /// A connection closed; whoever has no other may be gone.
+    pub(super) fn closed(&mut self, connection: ConnectionId, now: Instant) {
+        for client in self.connections.close(connection) {
+            if let Some(session) = self.clients.get_mut(&client) {
+                session.connections.retain(|open| *open != connection);
+                if session.connections.is_empty() {
+                    session.hung_up = Some(now);
+                }
+            }
+        }
+    }
+
     /// Ages all records: collects who was heard since the last report, drops who is lost or expired.
     pub(super) fn report(&mut self, now: Instant) -> Report {
         let mut report = Report::default();
         self.clients.retain(|client, session| {
-            let connected = session.streams > 0 || session.receives > 0;
-            if !connected && session.left.is_some_and(|left| left + LOST_AFTER <= now) {
+            let lost = session.is_lost(now);
+            if lost {
                 report.lost.push(client.clone());
-                return false;
-            }
-            if std::mem::take(&mut session.news) {
+            } else if std::mem::take(&mut session.news) {
                 report.heard.push(client.clone());
             }
-            session.heard + EXPIRY > now
+            let stays = !lost && session.heard + EXPIRY > now;
+            if !stays {
+                session.forget(client, &mut self.connections);
+            }
+            stays
         });
         report
     }
@@ -72,28 +114,26 @@ impl Session {
             language,
             version: version.into(),
             request_timeout: None,
-            streams: 0,
-            receives: 0,
             commands: Commands::default(),
             heard: now,
             news: true,
-            left: None,
+            connections: Vec::new(),
+            hung_up: None,
         }
     }
 
-    pub(super) fn heard(&mut self, now: Instant) {
-        self.heard = now;
-        self.news = true;
-        self.left = None;
+    fn may_note(&self, connection: ConnectionId) -> bool {
+        !self.connections.contains(&connection) && self.connections.len() < CONNECTIONS_MAX
     }
 
-    /// Whether a client with no stream left ever comes back shows in the next seconds. A receive that ended says
-    /// nothing: consumers pause when they have enough.
-    pub(super) fn stream_closed(&mut self, now: Instant) {
-        self.streams = self.streams.saturating_sub(1);
-        if self.streams == 0 {
-            self.left = Some(now);
+    fn forget(&self, me: &ClientId, connections: &mut Connections) {
+        for connection in &self.connections {
+            connections.remove(*connection, me);
         }
+    }
+
+    fn is_lost(&self, now: Instant) -> bool {
+        self.hung_up.is_some_and(|hung_up| hung_up.max(self.heard) + LOST_AFTER <= now)
     }
 }
 
@@ -144,26 +184,58 @@ mod tests {
         (names(report.heard), names(report.lost))
     }
 
+    fn meet(book: &mut Book, name: &str, now: Instant) {
+        book.clients.insert(id(name), Session::new(Language::Java, "5", now));
+    }
+
+    /// Connection 0 is none.
+    fn hear(book: &mut Book, name: &str, connection: u64, now: Instant) {
+        let on = Some(ConnectionId(connection)).filter(|on| on.0 > 0);
+        book.hear(&id(name), on, now).unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_is_heard_lost_or_expired() {
         let start = Instant::now();
         let mut book = Book::default();
-        for name in ["beats", "leaves", "polls", "returns"] {
-            let mut session = Session::new(Language::Java, "5", start);
-            session.streams = 1;
-            book.clients.insert(id(name), session);
+        for (name, connection) in [("beats", 1), ("leaves", 2), ("moves", 2), ("returns", 2), ("unconnected", 0)] {
+            meet(&mut book, name, start);
+            hear(&mut book, name, connection, start);
         }
-        book.clients.get_mut(&id("polls")).unwrap().receives = 1;
-        for name in ["leaves", "polls", "returns"] {
-            book.clients.get_mut(&id(name)).unwrap().stream_closed(start);
-        }
-        let all = ["beats", "leaves", "polls", "returns"].map(String::from).to_vec();
+        hear(&mut book, "moves", 3, start);
+        book.closed(ConnectionId(2), start);
+        let all = ["beats", "leaves", "moves", "returns", "unconnected"].map(String::from).to_vec();
         assert_eq!(seconds(&mut book, start, 5), (all, vec![]));
-        book.clients.get_mut(&id("returns")).unwrap().heard(start + Duration::from_secs(9));
+        hear(&mut book, "returns", 4, start + Duration::from_secs(9));
         assert_eq!(seconds(&mut book, start, 10), (vec!["returns".into()], vec!["leaves".into()]));
         assert_eq!(seconds(&mut book, start, 119), (vec![], vec![]));
         assert_eq!(seconds(&mut book, start, 120), (vec![], vec![]));
         assert_eq!(book.clients.keys().collect::<Vec<_>>(), [&id("returns")]);
+        book.remove(&id("returns"));
+        assert!(book.connections.is_empty(), "who is forgotten is forgotten everywhere");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_outlives_its_connection_does_not_open_it_again() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        book.closed(ConnectionId(7), start);
+        meet(&mut book, "late", start);
+        for at in [1, 3] {
+            hear(&mut book, "late", 7, start + Duration::from_secs(at));
+        }
+        assert_eq!(seconds(&mut book, start, 12), (vec!["late".into()], vec![]));
+        assert_eq!(seconds(&mut book, start, 13), (vec![], vec!["late".into()]), "10 s after it was heard last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_takes_a_bounded_place() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        meet(&mut book, "everywhere", start);
+        (1..100).for_each(|connection| hear(&mut book, "everywhere", connection, start));
+        assert_eq!(book.clients[&id("everywhere")].connections.len(), CONNECTIONS_MAX);
+        (1..50).for_each(|connection| book.closed(ConnectionId(connection), start));
+        hear(&mut book, "everywhere", 60, start);
+        assert_eq!(seconds(&mut book, start, 11).1, [""; 0], "it was heard on one that is open");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,16 +3,18 @@
 //! Nothing here is needed by a unary call; losing it costs a client at most one retry.
 
 mod book;
+mod connections;
 mod watchman;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_model::{ClientId, ConsumerGroup};
 use tokio::time::Instant;
 
 use self::book::{Book, Session};
+use crate::listen::ConnectionId;
 use crate::service::telemetry::ClientSettings;
 use crate::service::{Call, Language, ServiceError};
 
@@ -41,19 +43,6 @@ pub(crate) struct Sessions {
     book: Mutex<Book>,
 }
 
-/// An open telemetry stream or a running receive: while it lasts, the client is not gone.
-pub(crate) struct Connected {
-    sessions: Arc<Sessions>,
-    client: ClientId,
-    by: By,
-}
-
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum By {
-    Stream,
-    Receive,
-}
-
 /// Label values of the connection gauges.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Kind {
@@ -64,9 +53,18 @@ pub(crate) struct Kind {
 
 impl Sessions {
     /// Notes a sign of life. False when the client is not known.
-    pub(crate) fn heard(&self, client: &ClientId) -> bool {
-        let now = Instant::now();
-        self.book().clients.get_mut(client).map(|session| session.heard(now)).is_some()
+    pub(crate) fn heard(&self, call: &Call) -> bool {
+        self.book().hear(&call.client, call.connection, Instant::now()).is_some()
+    }
+
+    /// Notes a sign of life; makes the record of a client that is not known.
+    pub(crate) fn greet(&self, call: &Call) -> Result<(), ServiceError> {
+        self.with(call, |_| ())
+    }
+
+    /// Notes the end of a connection.
+    pub(crate) fn closed(&self, connection: ConnectionId) {
+        self.book().closed(connection, Instant::now());
     }
 
     /// Notes a heartbeat; makes the record of a client another proxy served until now.
@@ -84,18 +82,6 @@ impl Sessions {
         })
     }
 
-    /// Notes an open telemetry stream until the guard is dropped.
-    pub(crate) fn streaming(self: &Arc<Self>, call: &Call) -> Result<Connected, ServiceError> {
-        self.with(call, |session| session.streams += 1)?;
-        Ok(Connected { sessions: Arc::clone(self), client: call.client.clone(), by: By::Stream })
-    }
-
-    /// Notes a running receive until the guard is dropped.
-    pub(crate) fn receiving(self: &Arc<Self>, call: &Call) -> Result<Connected, ServiceError> {
-        self.with(call, |session| session.receives += 1)?;
-        Ok(Connected { sessions: Arc::clone(self), client: call.client.clone(), by: By::Receive })
-    }
-
     /// Counts a telemetry command of `bytes`. False when the client sends too many.
     pub(crate) fn may_command(&self, client: &ClientId, bytes: usize) -> bool {
         let now = Instant::now();
@@ -108,7 +94,7 @@ impl Sessions {
     }
 
     pub(crate) fn remove(&self, client: &ClientId) {
-        self.book().clients.remove(client);
+        self.book().remove(client);
     }
 
     /// How many clients of each kind there are.
@@ -127,30 +113,19 @@ impl Sessions {
     }
 
     fn with<T>(&self, call: &Call, change: impl FnOnce(&mut Session) -> T) -> Result<T, ServiceError> {
-        let now = Instant::now();
-        let mut book = self.book();
-        if book.clients.len() >= CLIENTS_MAX && !book.clients.contains_key(&call.client) {
-            return Err(ServiceError::TooMany { what: "clients of this proxy", limit: CLIENTS_MAX });
+        let (now, mut guard) = (Instant::now(), self.book());
+        let book = &mut *guard;
+        if !book.clients.contains_key(&call.client) {
+            if book.clients.len() >= CLIENTS_MAX {
+                return Err(ServiceError::TooMany { what: "clients of this proxy", limit: CLIENTS_MAX });
+            }
+            book.clients.insert(call.client.clone(), Session::new(call.language, &call.version, now));
         }
-        let new = || Session::new(call.language, &call.version, now);
-        let session = book.clients.entry(call.client.clone()).or_insert_with(new);
-        session.heard(now);
+        let session = book.hear(&call.client, call.connection, now).expect("it was put in above");
         Ok(change(session))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        if let Some(session) = self.sessions.book().clients.get_mut(&self.client) {
-            match self.by {
-                By::Stream => session.stream_closed(now),
-                By::Receive => session.receives = session.receives.saturating_sub(1),
-            }
-        }
     }
 }

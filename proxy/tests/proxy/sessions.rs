@@ -5,7 +5,7 @@ use std::time::Duration;
 use apogee_proto::v2::{self, Code};
 
 use crate::settings::{open, producer};
-use crate::support::{World, from, resource, status, world};
+use crate::support::{CONNECTION, World, from, resource, status, world};
 
 async fn beat(world: &mut World, client: &str, client_type: v2::ClientType, group: Option<&str>) -> (i32, String) {
     let request = v2::HeartbeatRequest { group: group.and_then(resource), client_type: client_type.into() };
@@ -47,10 +47,13 @@ async fn leaders_hear_every_five_seconds_who_was_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_hung_up_is_lost_after_ten_seconds() {
+async fn a_client_is_lost_ten_seconds_after_its_last_connection() {
     let mut world = world().await;
     let (commands, stream) = open(&mut world, "c", producer()).await;
     drop((commands, stream));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.store.told().lost, [""; 0], "its connection still lives");
+    world.proxy.connection_closed(CONNECTION);
     tokio::time::sleep(Duration::from_millis(9900)).await;
     assert_eq!(world.store.told().lost, [""; 0]);
     tokio::time::sleep(Duration::from_millis(5200)).await;

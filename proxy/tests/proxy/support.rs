@@ -16,6 +16,7 @@ use apogee_model::{
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
+use apogee_proxy::listen::ConnectionId;
 use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
@@ -25,6 +26,9 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, metadata::MetadataValue};
+
+/// The one connection of a world, whose end a test has to tell itself.
+pub(crate) const CONNECTION: ConnectionId = ConnectionId(1);
 
 pub(crate) type Client = MessagingServiceClient<Channel>;
 
@@ -61,7 +65,12 @@ pub(crate) async fn world_with(settings: ProxySettings) -> World {
     let proxy = Proxy::new(parts, settings);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let incoming = tokio_stream_of(ours);
-    let server = Server::builder().add_service(proxy.service()).serve_with_incoming(incoming);
+    let known = |mut request: Request<()>| {
+        request.extensions_mut().insert(CONNECTION);
+        Ok(request)
+    };
+    let known = tonic::service::InterceptorLayer::new(known);
+    let server = Server::builder().layer(known).add_service(proxy.service()).serve_with_incoming(incoming);
     tasks.spawn("server", OnError::LogAndEnd, async move { server.await.map_err(std::io::Error::other) });
     let client = MessagingServiceClient::new(connect(theirs).await).max_decoding_message_size(32 << 20);
     World { client, proxy, store, routes, tasks, scrapes, _meters: meters }

@@ -24,6 +24,8 @@ use crate::watch::Watch;
 
 /// Requests that wait for the proposer.
 const INBOX: usize = 16_384;
+/// Room in the inbox kept for notes that nobody can repeat (confirmations, releases, who was heard).
+const INBOX_FOR_NOTES: usize = INBOX / 4;
 /// Blocks that wait for the writer; the proposer keeps fewer in flight.
 const LOG_INBOX: usize = 64;
 
@@ -228,9 +230,7 @@ impl Engine {
 
     /// Watches for messages that become ready for a group, from now on.
     pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: TagFilter) -> Watch {
-        let (watch, edge) = Watch::new();
-        self.tell(Ask::Watch { group: group.id, topic: topic.id, filter, edge });
-        watch
+        Watch::new(self.inbox.clone(), |edge| Ask::Watch { group: group.id, topic: topic.id, filter, edge })
     }
 
     /// The queues of a topic that ever held a message.
@@ -266,6 +266,9 @@ impl Engine {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
+        if self.inbox.capacity() < INBOX_FOR_NOTES && !self.inbox.is_closed() {
+            return Err(StoreError::Busy { what: "the proposer's queue" });
+        }
         let (reply, answer) = oneshot::channel();
         match self.inbox.try_send(ask(reply)) {
             Ok(()) => answer.await.map_err(|_| StoreError::Stopped),
@@ -276,7 +279,7 @@ impl Engine {
 
     fn tell(&self, ask: Ask) {
         if let Err(TrySendError::Full(ask)) = self.inbox.try_send(ask) {
-            tracing::debug!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
+            tracing::warn!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
         }
     }
 }

@@ -75,12 +75,11 @@ impl LeaseClock {
     /// Starts, moves or replaces a lease that has `remaining` to run and was granted `age` ago.
     pub(crate) fn start(&mut self, key: Key, entry: &Entry, now: Monotonic, remaining: Duration, age: Duration) {
         let aged = || Monotonic::from_duration(now.saturating_sub(Monotonic::ZERO).saturating_sub(age));
-        let (confirmed, granted) = match self.remove(key) {
+        let earlier = self.remove(key).filter(|earlier| earlier.delivery == entry.delivery.0);
+        let (confirmed, granted) = match earlier {
             // The same delivery goes on: what this clock knows of it is better than what log times say.
-            Some(earlier) if earlier.delivery == entry.delivery.0 => {
-                (earlier.confirmed || entry.confirmed, earlier.granted)
-            }
-            _ => (entry.confirmed, aged()),
+            Some(earlier) => (earlier.confirmed || entry.confirmed, earlier.granted),
+            None => (entry.confirmed, aged()),
         };
         let ends = now + remaining;
         let fires = if entry.auto_renew && remaining > RENEW_AHEAD { now + (remaining - RENEW_AHEAD) } else { ends };
@@ -99,6 +98,10 @@ impl LeaseClock {
             Client { heard: now, lost: false, holds: BTreeSet::new() }
         });
         client.holds.insert(key);
+        if client.lost {
+            // A renewal that was on its way when its client went.
+            self.refire(key, now, Some(now));
+        }
     }
 
     /// Ends a lease without a word: its message was settled or is gone.
@@ -294,6 +297,27 @@ mod tests {
         clock.confirm(key(), 1);
         clock.lost(CLIENT, at(5));
         assert_eq!(clock.due(at(5)), [Due::Ready(key())]);
+    }
+
+    #[test]
+    fn a_renewal_that_comes_after_its_client_went_renews_nothing() {
+        let mut clock = clock(true);
+        clock.confirm(key(), 1);
+        assert_eq!(clock.due(at(50)), [Due::Renew(key(), Duration::from_secs(60))]);
+        clock.lost(CLIENT, at(50));
+        clock.start(key(), &Entry { confirmed: true, ..entry(true) }, at(50), Duration::from_secs(60), Duration::ZERO);
+        assert_eq!(clock.due(at(50)), [Due::Ready(key())]);
+    }
+
+    #[test]
+    fn a_client_that_comes_back_is_renewed_again() {
+        let mut clock = clock(true);
+        clock.lost(CLIENT, at(5));
+        assert_eq!(clock.due(at(5)), [Due::Ready(key())]);
+        clock.heard(CLIENT, at(6));
+        let again = Entry { delivery: DeliverySeq(2), confirmed: true, ..entry(true) };
+        clock.start(key(), &again, at(6), Duration::from_secs(60), Duration::ZERO);
+        assert_eq!(clock.due(at(56)), [Due::Renew(key(), Duration::from_secs(60))]);
     }
 
     #[test]

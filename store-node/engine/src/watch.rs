@@ -1,16 +1,22 @@
 //! Readiness: who wants to know that messages are ready, told by edges, not by polling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use apogee_model::{GroupId, TagFilter, TopicId};
-use tokio::sync::Notify;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
+
+use crate::leader::Ask;
 
 /// Interest of one group in the messages of a topic that pass a filter; ends when dropped.
 #[derive(Debug)]
 pub struct Watch {
     edge: Arc<Edge>,
+    leader: mpsc::Sender<Ask>,
+    /// Not registered yet, because the leader's inbox was full.
+    late: Option<Ask>,
 }
 
 /// Shared by the watch and the leader: a count that grows until it is taken.
@@ -22,15 +28,28 @@ pub(crate) struct Edge {
 }
 
 impl Watch {
-    pub(crate) fn new() -> (Self, Arc<Edge>) {
+    /// Registers with the leader before anything that the caller asks of it later.
+    pub(crate) fn new(leader: mpsc::Sender<Ask>, ask: impl FnOnce(Arc<Edge>) -> Ask) -> Self {
         let edge = Arc::<Edge>::default();
-        (Self { edge: Arc::clone(&edge) }, edge)
+        let late = match leader.try_send(ask(Arc::clone(&edge))) {
+            Err(TrySendError::Full(ask)) => Some(ask),
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        };
+        Self { edge, leader, late }
     }
 
     /// Waits until messages became ready and says how many at least, since the last call. Some may be taken already.
     ///
     /// Cancel safe: an edge that was not returned is kept.
     pub async fn ready(&mut self) -> u64 {
+        if self.late.is_some()
+            && let Ok(room) = self.leader.reserve().await
+            && let Some(ask) = self.late.take()
+        {
+            room.send(ask);
+            // What came meanwhile was not counted.
+            return 1;
+        }
         loop {
             let ready = self.edge.ready.swap(0, Ordering::AcqRel);
             if ready > 0 {
@@ -62,6 +81,8 @@ impl Edge {
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     by_topic: BTreeMap<TopicId, Vec<Row>>,
+    /// Topics with something to tell.
+    stirred: BTreeSet<TopicId>,
 }
 
 #[derive(Debug)]
@@ -81,33 +102,31 @@ impl Watches {
 
     /// A message with this tag hash arrived for every group.
     pub(crate) fn arrived(&mut self, topic: TopicId, tag_hash: u32) {
-        for row in self.by_topic.get_mut(&topic).into_iter().flatten() {
-            row.pending += u64::from(row.filter.may_want(tag_hash));
-        }
+        self.count(topic, |row| row.filter.may_want(tag_hash));
     }
 
     /// A message became ready for one group.
     pub(crate) fn ready(&mut self, group: GroupId, topic: TopicId, tag_hash: u32) {
-        for row in self.by_topic.get_mut(&topic).into_iter().flatten().filter(|row| row.group == group) {
-            row.pending += u64::from(row.filter.may_want(tag_hash));
-        }
+        self.count(topic, |row| row.group == group && row.filter.may_want(tag_hash));
     }
 
     /// Something may be ready for one group, whatever its filter.
     pub(crate) fn nudge(&mut self, group: GroupId, topic: TopicId) {
-        for row in self.by_topic.get_mut(&topic).into_iter().flatten().filter(|row| row.group == group) {
-            row.pending += 1;
+        self.count(topic, |row| row.group == group);
+    }
+
+    fn count(&mut self, topic: TopicId, concerned: impl Fn(&Row) -> bool) {
+        let Some(rows) = self.by_topic.get_mut(&topic) else { return };
+        self.stirred.insert(topic);
+        for row in rows {
+            row.pending += u64::from(concerned(row));
         }
     }
 
-    /// Whether anybody watches this topic.
-    pub(crate) fn any(&self, topic: TopicId) -> bool {
-        self.by_topic.contains_key(&topic)
-    }
-
-    /// Tells everybody what was counted for the given topics.
+    /// Tells everybody what was counted since the last time.
     pub(crate) fn tell(&mut self) {
-        self.by_topic.retain(|_, rows| {
+        for topic in std::mem::take(&mut self.stirred) {
+            let Some(rows) = self.by_topic.get_mut(&topic) else { continue };
             rows.retain_mut(|row| {
                 let pending = std::mem::take(&mut row.pending);
                 if pending > 0 {
@@ -115,7 +134,9 @@ impl Watches {
                 }
                 !row.edge.ended()
             });
-            !rows.is_empty()
-        });
+            if rows.is_empty() {
+                self.by_topic.remove(&topic);
+            }
+        }
     }
 }

@@ -128,7 +128,7 @@ impl Consumer {
         let now = Instant::now();
         let mut rest = std::mem::take(&mut self.holding).into_iter();
         let mut outcome = Ok(());
-        while let Some(mut holding) = rest.next() {
+        for mut holding in rest.by_ref() {
             if holding.due > now {
                 self.holding.push(holding);
                 continue;

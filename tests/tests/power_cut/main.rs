@@ -85,14 +85,16 @@ fn part(part: u64) {
         Some(_) => (vec![], 0),
         None => ((part * 1000..part * 1000 + SEEDS).collect(), CUTS),
     };
-    let (mut cuts, mut calls) = (0, 0);
+    let (mut cuts, mut calls, mut rolled) = (0, 0, 0);
     for seed in &seeds {
         let verdict = judged(honest(*seed));
         cuts += verdict.cuts;
         calls += verdict.calls.len();
+        rolled += u64::from(verdict.rolled);
     }
-    eprintln!("power cuts: {cuts} in {} seeds, {calls} calls judged", seeds.len());
+    eprintln!("{cuts} power cuts in {} seeds, {calls} calls judged, {rolled} logs of several segments", seeds.len());
     assert!(cuts >= cuts_min, "only {cuts} power cuts");
+    assert!(rolled > 0 || cuts_min == 0, "no log outgrew its first segment");
 }
 
 fn chosen_seed() -> Option<u64> {

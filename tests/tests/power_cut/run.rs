@@ -43,6 +43,8 @@ pub(crate) struct Verdict {
     pub(crate) calls: Vec<Call>,
     /// Messages that some group has not settled after the drain, as the engine counts.
     pub(crate) unsettled: u64,
+    /// Whether the log went on into a second segment.
+    pub(crate) rolled: bool,
 }
 
 /// How a life ends.
@@ -111,7 +113,8 @@ impl<R: AnswerRule + Copy> Run<R> {
         let unsettled = self.drain(down).await?;
         let calls = self.history.calls();
         let violations = check(&calls, Rules { clock_bound: CLOCK_BOUND });
-        Ok(Verdict { violations, cuts: self.cuts, calls, unsettled })
+        let rolled = self.disk.list("store/log").await?.len() > 2;
+        Ok(Verdict { violations, cuts: self.cuts, calls, unsettled, rolled })
     }
 
     /// From the start of the process to its end. Returns when that was.

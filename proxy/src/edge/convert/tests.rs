@@ -18,6 +18,7 @@ fn call() -> Call {
         namespace: "".into(),
         request_id: "".into(),
         peer: Some("10.1.2.3:4567".parse().unwrap()),
+        connection: None,
         received: NOW,
         started: Instant::now(),
         deadline: None,

@@ -13,6 +13,7 @@ fn check(version: &str, deadline: Option<f64>, asked: Option<f64>) -> Result<f64
         namespace: "".into(),
         request_id: "".into(),
         peer: None,
+        connection: None,
         received: Timestamp(0),
         started,
         deadline: deadline.map(|secs| started + Duration::from_secs_f64(secs)),

@@ -12,6 +12,8 @@ use crate::record::Record;
 /// A block is closed at this size, unless one request alone is larger.
 const TARGET_BYTES: usize = 1 << 20;
 const TARGET_RECORDS: usize = 4096;
+/// Room a block starts with, so that it does not grow in many small steps.
+const START_BYTES: usize = 64 << 10;
 
 /// The open block, full ones that wait to be written, and every answer not given yet.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(crate) struct Blocks {
 
 impl Blocks {
     pub(crate) fn new(last: BlockIndex, log_time: Timestamp) -> Self {
-        let open = Draft { bytes: vec![0; HEADER], records: 0, log_time };
+        let open = empty(log_time);
         let index = BlockIndex(last.0 + 1);
         Self { closed: VecDeque::new(), open, index, answers: VecDeque::new(), answered: last }
     }
@@ -87,10 +89,15 @@ impl Blocks {
     }
 
     fn close(&mut self) {
-        let next = Draft { bytes: vec![0; HEADER], records: 0, log_time: self.open.log_time };
-        let mut full = std::mem::replace(&mut self.open, next);
-        full.bytes.resize(full.bytes.len().next_multiple_of(8), 0);
+        let next = empty(self.open.log_time);
+        let full = std::mem::replace(&mut self.open, next);
         self.closed.push_back((self.index, full));
         self.index = BlockIndex(self.index.0 + 1);
     }
+}
+
+fn empty(log_time: Timestamp) -> Draft {
+    let mut bytes = Vec::with_capacity(START_BYTES);
+    bytes.resize(HEADER, 0);
+    Draft { bytes, records: 0, log_time }
 }

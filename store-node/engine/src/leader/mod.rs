@@ -130,6 +130,7 @@ impl Leader {
                 self.blocks.answer(Answer::Done(reply))
             }
             Ask::DropGroup { group, reply } => {
+                self.turns.retain(|(of, _), _| *of != group);
                 self.propose(Record::Close { group }, now);
                 self.blocks.answer(Answer::Done(reply))
             }
@@ -205,6 +206,7 @@ impl Leader {
     }
 
     fn drop_topic(&mut self, topic: TopicId, now: Now) {
+        self.turns.retain(|(_, of), _| *of != topic);
         let queues: Vec<_> = self.state.queues_of(topic).map(|(queue, _)| queue).collect();
         for queue in queues {
             let min = self.next_offset(topic, queue);
@@ -257,9 +259,7 @@ impl Leader {
         let applied = self.state.apply(block)?;
         self.overlay.retire(block.header.index);
         for (topic, tag_hash) in applied.arrived {
-            if self.watches.any(topic) {
-                self.watches.arrived(topic, tag_hash);
-            }
+            self.watches.arrived(topic, tag_hash);
         }
         for (of, offset) in applied.touched {
             self.restart_lease(of, offset, now);

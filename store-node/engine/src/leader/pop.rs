@@ -41,6 +41,7 @@ impl Leader {
         if reply.is_closed() {
             return None;
         }
+        self.clock.heard(crate::hash(pop.client.as_str().as_bytes()), now.monotonic);
         if let Some(granted) = self.replay(&pop, now) {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }

@@ -1,6 +1,7 @@
 //! The engine through its door, on a simulated disk.
 
 mod model;
+mod races;
 mod support;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::index::{Fact, Index, Sent};
+use super::index::{Fact, Index};
 use super::{Invariant, Violation};
 use crate::history::{Delivered, MessageId, Name, Outcome, Place, Span};
 
@@ -68,25 +68,26 @@ fn dense(seen: &BTreeMap<&Place, MessageId>, found: &mut Vec<Violation>) {
     }
 }
 
+type ByOffset = BTreeMap<u64, (MessageId, Span)>;
+
 /// A send that began after another one returned gets the higher offset of the same queue.
 fn growing(index: &Index<'_>, found: &mut Vec<Violation>) {
-    let mut queues: BTreeMap<(&Name, u32), Vec<(MessageId, &Sent<'_>, u64)>> = BTreeMap::new();
+    let mut queues: BTreeMap<(&Name, u32), ByOffset> = BTreeMap::new();
     for (message, sent) in &index.sends {
         if let Some(place) = sent.place {
-            queues.entry((&place.topic, place.queue)).or_default().push((*message, sent, place.offset));
+            queues.entry((&place.topic, place.queue)).or_default().insert(place.offset, (*message, sent.span));
         }
     }
-    for sends in queues.values_mut() {
-        sends.sort_unstable_by_key(|(_, _, offset)| *offset);
+    for sends in queues.values() {
         // The latest start among all lower offsets must not lie behind this end.
         let mut latest: Option<(MessageId, u64)> = None;
-        for (message, sent, offset) in sends {
-            if let Some((earlier, _)) = latest.filter(|(_, start)| *start > sent.span.end.order) {
+        for (offset, (message, span)) in sends {
+            if let Some((earlier, _)) = latest.filter(|(_, start)| *start > span.end.order) {
                 found.push(Invariant::I10.broken(format!(
                     "{message} got offset {offset}, above that of {earlier}, whose send began after it returned"
                 )));
             }
-            let start = sent.span.start.order;
+            let start = span.start.order;
             latest = Some(latest.filter(|(_, latest)| *latest >= start).unwrap_or((*message, start)));
         }
     }
