@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::index::{Event, Fact, Group, Index};
 use super::{Invariant, Rules, Violation};
-use crate::history::{Delivered, MessageId, Name, Outcome, Span};
+use crate::history::{Delivered, Handle, MessageId, Name, Outcome, Span};
 
 /// The newest delivery of a message, and until when it certainly hides the message.
 struct Held<'a> {
@@ -23,6 +23,28 @@ impl Held<'_> {
         let certain = outcome == Outcome::Ok && span.start.order > self.moved;
         self.until = if certain { until } else { self.until.min(until) };
         self.moved = self.moved.max(span.end.order);
+    }
+
+    /// Calls that were on their way while `next` delivered the message, and returned after it.
+    fn meanwhile(&mut self, later: &[Event<'_>], next: Span) {
+        for Event { span, what } in later.iter().filter(|event| event.span.start.order < next.end.order) {
+            if let Some((_, after, _)) = settles(what).filter(|(handle, ..)| *handle == self.delivery.handle) {
+                self.moves(*span, after, Outcome::Indeterminate);
+            }
+        }
+    }
+}
+
+/// What a settlement does to the window of which delivery. An ack or a release ends it, at the latest when the message
+/// comes again.
+fn settles(what: &Fact<'_>) -> Option<(Handle, Duration, Outcome)> {
+    match what {
+        Fact::Acked { outcome: Outcome::Failed, .. } | Fact::Changed { outcome: Outcome::Failed, .. } => None,
+        Fact::Acked { handle, .. } | Fact::Released { handle } => {
+            Some((*handle, Duration::ZERO, Outcome::Indeterminate))
+        }
+        Fact::Changed { handle, after, outcome } => Some((*handle, *after, *outcome)),
+        Fact::Delivered { .. } => None,
     }
 }
 
@@ -43,39 +65,24 @@ fn of_one(
     found: &mut Vec<Violation>,
 ) {
     let mut held: Option<Held<'_>> = None;
-    for Event { span, what } in life {
-        match what {
-            Fact::Delivered { delivery, attempt_id, outcome } => {
-                if let Some(earlier) = &mut held {
-                    if earlier.delivery.handle == delivery.handle && earlier.attempt_id == *attempt_id {
-                        earlier.moves(*span, delivery.invisible, *outcome);
-                        continue;
-                    }
-                    found.extend(overlap(name, message, earlier, (delivery, *span), group, rules));
-                }
-                // A receive that broke off may have been released by the system.
-                let until = if *outcome == Outcome::Ok { span.start.at + delivery.invisible } else { Duration::ZERO };
-                let (attempt_id, moved) = (*attempt_id, span.end.order);
-                held = Some(Held { delivery, attempt_id, received: *span, until, moved });
-            }
-            Fact::Acked { handle, outcome } => ends(&mut held, *handle, *span, *outcome),
-            Fact::Released { handle } => ends(&mut held, *handle, *span, Outcome::Indeterminate),
-            Fact::Changed { handle, after, outcome } => {
-                if let Some(held) = held.as_mut().filter(|held| held.delivery.handle == *handle)
-                    && *outcome != Outcome::Failed
-                {
-                    held.moves(*span, *after, *outcome);
-                }
-            }
+    for (position, Event { span, what }) in life.iter().enumerate() {
+        if let Some((handle, after, outcome)) = settles(what)
+            && let Some(held) = held.as_mut().filter(|held| held.delivery.handle == handle)
+        {
+            held.moves(*span, after, outcome);
         }
-    }
-}
-
-fn ends(held: &mut Option<Held<'_>>, handle: crate::history::Handle, span: Span, outcome: Outcome) {
-    if let Some(held) = held.as_mut().filter(|held| held.delivery.handle == handle)
-        && outcome != Outcome::Failed
-    {
-        held.moves(span, Duration::ZERO, Outcome::Indeterminate);
+        let Fact::Delivered { delivery, attempt_id, outcome } = what else { continue };
+        if let Some(earlier) = &mut held {
+            if earlier.delivery.handle == delivery.handle && earlier.attempt_id == *attempt_id {
+                earlier.moves(*span, delivery.invisible, *outcome);
+                continue;
+            }
+            earlier.meanwhile(&life[position + 1..], *span);
+            found.extend(overlap(name, message, earlier, (delivery, *span), group, rules));
+        }
+        // A receive that broke off may have been released by the system.
+        let until = if *outcome == Outcome::Ok { span.start.at + delivery.invisible } else { Duration::ZERO };
+        held = Some(Held { delivery, attempt_id: *attempt_id, received: *span, until, moved: span.end.order });
     }
 }
 

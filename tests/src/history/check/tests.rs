@@ -194,6 +194,9 @@ fn i04_believes_what_an_unanswered_call_may_have_done() {
     second(first().but(Outcome::Indeterminate).change(1, 10, 0)).gives(&[]);
     second(first().but(Outcome::Failed).change(1, 10, 0)).gives(&[Invariant::I04]);
     second(first().but(Outcome::Indeterminate).ack(1, 10)).gives(&[]);
+    // The answer to the change took longer than the next delivery.
+    let overtaken = first().receive(vec![got(1, 0, 2, 11)]).change(1, 10, 0).overlapping();
+    overtaken.ack(1, 11).gives(&[]);
 }
 
 #[test]
