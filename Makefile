@@ -44,7 +44,8 @@ test:
 	cargo test --release --workspace --locked --no-run
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
-	cargo test --release --workspace --locked
+	cargo test --release --workspace --locked --doc
+	cargo test --release --workspace --locked --lib --bins --tests
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:

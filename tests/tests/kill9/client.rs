@@ -62,7 +62,7 @@ impl Client {
         self.refusals.lock().expect("nobody panics with it in hand").clone()
     }
 
-    /// Whether the server answered.
+    /// Whether the message is sent for certain.
     pub(crate) async fn send(&self, message: MessageId, size: usize) -> bool {
         let sent = outgoing(message, size);
         let digest = digest_of(&sent);

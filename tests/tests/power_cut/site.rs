@@ -102,7 +102,6 @@ impl Site {
         self.history.end(start, What::Receive { group, topic, attempt_id, invisible, deliveries, outcome });
     }
 
-    /// Says whether it is certain that the message is settled.
     pub(crate) async fn ack(&self, delivery: &Delivery) -> Result<(), Over> {
         let start = self.history.start();
         let answer = Some(self.engine.settle(delivery.key, Settlement::Ack).await);
