@@ -161,9 +161,9 @@ impl Engine {
             }
         }
         let weight = u32::try_from(bytes).expect("checked to fit into a block");
-        let room = self.append_bytes.try_acquire_many(weight);
-        let _room = room.map_err(|_| StoreError::Busy { what: "the append queue" })?;
-        self.ask(|reply| Ask::Append { messages, reply }).await
+        let room = Arc::clone(&self.append_bytes).try_acquire_many_owned(weight);
+        let room = room.map_err(|_| StoreError::Busy { what: "the append queue" })?;
+        self.ask(|reply| Ask::Append { messages, room, reply }).await
     }
 
     /// Leases messages that no consumer of the group holds, oldest first; never waits for messages to come.
@@ -173,20 +173,30 @@ impl Engine {
     /// message back; the batch is then released.
     pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
         let filter = pop.filter.clone();
-        let granted: Granted = self.ask(|reply| Ask::Pop { pop, reply }).await?;
+        let (reply, answer) = oneshot::channel();
+        let mut coming = Coming { engine: self, answer };
+        self.try_ask(Ask::Pop { pop, reply })?;
+        let granted = (&mut coming.answer).await.map_err(|_| StoreError::Stopped)?;
         let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
         let mut messages = Vec::with_capacity(granted.grants.len());
+        let mut unreadable = None;
         for grant in &granted.grants {
-            let delivery = self.read(grant).await?;
-            if filter.wants(delivery.message.tag()) {
-                messages.push(delivery);
-            } else {
+            match self.read(grant).await {
+                Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
-                self.settle(grant.key, Settlement::Ack).await?;
+                Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
+                // It stays leased, so that the rest of the queue is not held up by it.
+                Err(error) => {
+                    tracing::error!(event = "message_unreadable", %error, "a stored message cannot be read");
+                    unreadable = Some(error);
+                }
             }
         }
         unread.keys.clear();
-        Ok(Popped { messages, more: granted.more })
+        match unreadable.filter(|_| messages.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(Popped { messages, more: granted.more }),
+        }
     }
 
     async fn read(&self, grant: &Grant) -> Result<Delivery, StoreError> {
@@ -266,20 +276,39 @@ impl Engine {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.try_ask(ask(reply))?;
+        answer.await.map_err(|_| StoreError::Stopped)
+    }
+
+    fn try_ask(&self, ask: Ask) -> Result<(), StoreError> {
         if self.inbox.capacity() < INBOX_FOR_NOTES && !self.inbox.is_closed() {
             return Err(StoreError::Busy { what: "the proposer's queue" });
         }
-        let (reply, answer) = oneshot::channel();
-        match self.inbox.try_send(ask(reply)) {
-            Ok(()) => answer.await.map_err(|_| StoreError::Stopped),
-            Err(TrySendError::Full(_)) => Err(StoreError::Busy { what: "the proposer's queue" }),
-            Err(TrySendError::Closed(_)) => Err(StoreError::Stopped),
-        }
+        self.inbox.try_send(ask).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy { what: "the proposer's queue" },
+            TrySendError::Closed(_) => StoreError::Stopped,
+        })
     }
 
     fn tell(&self, ask: Ask) {
         if let Err(TrySendError::Full(ask)) = self.inbox.try_send(ask) {
             tracing::warn!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
+        }
+    }
+}
+
+/// A batch that may be granted while nobody looks any more; released when it was.
+struct Coming<'a> {
+    engine: &'a Engine,
+    answer: oneshot::Receiver<Granted>,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(granted) = self.answer.try_recv() {
+            self.engine.release(granted.grants.into_iter().map(|grant| grant.key).collect());
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct LeaseClock {
 struct Live {
     ends: Monotonic,
     fires: Monotonic,
-    granted: Monotonic,
+    renew_until: Monotonic,
     delivery: u64,
     client: u64,
     auto_renew: bool,
@@ -74,17 +74,17 @@ pub(crate) enum Due {
 impl LeaseClock {
     /// Starts, moves or replaces a lease that has `remaining` to run and was granted `age` ago.
     pub(crate) fn start(&mut self, key: Key, entry: &Entry, now: Monotonic, remaining: Duration, age: Duration) {
-        let aged = || Monotonic::from_duration(now.saturating_sub(Monotonic::ZERO).saturating_sub(age));
+        let renewable_for = || now + RENEW_MAX.saturating_sub(age);
         let earlier = self.remove(key).filter(|earlier| earlier.delivery == entry.delivery.0);
-        let (confirmed, granted) = match earlier {
+        let (confirmed, renew_until) = match earlier {
             // The same delivery goes on: what this clock knows of it is better than what log times say.
-            Some(earlier) => (earlier.confirmed || entry.confirmed, earlier.granted),
-            None => (entry.confirmed, aged()),
+            Some(earlier) => (earlier.confirmed || entry.confirmed, earlier.renew_until),
+            None => (entry.confirmed, renewable_for()),
         };
         let ends = now + remaining;
         let fires = if entry.auto_renew && remaining > RENEW_AHEAD { now + (remaining - RENEW_AHEAD) } else { ends };
         let (delivery, client, auto_renew) = (entry.delivery.0, entry.client, entry.auto_renew);
-        self.leases.insert(key, Live { ends, fires, granted, delivery, client, auto_renew, confirmed });
+        self.leases.insert(key, Live { ends, fires, renew_until, delivery, client, auto_renew, confirmed });
         self.timers.insert((fires, Timer::Lease(key)));
         if auto_renew {
             self.hold(client, key, now);
@@ -187,7 +187,7 @@ impl LeaseClock {
 
     fn renewal(&self, live: &Live, now: Monotonic) -> Option<Duration> {
         let lives = self.clients.get(&live.client).is_some_and(|client| client.lives(now));
-        let left = RENEW_MAX.saturating_sub(now.saturating_sub(live.granted));
+        let left = live.renew_until.saturating_sub(now);
         let renewable = live.auto_renew && live.confirmed && lives && left >= RENEW_MIN;
         renewable.then(|| left.min(apogee_model::InvisibleDuration::AUTO_RENEW.get()))
     }

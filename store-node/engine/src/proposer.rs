@@ -87,11 +87,6 @@ impl<R: AnswerRule> Proposer<R> {
                 () = tokio::time::sleep(tick.unwrap_or_default()), if tick.is_some() && !stopping => {
                     self.leader.tick(self.now());
                 }
-                () = std::future::ready(()), if self.leader.has_deferred() => {
-                    if let Some(ask) = self.leader.take_deferred() {
-                        self.decide(ask);
-                    }
-                }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.inbox.close();
@@ -99,6 +94,10 @@ impl<R: AnswerRule> Proposer<R> {
                         self.decide(ask);
                     }
                 }
+                () = tokio::task::yield_now(), if self.leader.has_deferred() => {}
+            }
+            if let Some(ask) = self.leader.take_deferred() {
+                self.decide(ask);
             }
             if self.submit().await.is_err() {
                 return Ok(());

@@ -49,8 +49,10 @@ impl Views for MemoryViews {
     fn write(&mut self, batch: Batch, applied: BlockIndex) {
         for (table, from, to) in batch.deletes {
             let rows = self.rows.entry(table).or_default();
-            let mut tail = rows.split_off(&from);
-            rows.append(&mut tail.split_off(&to));
+            let gone: Vec<_> = rows.range(from..to).map(|(key, _)| key.clone()).collect();
+            for key in gone {
+                rows.remove(&key);
+            }
         }
         for (table, key, value) in batch.puts {
             self.rows.entry(table).or_default().insert(key, value);

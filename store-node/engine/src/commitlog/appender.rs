@@ -70,8 +70,13 @@ impl Appender {
     }
 
     fn place(&mut self, header: Header, mut bytes: Vec<u8>, written: usize) -> Sealed {
+        assert!(header.total_len <= block::BLOCK_MAX, "a larger block could not be read back");
         let hash = header.seal(&mut bytes);
         bytes.truncate(written);
+        // The block stays in memory for a while, with whatever room it has.
+        if bytes.capacity() / 2 > bytes.len() {
+            bytes.shrink_to_fit();
+        }
         self.previous = hash;
         self.end = Lsn(self.end.0 + to_u64(header.total_len));
         Sealed { header, bytes: Bytes::from(bytes), hash }

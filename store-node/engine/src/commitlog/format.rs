@@ -25,6 +25,10 @@ impl Format {
         match disk.read(NAME).await {
             Ok(bytes) => Self::parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                assert!(
+                    self.segment_bytes >= crate::SEGMENT_MIN && self.segment_bytes.is_multiple_of(8),
+                    "usable segments"
+                );
                 disk.replace(NAME, Bytes::from(self.text())).await.map_err(OpenError::disk("write store/FORMAT"))?;
                 Ok(self)
             }

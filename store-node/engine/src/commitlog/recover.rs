@@ -196,8 +196,14 @@ impl Scan<'_> {
             self.disk.write_at(id, at, zeros).await.map_err(OpenError::disk(format!("cut {file}")))?;
             self.disk.sync(id).await.map_err(OpenError::disk(format!("sync {file}")))?;
         }
-        self.segments.retain(|(start, _)| *start <= starts[0]);
-        for start in &starts[1..] {
+        let (kept, gone) = self.segments.drain(..).partition(|(start, _)| *start <= starts[0]);
+        self.segments = kept;
+        for (start, file) in gone {
+            let name = segment_name(start);
+            self.disk.close(file).await.map_err(OpenError::disk(format!("close {name}")))?;
+        }
+        // The last one first: a power cut in between leaves no gap.
+        for start in starts[1..].iter().rev() {
             let name = segment_name(*start);
             self.disk.remove(&name).await.map_err(OpenError::disk(format!("remove {name}")))?;
         }
@@ -238,6 +244,7 @@ fn commit_beyond(start: Lsn, bytes: &Bytes, from: usize, lost: BlockIndex) -> Op
         if bytes[at] != 0
             && let Ok(found) = Block::read(&bytes.slice(at..), lsn)
             && found.header.commit >= lost
+            && found.header.commit < found.header.index
         {
             return Some(lsn);
         }

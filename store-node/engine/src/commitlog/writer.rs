@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     current: (Lsn, FileId),
     next: Option<BoxFuture<'static, std::io::Result<FileId>>>,
     prepared: Option<FileId>,
+    /// Preparing failed: try again later, and give up only when the segment is needed.
+    paused: bool,
     /// Files with unsynced writes, oldest first.
     dirty: Vec<FileId>,
     written: Durable,
@@ -56,7 +58,7 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> Self {
         let written = *durable.borrow();
-        let (next, prepared, dirty) = (None, None, Vec::new());
+        let (next, prepared, paused, dirty) = (None, None, false, Vec::new());
         Self {
             disk,
             reader,
@@ -67,6 +69,7 @@ impl Writer {
             current,
             next,
             prepared,
+            paused,
             dirty,
             written,
             checkpoint,
@@ -79,6 +82,7 @@ impl Writer {
     /// [`LogFailed`] on the first disk error. Nothing is retried: after a failed sync nobody knows what is on disk.
     pub(crate) async fn run(mut self) -> Result<(), LogFailed> {
         let mut syncing: Option<BoxFuture<'static, Result<Durable, LogFailed>>> = None;
+        let mut noting: Option<BoxFuture<'static, Result<(), LogFailed>>> = None;
         let mut open = true;
         let mut checkpoint_due = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -88,7 +92,12 @@ impl Writer {
                 biased;
                 Some(synced) = OptionFuture::from(syncing.as_mut()) => {
                     syncing = None;
-                    self.synced(synced?).await?;
+                    self.durable.send_replace(synced?);
+                    noting = noting.or_else(|| self.checkpoint(CHECKPOINT_BYTES));
+                }
+                Some(noted) = OptionFuture::from(noting.as_mut()) => {
+                    noting = None;
+                    noted?;
                 }
                 sealed = self.inbox.recv(), if open => match sealed {
                     Some(sealed) => self.write_waiting(sealed).await?,
@@ -96,15 +105,30 @@ impl Writer {
                 },
                 Some(file) = OptionFuture::from(self.next.as_mut()), if self.prepared.is_none() => {
                     self.next = None;
-                    self.prepared = Some(file.map_err(|cause| LogFailed { what: "extend", cause })?);
+                    match file {
+                        Ok(file) => self.prepared = Some(file),
+                        Err(error) => {
+                            tracing::warn!(event = "segment_not_prepared", %error, "the next segment cannot be created");
+                            self.paused = true;
+                        }
+                    }
                 }
-                _ = checkpoint_due.tick() => self.write_checkpoint(0).await?,
+                _ = checkpoint_due.tick() => {
+                    self.paused = false;
+                    noting = noting.or_else(|| self.checkpoint(0));
+                }
             }
             if syncing.is_none() && !self.dirty.is_empty() {
                 syncing = Some(self.sync());
             }
         }
-        self.write_checkpoint(0).await
+        if let Some(noting) = noting {
+            noting.await?;
+        }
+        match self.checkpoint(0) {
+            Some(noting) => noting.await,
+            None => Ok(()),
+        }
     }
 
     async fn write_waiting(&mut self, first: Sealed) -> Result<(), LogFailed> {
@@ -132,6 +156,7 @@ impl Writer {
     }
 
     async fn roll(&mut self, start: Lsn) -> Result<(), LogFailed> {
+        self.paused = false;
         self.prepare_next();
         let file = match (self.prepared.take(), self.next.take()) {
             (Some(file), _) => Ok(file),
@@ -146,7 +171,7 @@ impl Writer {
 
     /// Starts to create the segment after the current one, unless that happened.
     fn prepare_next(&mut self) {
-        if self.prepared.is_some() || self.next.is_some() {
+        if self.prepared.is_some() || self.next.is_some() || self.paused {
             return;
         }
         let name = segment_name(Lsn(self.current.0.0 + self.segment_bytes));
@@ -168,18 +193,16 @@ impl Writer {
         .boxed()
     }
 
-    async fn synced(&mut self, reached: Durable) -> Result<(), LogFailed> {
-        self.durable.send_replace(reached);
-        self.write_checkpoint(CHECKPOINT_BYTES).await
-    }
-
-    async fn write_checkpoint(&mut self, grown_by: u64) -> Result<(), LogFailed> {
+    /// Writes a checkpoint when the log grew by more than `grown_by` since the last. It does not hold up the log.
+    fn checkpoint(&mut self, grown_by: u64) -> Option<BoxFuture<'static, Result<(), LogFailed>>> {
         let durable = self.durable.borrow().end;
         if durable.0 <= self.checkpoint.durable.0 + grown_by {
-            return Ok(());
+            return None;
         }
         self.checkpoint.durable = durable;
-        self.checkpoint.write(&*self.disk).await.map_err(|cause| LogFailed { what: "checkpoint", cause })
+        let (disk, checkpoint) = (Arc::clone(&self.disk), self.checkpoint);
+        let write = async move { checkpoint.write(&*disk).await };
+        Some(write.map(|written| written.map_err(|cause| LogFailed { what: "checkpoint", cause })).boxed())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, QueueStatus, Settled, Settlement};
 use apogee_model::{DeliveryAttempt, GroupId, InvisibleDuration, TagFilter, TopicId};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
 use crate::views::Place;
@@ -12,24 +13,61 @@ use crate::watch::Edge;
 /// One request. Clients are known by the hash of their id.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Append { messages: Vec<Append>, reply: Sender<Vec<Appended>> },
-    Pop { pop: Pop, reply: Sender<Granted> },
-    Settle { key: DeliveryKey, what: Settlement, reply: Sender<Settled> },
-    Release { deliveries: Vec<DeliveryKey> },
-    Confirm { deliveries: Vec<DeliveryKey> },
-    Heard { clients: Vec<u64> },
-    Lost { client: u64 },
-    Watch { group: GroupId, topic: TopicId, filter: TagFilter, edge: Arc<Edge> },
-    TopicStatus { topic: TopicId, reply: Sender<Vec<QueueStatus>> },
-    GroupStatus { group: GroupId, reply: Sender<Vec<GroupStatus>> },
-    DropTopic { topic: TopicId, reply: Sender<()> },
-    DropGroup { group: GroupId, reply: Sender<()> },
+    /// `room` in the append queue is given back when the messages are committed.
+    Append {
+        messages: Vec<Append>,
+        room: OwnedSemaphorePermit,
+        reply: Sender<Vec<Appended>>,
+    },
+    Pop {
+        pop: Pop,
+        reply: Sender<Granted>,
+    },
+    Settle {
+        key: DeliveryKey,
+        what: Settlement,
+        reply: Sender<Settled>,
+    },
+    Release {
+        deliveries: Vec<DeliveryKey>,
+    },
+    Confirm {
+        deliveries: Vec<DeliveryKey>,
+    },
+    Heard {
+        clients: Vec<u64>,
+    },
+    Lost {
+        client: u64,
+    },
+    Watch {
+        group: GroupId,
+        topic: TopicId,
+        filter: TagFilter,
+        edge: Arc<Edge>,
+    },
+    TopicStatus {
+        topic: TopicId,
+        reply: Sender<Vec<QueueStatus>>,
+    },
+    GroupStatus {
+        group: GroupId,
+        reply: Sender<Vec<GroupStatus>>,
+    },
+    DropTopic {
+        topic: TopicId,
+        reply: Sender<()>,
+    },
+    DropGroup {
+        group: GroupId,
+        reply: Sender<()>,
+    },
 }
 
 /// A decided request, waiting for its block.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Appended(Sender<Vec<Appended>>, Vec<Appended>),
+    Appended(Sender<Vec<Appended>>, Vec<Appended>, OwnedSemaphorePermit),
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
@@ -61,7 +99,7 @@ impl Answer {
                 let unheard = reply.send(granted).err()?;
                 Some(unheard.grants.into_iter().map(|grant| grant.key).collect())
             }
-            Self::Appended(reply, appended) => ignore(reply.send(appended)),
+            Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),
             Self::GroupStatus(reply, status) => ignore(reply.send(status)),

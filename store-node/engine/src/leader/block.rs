@@ -51,8 +51,12 @@ impl Blocks {
         self.open.log_time
     }
 
-    /// Writes a record into the open block; says which block and log time that is.
+    /// Writes a record into the open block; says which block and log time that is. Messages have their room from
+    /// [`Blocks::reserve`]; other records are small and start a new block when this one is full.
     pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (BlockIndex, Timestamp) {
+        if !matches!(record, Record::Message { .. }) {
+            self.reserve(0, 1, wall);
+        }
         if self.open.records == 0 {
             self.open.log_time = self.open.log_time.max(wall);
         }

@@ -9,6 +9,7 @@
 mod ask;
 mod block;
 mod pop;
+mod ready;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,7 +42,9 @@ pub(crate) struct Leader {
     overlay: Overlay,
     clock: LeaseClock,
     /// Messages whose lease ended and that nobody took since.
-    ready: BTreeMap<(GroupId, TopicId), BTreeSet<(QueueId, QueueOffset)>>,
+    ready: BTreeMap<(GroupId, TopicId), ready::Ready>,
+    /// Groups that were dropped; their ids are never given again, and late receives of them find nothing.
+    dropped: BTreeSet<GroupId>,
     watches: Watches,
     /// Where the next pop of a group on a topic begins, and how many there were.
     turns: BTreeMap<(GroupId, TopicId), u64>,
@@ -62,6 +65,7 @@ impl Leader {
             overlay: Overlay::default(),
             clock: LeaseClock::default(),
             ready: BTreeMap::new(),
+            dropped: BTreeSet::new(),
             watches: Watches::default(),
             turns: BTreeMap::new(),
             blocks,
@@ -91,9 +95,11 @@ impl Leader {
     /// Decides one request; its answer waits inside a block, or is returned when there is nothing to wait for.
     pub(crate) fn decide(&mut self, ask: Ask, now: Now) -> Option<Answer> {
         match ask {
-            Ask::Append { messages, reply } => {
+            // A caller that gave up before its turn may be told nothing, so nothing needs to happen.
+            Ask::Append { reply, .. } if reply.is_closed() => None,
+            Ask::Append { messages, room, reply } => {
                 let appended = self.append(messages, now);
-                self.blocks.answer(Answer::Appended(reply, appended))
+                self.blocks.answer(Answer::Appended(reply, appended, room))
             }
             Ask::Pop { pop, reply } => self.pop(pop, reply, now),
             Ask::Settle { key, what, reply } => {
@@ -131,6 +137,7 @@ impl Leader {
             }
             Ask::DropGroup { group, reply } => {
                 self.turns.retain(|(of, _), _| *of != group);
+                self.dropped.insert(group);
                 self.propose(Record::Close { group }, now);
                 self.blocks.answer(Answer::Done(reply))
             }
@@ -261,14 +268,21 @@ impl Leader {
         for (topic, tag_hash) in applied.arrived {
             self.watches.arrived(topic, tag_hash);
         }
+        let mut settled: BTreeMap<QueueOf, usize> = BTreeMap::new();
         for (of, offset) in applied.touched {
-            self.restart_lease(of, offset, now);
+            if !self.restart_lease(of, offset, now) {
+                *settled.entry(of).or_default() += 1;
+            }
+        }
+        for (of, count) in settled {
+            self.tell_of_room(of, count);
         }
         self.watches.tell();
         Ok(())
     }
 
-    fn restart_lease(&mut self, of: QueueOf, offset: QueueOffset, now: Now) {
+    /// Says whether the message is still unsettled.
+    fn restart_lease(&mut self, of: QueueOf, offset: QueueOffset, now: Now) -> bool {
         let key = (of, offset);
         self.forget_ready(key);
         match self.state.entry(of, offset) {
@@ -276,20 +290,27 @@ impl Leader {
                 let remaining = Duration::from_millis(entry.duration_ms);
                 let age = self.state.log_time.since(entry.granted_at);
                 self.clock.start(key, &entry, now.monotonic, remaining, age);
+                true
             }
             None => {
                 self.clock.stop(key);
-                let left = self.state.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
-                if left.is_some_and(|queue| queue.entries.len() + 1 == self.in_flight_max) {
-                    self.watches.nudge(of.group, of.topic);
-                }
+                false
             }
+        }
+    }
+
+    /// A queue that was full of unsettled messages and no longer is may have something for those who wait.
+    fn tell_of_room(&mut self, of: QueueOf, settled: usize) {
+        let left = self.state.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
+        let held = left.map_or(0, |queue| queue.entries.len());
+        if held < self.in_flight_max && held + settled >= self.in_flight_max {
+            self.watches.nudge(of.group, of.topic);
         }
     }
 
     fn forget_ready(&mut self, (of, offset): Key) {
         if let Some(ready) = self.ready.get_mut(&(of.group, of.topic)) {
-            ready.remove(&(of.queue, offset));
+            ready.remove((of.queue, offset));
             if ready.is_empty() {
                 self.ready.remove(&(of.group, of.topic));
             }
@@ -308,7 +329,8 @@ impl Leader {
             match due {
                 Due::Ready(key) => self.lease_ended(key),
                 Due::Renew((of, offset), span) => {
-                    if let Some(entry) = self.entry(of, offset) {
+                    // A change or a release on its way to the log ends renewal.
+                    if let Some(entry) = self.entry(of, offset).filter(|entry| entry.auto_renew) {
                         renewals.entry((of, entry.delivery.0, span)).or_default().push(offset);
                     }
                 }
@@ -327,8 +349,9 @@ impl Leader {
         if self.overlay.entry(of, offset).is_some() || self.state.entry(of, offset).is_none() {
             return;
         }
-        self.ready.entry((of.group, of.topic)).or_default().insert((of.queue, offset));
+        // Without a place the message was trimmed, and its entry with it.
         if let Some(place) = self.state.place(of.topic, of.queue, offset) {
+            self.ready.entry((of.group, of.topic)).or_default().insert((of.queue, offset), place.tag_hash);
             self.watches.ready(of.group, of.topic, place.tag_hash);
         }
     }

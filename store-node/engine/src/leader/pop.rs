@@ -41,6 +41,9 @@ impl Leader {
         if reply.is_closed() {
             return None;
         }
+        if self.dropped.contains(&pop.group.id) {
+            return Some(Answer::Popped(reply, Granted::default()));
+        }
         self.clock.heard(crate::hash(pop.client.as_str().as_bytes()), now.monotonic);
         if let Some(granted) = self.replay(&pop, now) {
             return self.blocks.answer(Answer::Popped(reply, granted));
@@ -125,27 +128,18 @@ impl Leader {
         (Granted { grants, more }, exhausted)
     }
 
-    /// Messages whose lease ended, oldest place first.
+    /// Messages whose lease ended.
     fn pick_ready(&mut self, picking: &mut Picking<'_>) {
-        let key = (picking.pop.group.id, picking.pop.topic.id);
-        let Some(ready) = self.ready.get(&key) else { return };
-        let (mut taken, mut gone) = (Vec::new(), Vec::new());
-        for (queue, offset) in ready {
-            if picking.full() || picking.budget == 0 {
-                break;
-            }
-            picking.budget -= 1;
-            match (self.entry(picking.of(*queue), *offset), self.state.place(key.1, *queue, *offset)) {
-                (Some(_), Some(place)) if picking.pop.filter.may_want(place.tag_hash) => {
-                    picking.picked.push((*queue, *offset, place));
-                    taken.push((*queue, *offset));
-                }
-                (Some(_), Some(_)) => {}
-                _ => gone.push((*queue, *offset)),
-            }
-        }
-        for (queue, offset) in taken.into_iter().chain(gone) {
+        let (group, topic) = (picking.pop.group.id, picking.pop.topic.id);
+        while !picking.full() {
+            let ready = self.ready.get(&(group, topic));
+            let Some((queue, offset)) = ready.and_then(|ready| ready.first(&picking.pop.filter)) else { return };
             self.forget_ready((picking.of(queue), offset));
+            if let (Some(_), Some(place)) =
+                (self.entry(picking.of(queue), offset), self.state.place(topic, queue, offset))
+            {
+                picking.picked.push((queue, offset, place));
+            }
         }
     }
 

@@ -9,12 +9,12 @@ use super::{Leader, Now};
 use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
 
 impl Leader {
-    /// A delivery can be settled until a later one replaces it; to ack a message that is settled already is fine.
+    /// A delivery can be settled until a later one replaces it; to settle a message that is settled already is fine.
     pub(super) fn settle(&mut self, key: DeliveryKey, what: Settlement, now: Now) -> Settled {
         let queue = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
         match self.entry(queue, key.offset) {
             Some(entry) if entry.delivery == key.delivery => {}
-            None if key.offset < self.cursor(queue) && what == Settlement::Ack => return Settled::Done,
+            None if key.offset < self.cursor(queue) => return Settled::Done,
             Some(_) | None => return Settled::Stale,
         }
         let deliveries = Deliveries { delivery: key.delivery, offsets: [key.offset].into() };

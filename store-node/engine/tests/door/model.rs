@@ -98,7 +98,8 @@ async fn run(steps: Vec<Step>) {
                 let Some((body, key, newest)) = model.pick(which) else { continue };
                 let span = Duration::from_secs(seconds);
                 let change = Settlement::Change(InvisibleDuration::for_change(span).expect("in range"));
-                let expected = if newest { Settled::Done } else { Settled::Stale };
+                let settled = !model.unsettled.contains_key(&body);
+                let expected = if newest || settled { Settled::Done } else { Settled::Stale };
                 assert_eq!(store.engine.settle(key, change).await, Ok(expected), "change of {body}");
                 if let Some(held) = model.unsettled.get_mut(&body).filter(|_| newest) {
                     held.visible_at = Instant::now() + span;
