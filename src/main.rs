@@ -22,6 +22,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 struct Apogee {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    output: cli::Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,8 +37,8 @@ enum Command {
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match Apogee::try_parse_from(&args) {
-        Ok(Apogee { command: Command::Dev(args) }) => dev::run(args),
-        Ok(Apogee { command: Command::Cli(command) }) => cli::run(command),
+        Ok(Apogee { command: Command::Dev(args), .. }) => dev::run(args),
+        Ok(Apogee { command: Command::Cli(command), output }) => cli::run(command, &output),
         Err(refused) => usage(&refused, &args),
     }
 }
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
 /// Help and version go to stdout and are no failure. A role that was started wrongly ends like one with a bad
 /// configuration, a CLI command as the CLI promises.
 fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
-    let server = args.get(1).is_some_and(|first| first == "dev");
+    let server = sub_command(args).is_some_and(|name| name == "dev");
     if refused.use_stderr() && !server && cli::wants_json(args) {
         return cli::refuse_usage(refused);
     }
@@ -57,6 +59,13 @@ fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
     }
 }
 
+/// The first word that is neither a flag nor the value of the one flag with a value that may stand before it.
+fn sub_command(args: &[OsString]) -> Option<&OsString> {
+    let word =
+        |pair: &&[OsString]| !pair[1].to_string_lossy().starts_with('-') && pair[0] != "-o" && pair[0] != "--output";
+    args.windows(2).find(word).map(|pair| &pair[1])
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -66,5 +75,18 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Apogee::command().debug_assert();
+    }
+
+    #[test]
+    fn the_shape_of_the_output_may_come_before_the_sub_command() {
+        for (line, name) in [
+            ("dev --x", Some("dev")),
+            ("-o json dev", Some("dev")),
+            ("-ojson topic dev", Some("topic")),
+            ("--no-headers", None),
+        ] {
+            let args: Vec<OsString> = "apogee".split(' ').chain(line.split(' ')).map(OsString::from).collect();
+            assert_eq!(sub_command(&args).map(|name| name.to_string_lossy().into_owned()).as_deref(), name, "{line}");
+        }
     }
 }

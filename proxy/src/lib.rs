@@ -16,7 +16,7 @@ mod service;
 mod session;
 mod store;
 
-pub use edge::AdmissionLimits;
+pub use edge::{AdmissionLimits, Budgeted};
 pub use proxy::{Proxy, ProxyParts, ProxySettings};
 pub use route::Routes;
 pub use service::readiness::ReadinessLimits;

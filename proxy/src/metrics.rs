@@ -13,8 +13,9 @@ use apogee_model::{GroupConfig, TopicConfig};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-pub(crate) use self::calls::{Calls, Rejection, Rpc, Running};
+pub(crate) use self::calls::{Calls, Rejection, Rpc, Running, ours};
 use self::traffic::Traffic;
+use crate::route::Routes;
 use crate::session::{ConsumeMode, Sessions};
 
 /// All instruments of a proxy.
@@ -53,8 +54,10 @@ impl Metrics {
     }
 
     /// Messages of a topic became durable.
-    pub(crate) fn messages_in(&self, topic: &TopicConfig, messages: usize, bytes: usize) {
-        self.traffic.inward(topic, messages, bytes);
+    ///
+    /// `sizes`: bytes of each body.
+    pub(crate) fn messages_in(&self, topic: &TopicConfig, sizes: &[usize]) {
+        self.traffic.inward(topic, sizes);
     }
 
     /// Messages of a topic were written to a consumer.
@@ -79,6 +82,20 @@ fn gauge(meter: &Meter, name: &'static str, count: &Arc<AtomicI64>) {
         .i64_observable_gauge(name)
         .with_callback(move |gauge| gauge.observe(count.load(Ordering::Relaxed), &[]))
         .build();
+}
+
+/// Topics and consumer groups there are, from the snapshot of namesrv.
+pub(crate) fn names(meter: &Meter, routes: &Arc<dyn Routes>) {
+    let known = Arc::clone(routes);
+    let topics = meter.u64_observable_gauge("rocketmq_topic_number");
+    topics.with_callback(move |gauge| gauge.observe(number(known.cluster().topics.len()), &[])).build();
+    let known = Arc::clone(routes);
+    let groups = meter.u64_observable_gauge("rocketmq_consumer_group_number");
+    groups.with_callback(move |gauge| gauge.observe(number(known.cluster().groups.len()), &[])).build();
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Clients by kind, from the sessions.

@@ -6,10 +6,11 @@ use apogee_host::{Clock, Entropy, OnError, Tasks};
 use apogee_proto::v2::messaging_service_server::{MessagingService, MessagingServiceServer};
 use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
-use crate::edge::{AdmissionLimits, Edge, Gate, Receiver};
+use crate::edge::{AdmissionLimits, Budgeted, ByteBudget, Edge, Gate, Receiver};
 use crate::listen::ConnectionId;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
@@ -61,6 +62,7 @@ pub struct ProxyParts {
 #[derive(Clone)]
 pub struct Proxy {
     edge: Arc<Edge>,
+    budget: ByteBudget,
     draining: CancellationToken,
 }
 
@@ -74,10 +76,12 @@ impl Proxy {
         let draining = CancellationToken::new();
         let sessions = Arc::new(Sessions::default());
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
+        metrics::names(&meter, &routes);
         let directory = Directory::new(routes, settings.auto_create);
         let broker: Arc<str> = settings.cluster_name.into();
         let watchman = session::watch(Arc::clone(&sessions), Arc::clone(&store), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
+        let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
 
         let receive = receive::Service {
             directory: directory.clone(),
@@ -108,12 +112,14 @@ impl Proxy {
             sessions,
             metrics,
         };
-        Self { edge: Arc::new(edge), draining }
+        Self { edge: Arc::new(edge), budget, draining }
     }
 
-    /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener.
-    pub fn service(&self) -> MessagingServiceServer<impl MessagingService + use<>> {
-        MessagingServiceServer::from_arc(Arc::clone(&self.edge)).max_decoding_message_size(REQUEST_MAX)
+    /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener. All of one proxy share one budget of
+    /// bytes; that of a connection needs the extension [`ConnectionBytes`](crate::listen::ConnectionBytes).
+    pub fn service(&self) -> Budgeted<MessagingServiceServer<impl MessagingService + use<>>> {
+        let service = MessagingServiceServer::from_arc(Arc::clone(&self.edge));
+        self.budget.layer(service.max_decoding_message_size(REQUEST_MAX))
     }
 
     /// Notes the end of a connection, for [`Listener::on_closed`](crate::listen::Listener::on_closed): a client whose

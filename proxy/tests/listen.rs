@@ -3,6 +3,7 @@
 #[path = "listen/kit.rs"]
 mod kit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_proxy::listen::{ConnectionLimits, DrainSettings, ListenSettings, TlsMode, TlsSettings};
@@ -106,6 +107,8 @@ async fn requests_know_their_connection() {
     assert_eq!((seen[0].peer.0, seen[1].peer.0), (one.address, two.address));
     assert_eq!(seen[0].connection, seen[2].connection);
     assert_ne!(seen[0].connection, seen[1].connection);
+    assert!(Arc::ptr_eq(&seen[0].bytes.0, &seen[2].bytes.0));
+    assert!(!Arc::ptr_eq(&seen[0].bytes.0, &seen[1].bytes.0));
 }
 
 #[tokio::test]

@@ -31,8 +31,12 @@ pub(crate) enum CliError {
     Address { given: String },
     #[error("no server answers at {address}: {cause}")]
     NoServer { address: String, cause: String },
-    #[error("no admin token is known")]
-    NoToken,
+    #[error("no running server is known: `apogee dev` of this user has left no address")]
+    NoServerKnown,
+    #[error("{address} does not serve this API")]
+    WrongPort { address: String },
+    #[error("no admin token for {address} is known")]
+    NoToken { address: String },
     #[error("the admin token in {path} cannot be read: {cause}")]
     Token { path: PathBuf, cause: String },
     #[error("{}", .0.message())]
@@ -76,6 +80,8 @@ impl CliError {
             Code::Unavailable if status.message().is_empty() || std::error::Error::source(&status).is_some() => {
                 CliError::NoServer { address: address.to_owned(), cause: innermost(&status) }
             }
+            // No message: no handler has seen the call, only the router of the port.
+            Code::Unimplemented if status.message().is_empty() => CliError::WrongPort { address: address.to_owned() },
             _ => CliError::Admin(Box::new(status)),
         }
     }
@@ -110,8 +116,9 @@ impl CliError {
             CliError::Usage { .. } => (USAGE, "usage".into()),
             CliError::NotConfirmed { .. } => (USAGE, "not_confirmed".into()),
             CliError::Address { .. } => (USAGE, "bad_address".into()),
-            CliError::NoServer { .. } => (UNAVAILABLE, "unavailable".into()),
-            CliError::NoToken | CliError::Token { .. } => (DENIED, "no_token".into()),
+            CliError::NoServer { .. } | CliError::NoServerKnown => (UNAVAILABLE, "unavailable".into()),
+            CliError::WrongPort { .. } => admin_exit(Code::Unimplemented),
+            CliError::NoToken { .. } | CliError::Token { .. } => (DENIED, "no_token".into()),
             CliError::Admin(status) => admin_exit(status.code()),
             CliError::Refused { code, .. } => (refused_exit(*code), code.as_str_name().to_lowercase()),
             CliError::NothingCame { .. } => (NOT_FOUND, "message_not_found".into()),
@@ -129,7 +136,11 @@ impl CliError {
             CliError::NoServer { .. } => {
                 "start one with `apogee dev`, or say where it is with --endpoint and --admin-endpoint"
             }
-            CliError::NoToken => "start `apogee dev` as this user, or name the file of the token with --token-file",
+            CliError::NoServerKnown => {
+                "start one with `apogee dev`, or say where it is with --admin-endpoint and --token-file"
+            }
+            CliError::WrongPort { .. } => "is this the admin port (8088) or the message port (8081)?",
+            CliError::NoToken { .. } => "name the file of the token with --token-file",
             CliError::Token { .. } => {
                 "run the command as the user of the server, or name another file with --token-file"
             }
@@ -221,6 +232,7 @@ mod tests {
             (v2::Code::TooManyRequests, UNAVAILABLE),
             (v2::Code::IllegalTopic, USAGE),
             (v2::Code::MessageBodyTooLarge, USAGE),
+            (v2::Code::PayloadTooLarge, USAGE),
             (v2::Code::NotImplemented, FAILED),
         ] {
             assert_eq!(refused_exit(code), exit, "{code:?}");

@@ -19,7 +19,8 @@ use clap::Subcommand;
 
 pub(crate) use self::error::USAGE;
 use self::error::{CliError, RequestId};
-use self::output::{Format, Output};
+use self::output::Format;
+pub(crate) use self::output::Output;
 use self::target::Target;
 
 /// The nouns.
@@ -32,7 +33,7 @@ pub(crate) enum Command {
     /// Sends and receives messages
     Message(Noun<message::Verb>),
     /// Prints the version of this binary
-    Version(version::Args),
+    Version,
 }
 
 /// A noun with the flags all its verbs share.
@@ -42,22 +43,20 @@ pub(crate) struct Noun<Verb: Subcommand> {
     verb: Verb,
     #[command(flatten)]
     target: Target,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// Runs one command to its end.
-pub(crate) fn run(command: Command) -> ExitCode {
+pub(crate) fn run(command: Command, output: &Output) -> ExitCode {
     let id = RequestId::draw();
-    let (format, outcome) = match command {
-        Command::Topic(noun) => (noun.output.format, wait(topic::run(noun.verb, &noun.target, &noun.output, &id))),
-        Command::Group(noun) => (noun.output.format, wait(group::run(noun.verb, &noun.target, &noun.output, &id))),
-        Command::Message(noun) => (noun.output.format, wait(message::run(noun.verb, &noun.target, &noun.output, &id))),
-        Command::Version(args) => (args.output.format, version::run(&args)),
+    let outcome = match command {
+        Command::Topic(noun) => wait(topic::run(noun.verb, &noun.target, output, &id)),
+        Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
+        Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
+        Command::Version => version::run(output),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.report(format, &id),
+        Err(error) => error.report(output.format, &id),
     }
 }
 

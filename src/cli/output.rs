@@ -14,10 +14,10 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Flags about the output.
+/// Flags about the output, before or after the noun. `apogee dev` takes no notice of them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Output {
-    /// Shape of the output
+    /// Shape of what a command prints
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
     /// Leaves the first line of tables out

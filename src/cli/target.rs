@@ -53,12 +53,15 @@ impl Target {
         let record = DevRecord::find();
         let recorded = record.as_ref().map(|record| record.admin_address.to_string());
         let address = self.admin_endpoint.clone().or(recorded).unwrap_or_else(|| "127.0.0.1:8088".to_owned());
-        let token = self.token(record)?;
+        if record.is_none() && self.admin_endpoint.is_none() && self.token_file.is_none() {
+            return Err(CliError::NoServerKnown);
+        }
+        let channel = connect(&address, Some(ADMIN_CALL_MAX)).await?; // first: without a server no token helps
+        let token = self.token(&address, record)?;
         let headers = WithHeaders(vec![
             ("authorization", header(&format!("Bearer {}", token.reveal()))),
             ("x-mq-request-id", header(id.as_str())),
         ]);
-        let channel = connect(&address, Some(ADMIN_CALL_MAX)).await?;
         Ok(Admin { api: AdminClient::with_interceptor(channel, headers), address })
     }
 
@@ -77,8 +80,9 @@ impl Target {
         Ok(Messaging { api, address })
     }
 
-    fn token(&self, record: Option<DevRecord>) -> Result<AdminToken, CliError> {
-        let path = self.token_file.clone().or(record.map(|record| record.token_path)).ok_or(CliError::NoToken)?;
+    fn token(&self, address: &str, record: Option<DevRecord>) -> Result<AdminToken, CliError> {
+        let path = self.token_file.clone().or(record.map(|record| record.token_path));
+        let path = path.ok_or_else(|| CliError::NoToken { address: address.to_owned() })?;
         let unreadable = |cause: String| CliError::Token { path: path.clone(), cause };
         let text = std::fs::read_to_string(&path).map_err(|cause| unreadable(cause.to_string()))?;
         AdminToken::parse(&text).map_err(|cause| unreadable(cause.to_string()))

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Args;
 
-/// Variables of the CLI and of tests that begin like ours.
-const IGNORED: [&str; 6] = [
+/// Variables of the CLI, of builds and of tests that begin like ours.
+const IGNORED: [&str; 7] = [
     "APOGEE_ENDPOINT",
     "APOGEE_ADMIN_ENDPOINT",
     "APOGEE_TOKEN_FILE",
     "APOGEE_PROFILE",
+    "APOGEE_COMMIT",
     "APOGEE_BIN",
     "APOGEE_TARGET_DIR",
 ];
@@ -89,7 +90,7 @@ pub(super) enum Format {
 /// Values that cannot work together, or at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Contradiction {
-    #[error("tls.cert and tls.key go together, only one is set")]
+    #[error("tls.cert and tls.key go together, only one is set; set both, or none for a self-signed certificate")]
     HalfTls,
     #[error("cluster.name is {name:?}; allowed are 1 to 127 letters, digits and % | - _")]
     ClusterName { name: String },

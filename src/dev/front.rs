@@ -43,6 +43,7 @@ pub(super) struct FrontParts<'a> {
     pub(super) config: &'a Config,
     pub(super) grpc: Bound,
     pub(super) admin: Bound,
+    pub(super) tls: Tls,
     pub(super) routes: Arc<dyn Routes>,
     pub(super) store: Arc<dyn StoreNode>,
     pub(super) token: AdminToken,
@@ -55,8 +56,7 @@ pub(super) struct FrontParts<'a> {
 impl Front {
     /// Starts to serve both ports.
     pub(super) async fn open(parts: FrontParts<'_>) -> Result<Front, Stop> {
-        let FrontParts { config, grpc, admin, routes, store, token, seams, tasks, meter, health } = parts;
-        let tls = Tls::open(&config.tls_settings()).await.map_err(|error| Stop::new(Exit::Usage, error))?;
+        let FrontParts { config, grpc, admin, tls, routes, store, token, seams, tasks, meter, health } = parts;
         serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), Arc::clone(&store), token));
 
         let proxy_parts = ProxyParts {
@@ -91,6 +91,15 @@ impl Front {
         let _a_panic_is_known_to_the_tasks = self.drained.await;
         Ok(())
     }
+}
+
+/// Reads the certificate and its key, or makes a pair where none are named.
+pub(super) async fn open_tls(config: &Config) -> Result<Tls, Stop> {
+    Tls::open(&config.tls_settings()).await.map_err(|error| {
+        let cause = Stop::new(Exit::Usage, error);
+        let next = "name the PEM files of a certificate and of its private key as tls.cert and tls.key, or set none";
+        Stop::new(cause.exit, format!("{cause}; {next}"))
+    })
 }
 
 fn proxy_settings(config: &Config, grpc: &Bound) -> ProxySettings {

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// TOML file with the configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Checks the configuration and ends
+    /// Checks the configuration and the TLS files it names, and ends
     #[arg(long)]
     check_config: bool,
     /// Prints every value with where it came from, and ends
@@ -93,6 +93,10 @@ fn live(args: &Args) -> Result<Exit, Stop> {
     loaded.config.check()?;
     if args.print_config {
         std::io::stdout().write_all(loaded.print().as_bytes())?;
+    }
+    if args.check_config && loaded.config.tls.cert.is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        runtime.block_on(front::open_tls(&loaded.config))?;
     }
     if args.print_config || args.check_config {
         return Ok(Exit::Clean);

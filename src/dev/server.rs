@@ -1,5 +1,6 @@
 //! How the roles are put together, and how they come down.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use opentelemetry::metrics::Meter;
 use super::adapters::{LocalRoutes, LocalStore};
 use super::config::Config;
 use super::data::Data;
-use super::front::{Front, FrontParts};
+use super::front::{Front, FrontParts, open_tls};
 use super::ports::Ports;
 use crate::record::{DevRecord, Published};
 
@@ -58,6 +59,7 @@ struct Started {
 }
 
 async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Health) -> Result<Started, Stop> {
+    let tls = open_tls(&config).await?; // a mistake in it is told before anything is touched
     let data = Data::open(&config)?;
     let ports = Ports::bind(&config)?;
     let record = record(&data, &ports);
@@ -69,14 +71,15 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
     let token = data.token(&OsEntropy)?;
     let Data { folder, disk, temporary } = data;
     let seams = Seams { disk: Arc::new(disk), clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) };
-    let routes = open_namesrv(&seams, tasks).await?;
-    let store = open_engine(&seams, tasks, metrics.meter()).await?;
+    let routes = open_namesrv(&seams, tasks).await.map_err(|stop| of_folder(&folder, &stop))?;
+    let store = open_engine(&seams, tasks, metrics.meter()).await.map_err(|stop| of_folder(&folder, &stop))?;
     health.set(RECOVERY, Check::ok());
 
     let front = Front::open(FrontParts {
         config: &config,
         grpc: ports.grpc,
         admin: ports.admin,
+        tls,
         routes,
         store,
         token,
@@ -127,6 +130,11 @@ async fn open_engine(seams: &Seams, tasks: &Tasks, meter: Meter) -> Result<Arc<d
         EngineParts { disk: Arc::clone(&seams.disk), clock: Arc::clone(&seams.clock), tasks: tasks.clone(), meter };
     let settings = Settings { segment_bytes: SEGMENT_BYTES, ..Settings::default() };
     Ok(Arc::new(LocalStore(Engine::open(parts, settings).await?)))
+}
+
+/// Recovery names files as the disk does, relative to its folder.
+fn of_folder(folder: &Path, stop: &Stop) -> Stop {
+    Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display()))
 }
 
 fn record(data: &Data, ports: &Ports) -> DevRecord {

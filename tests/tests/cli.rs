@@ -158,6 +158,29 @@ async fn the_admin_api_wants_the_token() {
 }
 
 #[tokio::test]
+async fn a_wrong_port_is_told() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    let (grpc, admin) = (server.endpoint(), format!("127.0.0.1:{}", server.ports().admin));
+    let told = cli.refused(&format!("topic list --admin-endpoint {grpc}"), 1, "unimplemented").await;
+    assert_eq!(told, format!("{grpc} does not serve this API"));
+    let told = cli.refused(&format!("message send q x --endpoint {admin}"), 1, "unimplemented").await;
+    assert_eq!(told, format!("{admin} does not serve this API"));
+}
+
+#[tokio::test]
+async fn the_shape_of_the_output_may_come_first() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    let told = |text: &str| serde_json::from_str::<Value>(text).expect("one document");
+    assert_eq!(told(&cli.ok("-o json topic list").await)["topics"], json!([]));
+    assert_eq!(cli.ok("--no-headers topic list").await, "\n");
+    assert!(told(&cli.ok("--output=json version").await)["version"].is_string());
+    let missing = cli.run("-o json topic describe nowhere").await;
+    assert_eq!((missing.code, &told(&missing.stderr)["error"]["code"]), (3, &json!("not_found")));
+}
+
+#[tokio::test]
 async fn a_silent_address_is_unavailable() {
     let mut server = server(Options::default()).await;
     let token = server.data().join("admin.token").display().to_string();
@@ -167,7 +190,9 @@ async fn a_silent_address_is_unavailable() {
     cli.refused(&format!("topic list --admin-endpoint {admin} --token-file {token}"), 6, "unavailable").await;
     cli.refused(&format!("message send demo hello --endpoint {grpc}"), 6, "unavailable").await;
     cli.refused("message send demo hello --endpoint nonsense", 2, "bad_address").await;
-    cli.refused(&format!("topic list --admin-endpoint {admin}"), 5, "no_token").await;
+    cli.refused(&format!("topic list --admin-endpoint {admin}"), 6, "unavailable").await;
+    let told = cli.refused("topic list", 6, "unavailable").await;
+    assert!(told.starts_with("no running server is known"), "{told}");
 }
 
 #[tokio::test]
@@ -181,6 +206,24 @@ async fn data_outlive_a_kill_and_a_stop() {
     assert!(server.stop().await.expect("the server stops").success());
     server.restart().await.expect("the server starts again");
     assert_eq!(Cli(&server).json("message receive kept").await["message_id"], sent["message_id"]);
+}
+
+#[tokio::test]
+async fn damage_is_told_with_the_data_folder() {
+    let mut server = server(Options::default()).await;
+    Cli(&server).ok("message send demo hello").await;
+    assert!(server.stop().await.expect("the server stops").success());
+    let segment = "store/log/00000000000000000000.seg";
+    let mut bytes = std::fs::read(server.data().join(segment)).expect("there is a first segment");
+    bytes[8] ^= 1;
+    std::fs::write(server.data().join(segment), bytes).expect("the folder takes files");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = Options { data: Some(server.data()), ..Options::default() };
+    let any = Ports { grpc: 0, admin: 0, metrics: 0, health: 0 };
+    let refused = ran(command(&options, folder.path(), any).expect("a command")).await.expect("it ends");
+    assert_eq!(refused.code, 74, "{refused:?}");
+    let told = format!("error: in data folder {}: {segment} is corrupt", server.data().display());
+    assert!(refused.stderr.starts_with(&told), "{}", refused.stderr);
 }
 
 #[tokio::test]
@@ -237,7 +280,10 @@ async fn health_and_metrics_answer() {
     let ready: Value = serde_json::from_str(&ready).expect("JSON");
     assert_eq!(ready["status"], "ok");
     let metrics = get(ports.metrics, "/metrics").await.expect("an answer");
-    assert!(metrics.code == 200 && metrics.body.contains("apogee_build_info"), "{metrics:?}");
+    assert!(
+        metrics.code == 200 && metrics.body.contains("apogee_build_info{") && metrics.body.contains("commit=\""),
+        "{metrics:?}"
+    );
     assert!(!server.log().expect("a log").contains("\"level\":\"ERROR\""));
 }
 
@@ -275,5 +321,14 @@ async fn the_configuration_is_checked_and_printed() {
     assert_eq!(unknown.stderr, told);
     assert_eq!(run(&["--no-such-flag"], &[]).await.code, 64);
     let bad = run(&[], &[("APOGEE_TLS__CERT", "/nonexistent.pem")]).await;
-    assert_eq!((bad.code, bad.stderr.as_str()), (64, "error: tls.cert and tls.key go together, only one is set\n"));
+    let told = "error: tls.cert and tls.key go together, only one is set; set both, or none for a self-signed \
+                certificate\n";
+    assert_eq!((bad.code, bad.stderr.as_str()), (64, told));
+    let missing = [("APOGEE_TLS__CERT", "/nonexistent.pem"), ("APOGEE_TLS__KEY", "/nonexistent.key")];
+    for args in [&["--check-config"][..], &[]] {
+        let bad = run(args, &missing).await;
+        assert_eq!(bad.code, 64, "{bad:?}");
+        assert!(bad.stderr.starts_with("error: /nonexistent.pem cannot be read: "), "{}", bad.stderr);
+        assert!(bad.stderr.contains("tls.key") && !folder.path().join("data").exists(), "{}", bad.stderr);
+    }
 }

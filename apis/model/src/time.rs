@@ -35,7 +35,7 @@ pub struct InvisibleDuration(Duration);
 
 /// The duration and the range it left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invisible duration {asked:?} is outside {min:?}..={max:?}")]
+#[error("invisible duration is {}, allowed are {} to {}", in_words(*asked), in_words(*min), in_words(*max))]
 pub struct InvisibleDurationError {
     pub asked: Duration,
     pub min: Duration,
@@ -83,11 +83,39 @@ impl InvisibleDuration {
         u64::try_from(self.0.as_millis()).expect("at most 12 h, or read from 64 bits of milliseconds")
     }
 
+    /// The durations from `min` on that anybody may ask for, in words.
+    pub fn allowed_from(min: Duration) -> String {
+        format!("{} to {}", in_words(min), in_words(Self::MAX))
+    }
+
     fn within(asked: Duration, min: Duration) -> Result<Self, InvisibleDurationError> {
         if (min..=Self::MAX).contains(&asked) {
             Ok(Self(asked))
         } else {
             Err(InvisibleDurationError { asked, min, max: Self::MAX })
         }
+    }
+}
+
+/// The span in the largest unit that says it exactly, down to milliseconds.
+fn in_words(span: Duration) -> String {
+    match (span.as_secs(), span.subsec_nanos()) {
+        (seconds, 0) if seconds > 0 && seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+        (seconds, 0) => format!("{seconds} s"),
+        _ => format!("{} ms", span.as_millis()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_duration_is_told_in_words() {
+        let told = |asked| InvisibleDuration::for_receive(asked).unwrap_err().to_string();
+        assert_eq!(told(Duration::ZERO), "invisible duration is 0 s, allowed are 10 s to 12 h");
+        assert_eq!(told(Duration::from_millis(9999)), "invisible duration is 9999 ms, allowed are 10 s to 12 h");
+        assert_eq!(told(Duration::from_secs(13 * 3600)), "invisible duration is 13 h, allowed are 10 s to 12 h");
+        assert_eq!(told(Duration::from_secs(43_201)), "invisible duration is 43201 s, allowed are 10 s to 12 h");
     }
 }

@@ -1,4 +1,5 @@
-//! The one door: who calls, until when, and whether there is room.
+//! The one door: who calls, until when, and whether there is room for one more call. Bytes are counted before
+//! decoding, in `budget`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +20,10 @@ use crate::service::{Call, ClientIdProblem, Language, ServiceError};
 pub struct AdmissionLimits {
     /// Calls that are not parked; sends are refused at nine tenths of it, so that acks and heartbeats get through.
     pub calls_max: usize,
-    /// Bytes of requests in progress.
+    /// Bytes of requests in progress in the whole proxy. Default 256 MiB.
     pub bytes_max: usize,
+    /// Bytes of requests in progress on one connection. Default 64 MiB; the largest request is 32 MiB.
+    pub connection_bytes_max: usize,
     /// Receives, parked or not.
     pub receives_max: usize,
     /// Open telemetry streams.
@@ -29,7 +32,13 @@ pub struct AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { calls_max: 20_000, bytes_max: 256 * 1024 * 1024, receives_max: 110_000, streams_max: 110_000 }
+        Self {
+            calls_max: 20_000,
+            bytes_max: 256 * 1024 * 1024,
+            connection_bytes_max: 64 * 1024 * 1024,
+            receives_max: 110_000,
+            streams_max: 110_000,
+        }
     }
 }
 
@@ -48,7 +57,6 @@ pub(crate) struct Gate {
 #[derive(Default)]
 struct Used {
     calls: AtomicUsize,
-    bytes: AtomicUsize,
     receives: AtomicUsize,
     streams: AtomicUsize,
 }
@@ -57,7 +65,6 @@ struct Used {
 pub(super) struct Permit {
     used: Arc<Used>,
     kind: Kind,
-    bytes: usize,
     _running: Running,
 }
 
@@ -98,18 +105,13 @@ impl Gate {
         Self { clock, metrics, limits, used: Arc::default() }
     }
 
-    /// Lets a request of `bytes` in, or says why not.
-    pub(super) fn admit<W>(
-        &self,
-        rpc: Rpc,
-        request: &Request<W>,
-        bytes: usize,
-    ) -> Result<(Call, Permit), ServiceError> {
+    /// Lets a request in, or says why not.
+    pub(super) fn admit<W>(&self, rpc: Rpc, request: &Request<W>) -> Result<(Call, Permit), ServiceError> {
         let call = match self.call(request.metadata(), request.extensions()) {
             Ok(call) => call,
             Err(error) => return Err(self.rejected(Rejection::ClientId, error)),
         };
-        match self.permit(rpc, bytes) {
+        match self.permit(rpc) {
             Ok(permit) => Ok((call, permit)),
             Err(error) => Err(self.rejected(Rejection::Overload, error)),
         }
@@ -136,7 +138,7 @@ impl Gate {
         })
     }
 
-    fn permit(&self, rpc: Rpc, bytes: usize) -> Result<Permit, ServiceError> {
+    fn permit(&self, rpc: Rpc) -> Result<Permit, ServiceError> {
         let (kind, limits) = (Kind::of(rpc), self.limits);
         let (counter, what, limit) = match kind {
             Kind::Control => (&self.used.calls, "calls in progress", limits.calls_max),
@@ -145,15 +147,12 @@ impl Gate {
             Kind::Stream => (&self.used.streams, "telemetry streams", limits.streams_max),
         };
         take(counter, 1, limit).map_err(|limit| ServiceError::TooMany { what, limit })?;
-        if let Err(limit) = take(&self.used.bytes, bytes, limits.bytes_max) {
-            counter.fetch_sub(1, Ordering::Relaxed);
-            return Err(ServiceError::TooMany { what: "bytes of requests in progress", limit });
-        }
-        Ok(Permit { used: Arc::clone(&self.used), kind, bytes, _running: self.metrics.calls.running(rpc) })
+        Ok(Permit { used: Arc::clone(&self.used), kind, _running: self.metrics.calls.running(rpc) })
     }
 }
 
-fn take(counter: &AtomicUsize, amount: usize, limit: usize) -> Result<(), usize> {
+/// Adds `amount`, unless the sum would be above `limit`; then says that limit.
+pub(super) fn take(counter: &AtomicUsize, amount: usize, limit: usize) -> Result<(), usize> {
     if counter.fetch_add(amount, Ordering::Relaxed) + amount > limit {
         counter.fetch_sub(amount, Ordering::Relaxed);
         return Err(limit);
@@ -169,7 +168,6 @@ impl Drop for Permit {
             Kind::Stream => &self.used.streams,
         };
         counter.fetch_sub(1, Ordering::Relaxed);
-        self.used.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -109,20 +109,23 @@ impl Receiver {
 }
 
 impl Parts {
-    /// The next message. One that cannot be decoded is left out and comes again when its lease ends.
+    /// The next message. One that cannot be decoded is left out, and its lease simply ends.
     fn next_message(&mut self) -> Option<v2::Message> {
         loop {
             let delivery = self.deliveries.next()?;
-            let keys = &self.held.as_ref()?.cluster.mac_keys;
+            let held = self.held.as_mut()?;
             let key = delivery.key;
-            match self.receiver.message(delivery, keys) {
+            match self.receiver.message(delivery, &held.cluster.mac_keys) {
                 Ok(message) => {
                     self.bytes += message.body.len();
                     return Some(message);
                 }
-                Err(error) => tracing::error!(
-                    event = "stored_message_broken", topic = %key.topic, queue = %key.queue, offset = %key.offset, %error,
-                ),
+                Err(error) => {
+                    held.leave(&key);
+                    tracing::error!(
+                        event = "stored_message_broken", topic = %key.topic, queue = %key.queue, offset = %key.offset, %error,
+                    );
+                }
             }
         }
     }

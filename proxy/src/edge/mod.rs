@@ -1,11 +1,12 @@
 //! `apache.rocketmq.v2.MessagingService`: the table of contents of the product, one line per RPC.
 //!
 //! Business and server errors travel as a `status` inside the response; a gRPC error is kept for a broken transport and
-//! for settings nobody can agree on. Reading order: this table, `admit`, `convert`, `answer`, `status`, `deliver`,
-//! `telemetry`.
+//! for settings nobody can agree on. Reading order: this table, `budget`, `admit`, `convert`, `answer`, `status`,
+//! `deliver`, `telemetry`.
 
 mod admit;
 mod answer;
+mod budget;
 mod convert;
 mod deliver;
 mod status;
@@ -25,11 +26,13 @@ use tracing::Instrument as _;
 pub use self::admit::AdmissionLimits;
 pub(crate) use self::admit::Gate;
 use self::answer::Answer;
+pub use self::budget::Budgeted;
+pub(crate) use self::budget::ByteBudget;
 use self::convert::Parse;
 use self::deliver::Parts;
 pub(crate) use self::deliver::Receiver;
 use self::status::failed;
-use crate::metrics::{Metrics, Rpc};
+use crate::metrics::{Metrics, Rpc, ours};
 use crate::service::{self, Call, ServiceError, UNARY_MAX};
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -89,8 +92,10 @@ impl v2::messaging_service_server::MessagingService for Edge {
         &self,
         request: Request<v2::ChangeInvisibleDurationRequest>,
     ) -> Reply<v2::ChangeInvisibleDurationResponse> {
-        let rpc = Rpc::ChangeInvisibleDuration;
-        self.unary(rpc, request, |call, change| self.change_invisible.run(call, change)).await
+        let (rpc, handle) = (Rpc::ChangeInvisibleDuration, request.get_ref().receipt_handle.clone());
+        let mut changed = self.unary(rpc, request, |call, change| self.change_invisible.run(call, change)).await?;
+        changed.get_mut().receipt_handle = handle; // of every outcome: a client may overwrite its own with it
+        Ok(changed)
     }
 
     async fn telemetry(&self, request: Request<Streaming<v2::TelemetryCommand>>) -> Reply<Self::TelemetryStream> {
@@ -162,15 +167,13 @@ impl Edge {
         service: impl FnOnce(Call, In) -> Run,
     ) -> Reply<Out::Wire>
     where
-        W: prost::Message,
         In: Parse<W>,
         Out: Answer,
         Run: Future<Output = Result<Out, ServiceError>>,
     {
         let started = Instant::now();
         let outcome = async {
-            let bytes = request.get_ref().encoded_len();
-            let (call, _permit) = self.gate.admit(rpc, &request, bytes)?;
+            let (call, _permit) = self.gate.admit(rpc, &request)?;
             let span = span(rpc, &call);
             let until = call.answer_by(UNARY_MAX);
             let ask = In::parse(request.into_inner(), &call)?;
@@ -190,7 +193,7 @@ impl Edge {
     /// The same for ReceiveMessage, whose time is the long poll and whose answer comes in parts.
     async fn receive(&self, request: Request<v2::ReceiveMessageRequest>) -> Reply<Parts> {
         let (rpc, started) = (Rpc::ReceiveMessage, Instant::now());
-        let (call, _permit) = match self.gate.admit(rpc, &request, 0) {
+        let (call, _permit) = match self.gate.admit(rpc, &request) {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.done(rpc, status::code(&error), Some(&error), started.elapsed());
@@ -210,7 +213,7 @@ impl Edge {
     /// What an RPC answers that this server does not serve yet; callers are admitted like all others.
     fn not_yet<W>(&self, rpc: Rpc, request: &Request<W>, what: &str) -> Option<v2::Status> {
         let started = Instant::now();
-        let error = match self.gate.admit(rpc, request, 0) {
+        let error = match self.gate.admit(rpc, request) {
             Ok(_admitted) => ServiceError::not_implemented(what),
             Err(error) => error,
         };
@@ -227,11 +230,6 @@ impl Edge {
             None => {}
         }
     }
-}
-
-/// Whether a failure with this code is the server's.
-fn ours(code: Code) -> bool {
-    i32::from(code) / 10_000 == 5 && code != Code::NotImplemented
 }
 
 fn span(rpc: Rpc, call: &Call) -> tracing::Span {

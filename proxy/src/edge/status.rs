@@ -22,16 +22,17 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         ServiceError::ClientType { .. } => Code::UnrecognizedClientType,
         ServiceError::NoMessages | ServiceError::MixedTopics { .. } => Code::MessageCorrupted,
         ServiceError::Message(error) => message(error),
+        ServiceError::InBatch { error, .. } => code(error),
+        ServiceError::RequestTooLarge { .. } => Code::PayloadTooLarge,
         ServiceError::MessageType { .. } => Code::MessagePropertyConflictWithType,
-        ServiceError::InvisibleDuration(_) | ServiceError::NegativeInvisibleDuration { .. } => {
-            Code::IllegalInvisibleTime
-        }
+        ServiceError::InvisibleDuration(_) | ServiceError::NoInvisibleDuration { .. } => Code::IllegalInvisibleTime,
         ServiceError::PollingTime { client_knows_the_code: true, .. } => Code::IllegalPollingTime,
         ServiceError::PollingTime { client_knows_the_code: false, .. }
         | ServiceError::AttemptId { .. }
         | ServiceError::NoEntries
         | ServiceError::TooManyEntries { .. }
-        | ServiceError::SettingsWithoutRole => Code::BadRequest,
+        | ServiceError::SettingsWithoutRole
+        | ServiceError::SettingsContradict { .. } => Code::BadRequest,
         ServiceError::Filter(_) | ServiceError::FilterExpression { .. } => Code::IllegalFilterExpression,
         ServiceError::Receipt { .. } => Code::InvalidReceiptHandle,
         ServiceError::Store(error) => store(error),
@@ -46,12 +47,12 @@ fn message(error: &MessageError) -> Code {
         MessageError::TooManyProperties { .. }
         | MessageError::PropertiesTooLarge { .. }
         | MessageError::FieldTooLong { .. } => Code::MessagePropertiesTooLarge,
-        MessageError::ReservedProperty { .. } | MessageError::PropertyCharacter { .. } => {
-            Code::IllegalMessagePropertyKey
-        }
+        MessageError::EmptyPropertyKey
+        | MessageError::ReservedProperty { .. }
+        | MessageError::PropertyCharacter { .. } => Code::IllegalMessagePropertyKey,
         MessageError::Tag { .. } => Code::IllegalMessageTag,
         MessageError::Key { .. } => Code::IllegalMessageKey,
-        MessageError::MessageId => Code::IllegalMessageId,
+        MessageError::MessageId | MessageError::MessageIdTooLong { .. } => Code::IllegalMessageId,
         MessageError::RecoveryDuration { .. } => Code::BadRequest,
         MessageError::DeliveryTimestamp { .. } => Code::IllegalDeliveryTime,
         MessageError::MessageGroup { .. } | MessageError::MessageGroupTooLong { .. } => Code::IllegalMessageGroup,
@@ -62,7 +63,7 @@ fn message(error: &MessageError) -> Code {
 fn store(error: &StoreError) -> Code {
     match error {
         StoreError::Busy { .. } => Code::TooManyRequests,
-        StoreError::TooLarge { .. } => Code::MessageBodyTooLarge,
+        StoreError::TooLarge { .. } => Code::PayloadTooLarge,
         StoreError::Timeout { .. } => Code::ProxyTimeout,
         StoreError::NoSuchQueue { .. } | StoreError::Unreadable { .. } | StoreError::Stopped => {
             Code::InternalServerError

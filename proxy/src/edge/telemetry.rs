@@ -15,6 +15,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::Edge;
 use super::admit::Permit;
+use super::budget::Held;
 use super::convert::{Parse as _, merged};
 use super::status::{code, failed, ok};
 use crate::metrics::{Metrics, Rpc, Up};
@@ -30,6 +31,8 @@ struct Conversation {
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     draining: CancellationToken,
+    /// The bytes of the command that is arriving or handled.
+    held: Option<Arc<Held>>,
     over: bool,
     _permit: Permit,
     _open: Up,
@@ -39,7 +42,7 @@ type Reply = Result<v2::TelemetryCommand, Status>;
 
 impl Edge {
     pub(super) fn converse(&self, request: Request<Streaming<v2::TelemetryCommand>>) -> BoxStream<'static, Reply> {
-        let admitted = self.gate.admit(Rpc::Telemetry, &request, 0).and_then(|(call, permit)| {
+        let admitted = self.gate.admit(Rpc::Telemetry, &request).and_then(|(call, permit)| {
             self.sessions.greet(&call)?;
             Ok((call, permit))
         });
@@ -52,6 +55,7 @@ impl Edge {
         };
         let conversation = Conversation {
             call,
+            held: request.extensions().get().cloned(),
             inbound: request.into_inner(),
             service: Arc::clone(&self.telemetry),
             sessions: Arc::clone(&self.sessions),
@@ -76,19 +80,39 @@ impl Conversation {
             let command = tokio::select! {
                 biased;
                 () = self.draining.cancelled() => return None,
-                command = self.inbound.message() => command.ok()??, // gone, or half-closed: we close our side
+                command = self.inbound.message() => command,
             };
-            if !self.sessions.may_command(&self.call.client, command.encoded_len()) {
-                self.over = true;
-                let limit = ServiceError::TooMany { what: "telemetry commands of this client in a second", limit: 10 };
-                return Some(Ok(status_only(&limit)));
+            let Ok(Some(command)) = command else { return self.ended() };
+            let reply = self.handle(command).await;
+            if let Some(held) = &self.held {
+                held.give_back();
             }
-            self.sessions.heard(&self.call);
-            if let Some(Command::Settings(settings)) = command.command {
-                return Some(self.settings(settings).await);
-            } // no other command is a client's to give, or is asked for yet
+            if reply.is_some() {
+                return reply;
+            }
         }
         None
+    }
+
+    /// The client is gone or half-closed: we close our side. Or there was no room for its command, and it is told.
+    fn ended(&mut self) -> Option<Reply> {
+        self.over = true;
+        let error = self.held.as_ref()?.refusal()?;
+        self.metrics.calls.answered(Rpc::Telemetry, code(&error), std::time::Duration::ZERO);
+        Some(Ok(status_only(&error)))
+    }
+
+    async fn handle(&mut self, command: v2::TelemetryCommand) -> Option<Reply> {
+        if !self.sessions.may_command(&self.call.client, command.encoded_len()) {
+            self.over = true;
+            let limit = ServiceError::TooMany { what: "telemetry commands of this client in a second", limit: 10 };
+            return Some(Ok(status_only(&limit)));
+        }
+        self.sessions.heard(&self.call);
+        match command.command {
+            Some(Command::Settings(settings)) => Some(self.settings(settings).await),
+            _ => None, // no other command is a client's to give, or is asked for yet
+        }
     }
 
     async fn settings(&mut self, wire: v2::Settings) -> Reply {

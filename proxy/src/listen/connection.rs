@@ -25,7 +25,7 @@ use super::metrics::{Closed, IsTls, ListenMetrics};
 use super::settings::ConnectionLimits;
 use super::stream::ConnectionService;
 use super::tls::Tls;
-use super::{ConnectionId, PeerAddr};
+use super::{ConnectionBytes, ConnectionId, PeerAddr};
 
 /// A 4 MiB message never waits for a window update.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -122,7 +122,13 @@ impl Connection {
         let _open = self.shared.metrics.open(tls);
         let limits = &self.shared.limits;
         let activity = Activity::new();
-        let service = ConnectionService { service, peer: self.peer, id: self.id, activity: Arc::clone(&activity) };
+        let service = ConnectionService {
+            service,
+            peer: self.peer,
+            id: self.id,
+            bytes: ConnectionBytes::default(),
+            activity: Arc::clone(&activity),
+        };
         let connection = http2(&self.shared).serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
 

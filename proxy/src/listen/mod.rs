@@ -18,6 +18,8 @@ mod stream;
 pub mod tls;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 pub use accept::{Drained, Listener, OnClosed};
 pub use metrics::ListenMetrics;
@@ -31,3 +33,8 @@ pub struct PeerAddr(pub SocketAddr);
 /// Request extension: the connection a request came in by. Unique within one [`Listener`], never reused.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
+
+/// Request extension: one counter for all requests of a connection. Starts at 0; the service behind the port counts the
+/// bytes of requests in progress on it, the listener only carries it.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionBytes(pub Arc<AtomicUsize>);

@@ -12,7 +12,7 @@ use tower::Service;
 use tower::util::Oneshot;
 
 use super::activity::{Activity, OpenStream};
-use super::{ConnectionId, PeerAddr};
+use super::{ConnectionBytes, ConnectionId, PeerAddr};
 
 /// A clone of the service with what is known about its connection.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct ConnectionService<S> {
     pub(super) service: S,
     pub(super) peer: PeerAddr,
     pub(super) id: ConnectionId,
+    pub(super) bytes: ConnectionBytes,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -35,6 +36,7 @@ where
         let stream = self.activity.stream();
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.id);
+        request.extensions_mut().insert(self.bytes.clone());
         Answer { answer: Oneshot::new(self.service.clone(), request), stream: Some(stream) }
     }
 }

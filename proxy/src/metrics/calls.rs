@@ -54,6 +54,12 @@ impl Rpc {
     pub(crate) fn name(self) -> &'static str {
         RPCS[self as usize].1
     }
+
+    /// The RPC an HTTP/2 path (`/package.Service/Name`) asks for.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        let (_, name) = path.rsplit_once('/')?;
+        RPCS.iter().find(|(_, known)| *known == name).map(|(rpc, _)| *rpc)
+    }
 }
 
 /// Refusals before any work was done, by reason.
@@ -142,11 +148,17 @@ impl Calls {
     }
 }
 
+/// Whether a failure with this code is the server's.
+pub(crate) fn ours(code: Code) -> bool {
+    i32::from(code) / 10_000 == 5 && code != Code::NotImplemented
+}
+
 fn latency_labels(rpc: Rpc, code: Code) -> [KeyValue; 5] {
     let result = match i32::from(code) / 10_000 {
         2 | 3 => "success",
         4 if code == Code::MessageNotFound => "success",
-        4 => "client_error",
+        _ if ours(code) => "server_error",
+        4 | 5 => "client_error",
         _ => "server_error",
     };
     [
@@ -216,6 +228,21 @@ mod tests {
         for (index, (rpc, _)) in RPCS.into_iter().enumerate() {
             assert_eq!(rpc as usize, index);
         }
+    }
+
+    #[test]
+    fn a_path_names_an_rpc() {
+        let path = "/apache.rocketmq.v2.MessagingService/AckMessage";
+        assert_eq!(Rpc::of_path(path), Some(Rpc::AckMessage));
+        assert_eq!(["", "AckMessage", "/a/Ackmessage"].map(Rpc::of_path), [None; 3]);
+    }
+
+    #[test]
+    fn what_is_not_served_yet_is_no_failure_of_the_server() {
+        let result = |code| latency_labels(Rpc::EndTransaction, code)[4].value.as_str().into_owned();
+        assert_eq!(result(Code::NotImplemented), "client_error");
+        assert_eq!(result(Code::InternalServerError), "server_error");
+        assert_eq!(result(Code::MultipleResults), "success");
     }
 
     #[test]

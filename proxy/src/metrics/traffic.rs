@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use apogee_model::{GroupConfig, GroupId, TopicConfig, TopicId};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{Histogram, Meter};
 
 /// Series per direction; what comes later is counted in one series without names.
 const SERIES_MAX: usize = 10_000;
 
-#[derive(Default)]
 pub(super) struct Traffic {
     inward: Series<TopicId>,
     outward: Series<(TopicId, GroupId)>,
+    /// Bytes of bodies.
+    sizes: Histogram<u64>,
 }
 
 struct Series<K> {
@@ -30,7 +31,9 @@ struct Flow {
 
 impl Traffic {
     pub(super) fn new(meter: &Meter) -> Arc<Self> {
-        let traffic = Arc::new(Self::default());
+        let bounds = [1.0, 4.0, 512.0, 1024.0, 2048.0, 4096.0].map(|kib| kib * 1024.0).to_vec();
+        let sizes = meter.u64_histogram("rocketmq_message_size").with_boundaries(bounds).build();
+        let traffic = Arc::new(Self { inward: Series::default(), outward: Series::default(), sizes });
         observe(meter, "rocketmq_messages_in_total", &traffic, |traffic, tell| {
             traffic.inward.each(|flow| tell(&flow.messages, &flow.labels));
         });
@@ -46,7 +49,7 @@ impl Traffic {
         traffic
     }
 
-    pub(super) fn inward(&self, topic: &TopicConfig, messages: usize, bytes: usize) {
+    pub(super) fn inward(&self, topic: &TopicConfig, sizes: &[usize]) {
         let labels = || {
             vec![
                 KeyValue::new("topic", topic.topic.to_string()),
@@ -54,7 +57,10 @@ impl Traffic {
                 KeyValue::new("is_system", false),
             ]
         };
-        self.inward.flow(topic.id, labels).add(messages, bytes);
+        let flow = self.inward.flow(topic.id, labels);
+        flow.add(sizes.len(), sizes.iter().sum());
+        let labels = flow.labels.get(..2).unwrap_or(&flow.labels); // topic and type, or overflow
+        sizes.iter().for_each(|size| self.sizes.record(u64::try_from(*size).unwrap_or(u64::MAX), labels));
     }
 
     pub(super) fn outward(&self, topic: &TopicConfig, group: &GroupConfig, messages: usize, bytes: usize) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use apogee_model::store::StoreError;
 use apogee_model::{
-    ConsumerGroup, FilterError, InvisibleDurationError, MessageType, MetadataError, NameError, Topic, TopicType,
+    ConsumerGroup, FilterError, InvisibleDuration, InvisibleDurationError, MessageType, MetadataError, NameError,
+    Topic, TopicType,
 };
 
 /// Why a call was refused or failed. `edge/status.rs` maps each variant to its code.
@@ -12,7 +13,7 @@ use apogee_model::{
 pub(crate) enum ServiceError {
     #[error("header x-mq-client-id is {problem}")]
     ClientId { problem: ClientIdProblem },
-    #[error("{what}: {limit} are in use already, try again later")]
+    #[error("{what}: at most {limit}, try again later")]
     TooMany { what: &'static str, limit: usize },
     #[error("not answered within {waited:?}; whether the request was carried out is unknown")]
     DeadlinePassed { waited: Duration },
@@ -42,13 +43,17 @@ pub(crate) enum ServiceError {
     MixedTopics { index: usize, expected: Topic, found: String },
     #[error(transparent)]
     Message(#[from] MessageError),
+    #[error("message {index}: {error}")]
+    InBatch { index: usize, error: Box<Self> },
+    #[error("the messages of this request take {bytes} bytes together, at most {max} are allowed in one request")]
+    RequestTooLarge { bytes: usize, max: usize },
     #[error("topic {topic} takes {} messages, but this one is {}", names(expected), name(*actual))]
     MessageType { topic: Topic, expected: TopicType, actual: MessageType },
 
     #[error(transparent)]
     InvisibleDuration(#[from] InvisibleDurationError),
-    #[error("invisible duration {seconds} s {nanos} ns is negative, at least 0 s is allowed")]
-    NegativeInvisibleDuration { seconds: i64, nanos: i32 },
+    #[error("invisible duration {problem}, allowed are {}", InvisibleDuration::allowed_from(*min))]
+    NoInvisibleDuration { problem: String, min: Duration },
     #[error("the deadline of this call is {remaining:?} away, a long poll takes at least {min:?}")]
     PollingTime { remaining: Duration, min: Duration, client_knows_the_code: bool },
     #[error(transparent)]
@@ -67,6 +72,8 @@ pub(crate) enum ServiceError {
 
     #[error("settings carry neither publishing nor subscription")]
     SettingsWithoutRole,
+    #[error("settings say client type {client_type}, but carry a {carried}")]
+    SettingsContradict { client_type: &'static str, carried: &'static str },
 
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,6 +105,8 @@ pub(crate) enum MessageError {
     PropertiesTooLarge { bytes: usize, max: usize },
     #[error("user property key {key:?} is reserved for the system")]
     ReservedProperty { key: String },
+    #[error("a user property has an empty key")]
+    EmptyPropertyKey,
     #[error("user property {key:?} has a control character in its {place}")]
     PropertyCharacter { key: String, place: &'static str },
     #[error("tag {tag:?} {problem}")]
@@ -106,6 +115,8 @@ pub(crate) enum MessageError {
     Key { key: String, problem: &'static str },
     #[error("message id is blank")]
     MessageId,
+    #[error("message id has {bytes} bytes, at most {max} are allowed")]
+    MessageIdTooLong { bytes: usize, max: usize },
     #[error("{field} has {bytes} bytes, at most {max} are allowed")]
     FieldTooLong { field: &'static str, bytes: usize, max: usize },
     #[error("transaction recovery duration is {asked} s, at most {max} s are allowed")]
@@ -123,6 +134,11 @@ pub(crate) enum MessageError {
 impl ServiceError {
     pub(crate) fn not_implemented(what: impl Into<String>) -> Self {
         Self::NotImplemented { what: what.into() }
+    }
+
+    /// The same failure of message `index` of `count`: told only where there is more than one.
+    pub(crate) fn of_message(self, index: usize, count: usize) -> Self {
+        if count > 1 { Self::InBatch { index, error: Box::new(self) } } else { self }
     }
 }
 

@@ -25,10 +25,15 @@ pub(crate) enum Scheme {
 
 impl AccessPoint {
     /// # Errors
-    /// [`ServiceError::AccessPoint`] when there is no address, or one is not an address of this scheme.
+    /// [`ServiceError::AccessPoint`] when there is no address, one is not an address of this scheme, or there is more
+    /// than one host name.
     pub(crate) fn parse(scheme: Scheme, addresses: Vec<(String, i32)>) -> Result<Self, ServiceError> {
         if addresses.is_empty() {
             return Err(ServiceError::AccessPoint { problem: "name no address".to_owned() });
+        }
+        if scheme == Scheme::DomainName && addresses.len() > 1 {
+            let problem = format!("name {} addresses, at most 1 is allowed with scheme DOMAIN_NAME", addresses.len());
+            return Err(ServiceError::AccessPoint { problem });
         }
         let parsed = addresses.into_iter().map(|(host, port)| {
             if !scheme.fits(&host) {
@@ -129,5 +134,8 @@ mod tests {
             assert_eq!(check(Scheme::DomainName, "mq", port).unwrap_err(), expected);
         }
         assert!(AccessPoint::parse(Scheme::Ipv4, Vec::new()).is_err());
+        let two = |host: &str| vec![(host.to_owned(), 1); 2];
+        assert!(AccessPoint::parse(Scheme::Ipv4, two("127.0.0.1")).is_ok());
+        assert!(AccessPoint::parse(Scheme::DomainName, two("mq")).unwrap_err().to_string().contains("2 addresses"));
     }
 }

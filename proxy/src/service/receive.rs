@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped};
+use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, TopicRef};
 use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, TagFilter, Topic, TopicConfig};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -69,10 +69,15 @@ impl Held {
         self.keys.len()
     }
 
+    /// Leaves a delivery to the end of its lease: it is neither written nor given back.
+    pub(crate) fn leave(&mut self, key: &DeliveryKey) {
+        self.keys.retain(|held| held != key);
+    }
+
     /// The transport took the whole batch.
     pub(crate) fn written(mut self) {
         let keys = std::mem::take(&mut self.keys);
-        if self.renewed {
+        if self.renewed && !keys.is_empty() {
             self.store.confirm(keys);
         }
     }
@@ -152,7 +157,9 @@ impl Service {
                 Popped { more: true, .. } => tokio::task::yield_now().await, // skipped what the filter refuses
                 Popped { .. } => {
                     place.found_nothing();
-                    if !self.sleep(&mut place, until.poll_ends).await {
+                    let woken = self.sleep(&mut place, until.poll_ends).await;
+                    self.still_there(&pop.topic)?;
+                    if !woken {
                         return Ok(Vec::new());
                     }
                 }
@@ -160,6 +167,14 @@ impl Service {
             if Instant::now() >= until.poll_ends {
                 return Ok(Vec::new());
             }
+        }
+    }
+
+    /// A topic may be deleted while a receive sleeps.
+    fn still_there(&self, topic: &TopicRef) -> Result<(), ServiceError> {
+        match self.directory.routes().cluster().topics.get(&topic.name) {
+            Some(known) if known.id == topic.id => Ok(()),
+            _ => Err(ServiceError::TopicNotFound { topic: topic.name.clone() }),
         }
     }
 

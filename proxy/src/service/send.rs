@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use apogee_model::store::{Append, RequestId, TopicRef};
-use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig};
+use apogee_model::store::{Append, RequestId, StoreError, TopicRef};
+use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType};
 
 use super::error::name;
 use super::{Call, Draft, ServiceError};
@@ -56,8 +56,9 @@ impl Service {
 
     pub(crate) async fn run(&self, _call: Call, batch: Batch) -> Result<Sent, ServiceError> {
         let topic = self.directory.topic(&batch.topic)?;
-        for message in &batch.messages {
-            check_type(&topic, message.message_type)?;
+        let count = batch.messages.len();
+        for (index, message) in batch.messages.iter().enumerate() {
+            check_type(&topic, message.message_type).map_err(|error| error.of_message(index, count))?;
         }
         if !topic.permission.writable() {
             return Err(ServiceError::NotWritable { topic: batch.topic });
@@ -65,17 +66,16 @@ impl Service {
 
         let queue = self.choose(&topic, batch.queue_hint);
         let target = topic_ref(&topic);
-        let (mut ids, mut appends) =
-            (Vec::with_capacity(batch.messages.len()), Vec::with_capacity(batch.messages.len()));
-        let mut bytes = 0;
+        let (mut ids, mut appends) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut sizes = Vec::with_capacity(count);
         for mut message in batch.messages {
-            bytes += message.body.len();
+            sizes.push(message.body.len());
             ids.push(std::mem::take(&mut message.message_id));
             appends.push(self.append(&target, queue, message).await);
         }
-        let appended = self.store.append(appends).await?;
+        let appended = self.store.append(appends).await.map_err(refusal)?;
         assert_eq!(appended.len(), ids.len(), "the store answers once per message");
-        self.metrics.messages_in(&topic, ids.len(), bytes);
+        self.metrics.messages_in(&topic, &sizes);
 
         let entries = ids.into_iter().zip(appended);
         Ok(Sent { entries: entries.map(|(message_id, at)| SentMessage { message_id, offset: at.offset }).collect() })
@@ -99,8 +99,17 @@ impl Service {
     }
 }
 
+/// The store counts the messages of a request together.
+fn refusal(error: StoreError) -> ServiceError {
+    match error {
+        StoreError::TooLarge { bytes, max } => ServiceError::RequestTooLarge { bytes, max },
+        error => ServiceError::Store(error),
+    }
+}
+
+/// Routes of MIXED topics list four types, but a send may bring any.
 fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceError> {
-    if !topic.topic_type.accepts().contains(&actual) {
+    if topic.topic_type != TopicType::Mixed && !topic.topic_type.accepts().contains(&actual) {
         return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
     }
     match actual {

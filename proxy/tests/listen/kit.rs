@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_proxy::listen::{
-    ConnectionId, DrainSettings, Drained, ListenMetrics, ListenSettings, Listener, PeerAddr, Tls, TlsSettings,
+    ConnectionBytes, ConnectionId, DrainSettings, Drained, ListenMetrics, ListenSettings, Listener, PeerAddr, Tls,
+    TlsSettings,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -38,6 +39,7 @@ pub(crate) struct Port {
 pub(crate) struct Asked {
     pub(crate) peer: PeerAddr,
     pub(crate) connection: ConnectionId,
+    pub(crate) bytes: ConnectionBytes,
     pub(crate) go_on: oneshot::Sender<()>,
 }
 
@@ -80,7 +82,8 @@ impl Port {
             let (go_on, gone_on) = oneshot::channel();
             let peer = *request.extensions().get().expect("every request has a peer");
             let connection = *request.extensions().get().expect("every request has a connection");
-            let told = tell.try_send(Asked { peer, connection, go_on });
+            let bytes = request.extensions().get::<ConnectionBytes>().expect("every request has a counter").clone();
+            let told = tell.try_send(Asked { peer, connection, bytes, go_on });
             async move {
                 if told.is_ok() && request.uri().path() == "/wait" {
                     gone_on.await.expect("the test answers");

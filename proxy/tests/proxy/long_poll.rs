@@ -48,6 +48,38 @@ async fn nothing_is_an_answer_when_the_poll_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_topic_deleted_under_a_poll_is_told() {
+    let mut world = world().await;
+    world.route("orders").await;
+    let mut polls = JoinSet::new();
+    parked(&world, &mut polls, "c", receive("orders", "workers"));
+    settle().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    settle().await;
+    assert_eq!(world.store.told().pops, 1);
+    world.routes.forget_topic("orders");
+    assert_eq!(polls.join_next().await.unwrap().unwrap(), Err(i32::from(Code::TopicNotFound)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_is_neither_confirmed_nor_given_back() {
+    let mut world = world().await;
+    world.route("orders").await;
+    world.send(["a", "b"].map(|id| message("orders", id, "x")).to_vec()).await;
+    world.store.spoil_first();
+    let mut ask = receive("orders", "workers");
+    ask.auto_renew = true;
+    let parts = world.receive(ask).await;
+    let [Content::Status(_), Content::Message(good), Content::DeliveryTimestamp(_)] = &parts[..] else {
+        panic!("{parts:?}")
+    };
+    assert_eq!(good.system_properties.as_ref().unwrap().message_id, "b");
+    settle().await;
+    let told = world.store.told();
+    assert_eq!((told.confirmed, told.released), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_answer_is_there_before_the_client_gives_up() {
     let mut world = world().await;
     let mut ask = receive("orders", "workers");

@@ -43,7 +43,7 @@ fn consumer(client_type: ClientType, group: &str) -> v2::Settings {
     }
 }
 
-fn command(settings: v2::Settings) -> v2::TelemetryCommand {
+pub(crate) fn command(settings: v2::Settings) -> v2::TelemetryCommand {
     v2::TelemetryCommand { status: None, command: Some(Command::Settings(settings)) }
 }
 
@@ -148,6 +148,12 @@ async fn settings_nobody_can_agree_on_fail_the_stream() {
         (v2::Settings { pub_sub: topics("a b"), ..producer() }, tonic::Code::InvalidArgument, "a b"),
         (consumer(ClientType::PushConsumer, "a b"), tonic::Code::InvalidArgument, "a b"),
         (consumer(ClientType::PullConsumer, "g"), tonic::Code::Internal, "PULL_CONSUMER"),
+        (consumer(ClientType::Producer, "g"), tonic::Code::InvalidArgument, "PRODUCER, but carry a subscription"),
+        (
+            v2::Settings { pub_sub: topics("orders"), ..consumer(ClientType::PushConsumer, "g") },
+            tonic::Code::InvalidArgument,
+            "PUSH_CONSUMER, but carry a publishing",
+        ),
     ] {
         let (commands, mut answers) = connect(&mut world, |_| {}).await;
         commands.send(command(settings)).await.unwrap();

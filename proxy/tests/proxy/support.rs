@@ -16,7 +16,7 @@ use apogee_model::{
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
-use apogee_proxy::listen::ConnectionId;
+use apogee_proxy::listen::{ConnectionBytes, ConnectionId};
 use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
@@ -65,12 +65,20 @@ pub(crate) async fn world_with(settings: ProxySettings) -> World {
     let proxy = Proxy::new(parts, settings);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let incoming = tokio_stream_of(ours);
-    let known = |mut request: Request<()>| {
+    let bytes = ConnectionBytes::default();
+    let known = move |mut request: Request<()>| {
         request.extensions_mut().insert(CONNECTION);
+        request.extensions_mut().insert(bytes.clone());
         Ok(request)
     };
     let known = tonic::service::InterceptorLayer::new(known);
-    let server = Server::builder().layer(known).add_service(proxy.service()).serve_with_incoming(incoming);
+    let server = Server::builder()
+        .http2_max_local_error_reset_streams(Some(0)) // nothing a client does here may end its connection
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(8 << 20)
+        .layer(known)
+        .add_service(proxy.service())
+        .serve_with_incoming(incoming);
     tasks.spawn("server", OnError::LogAndEnd, async move { server.await.map_err(std::io::Error::other) });
     let client = MessagingServiceClient::new(connect(theirs).await).max_decoding_message_size(32 << 20);
     World { client, proxy, store, routes, tasks, scrapes, _meters: meters }
@@ -336,6 +344,13 @@ impl FakeStore {
     /// A later delivery replaces all that is held.
     pub(crate) fn replace_all(&self) {
         self.inner.lock().unwrap().held.clear();
+    }
+
+    /// The first message of every queue cannot be decoded any more.
+    pub(crate) fn spoil_first(&self) {
+        for queue in self.inner.lock().unwrap().queues.values_mut() {
+            queue[0].body_part = bytes::Bytes::from_static(b"\xff");
+        }
     }
 
     fn ask<T>(&self, answer: impl FnOnce(&mut Inner) -> T) -> Result<T, StoreError> {

@@ -13,6 +13,11 @@ use crate::identity::Identity;
 
 /// Series per instrument; the others share one with `otel.metric.overflow=true`.
 const CARDINALITY_LIMIT: usize = 10_000;
+/// The commit this binary was built from, as whoever built it said.
+const COMMIT: &str = match option_env!("APOGEE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// The metrics of this process. Clones share them.
 ///
@@ -39,7 +44,7 @@ impl ExitWith for MetricsError {
 }
 
 impl Metrics {
-    /// Metrics that so far have one series, `apogee_build_info{version}`.
+    /// Metrics that so far have one series, `apogee_build_info{version,commit}`.
     pub fn new(identity: &Identity) -> Result<Metrics, MetricsError> {
         let labels = HashMap::from([
             ("cluster".to_owned(), identity.cluster.clone()),
@@ -58,7 +63,7 @@ impl Metrics {
         let provider = SdkMeterProvider::builder().with_reader(exporter).with_view(limited).build();
         let metrics = Metrics { registry, provider };
         let build_info = metrics.meter().u64_gauge("apogee_build_info").with_description("Always 1.").build();
-        build_info.record(1, &[KeyValue::new("version", identity.version)]);
+        build_info.record(1, &[KeyValue::new("version", identity.version), KeyValue::new("commit", COMMIT)]);
         Ok(metrics)
     }
 
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn build_info_has_all_labels_and_no_company() {
         let metrics = metrics();
-        check(&metrics, r#"apogee_build_info{version="1.2.3"} 1"#);
+        check(&metrics, &format!(r#"apogee_build_info{{commit="{COMMIT}",version="1.2.3"}} 1"#));
         assert_eq!(metrics.render().lines().filter(|line| !line.starts_with('#')).count(), 1);
     }
 

@@ -30,7 +30,10 @@ impl Parse<v2::SendMessageRequest> for Batch {
         let topic = topic(first.topic.as_ref(), call)?;
         one_topic(&topic, &wire.messages, call)?;
         let hint = first.system_properties.as_ref().and_then(|properties| u32::try_from(properties.queue_id).ok());
-        let messages = wire.messages.into_iter().map(|message| Ok(draft(&topic, message, call)?));
+        let count = wire.messages.len();
+        let messages = wire.messages.into_iter().enumerate().map(|(index, message)| {
+            draft(&topic, message, call).map_err(|error| ServiceError::from(error).of_message(index, count))
+        });
         Ok(Self { queue_hint: hint, messages: messages.collect::<Result<_, ServiceError>>()?, topic })
     }
 }
@@ -79,7 +82,9 @@ fn check(message: &v2::Message, properties: &v2::SystemProperties, call: &Call) 
     if properties.message_id.trim().is_empty() {
         return Err(MessageError::MessageId);
     }
-    check_length("message id", &properties.message_id, MESSAGE_ID_MAX)?;
+    if properties.message_id.len() > MESSAGE_ID_MAX {
+        return Err(MessageError::MessageIdTooLong { bytes: properties.message_id.len(), max: MESSAGE_ID_MAX });
+    }
     check_length("born host", &properties.born_host, BORN_HOST_MAX)?;
     check_length("trace context", properties.trace_context(), TRACE_CONTEXT_MAX)?;
     check_recovery(properties)?;

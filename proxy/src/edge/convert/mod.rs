@@ -43,7 +43,19 @@ fn named<T>(
     parse: impl FnOnce(&str, &str) -> Result<T, NameError>,
 ) -> Result<T, NameError> {
     let (namespace, name) = resource.map_or(("", ""), |resource| (&*resource.resource_namespace, &*resource.name));
-    parse(if namespace.is_empty() { &call.namespace } else { namespace }, name)
+    if namespace.is_empty() { parse(&call.namespace, name).map_err(of_header) } else { parse(namespace, name) }
+}
+
+/// Says of a wrong namespace that it is in the header.
+fn of_header(mut error: NameError) -> NameError {
+    let (NameError::Blank { kind }
+    | NameError::TooLong { kind, .. }
+    | NameError::Character { kind, .. }
+    | NameError::Reserved { kind, .. }) = &mut error;
+    if *kind == "namespace" {
+        *kind = "header x-mq-namespace: namespace";
+    }
+    error
 }
 
 #[cfg(test)]

@@ -82,6 +82,9 @@ pub(super) fn check_properties(message: &v2::Message) -> Result<(), MessageError
     if properties.len() > PROPERTIES_MAX {
         return Err(MessageError::TooManyProperties { count: properties.len(), max: PROPERTIES_MAX });
     }
+    if properties.contains_key("") {
+        return Err(MessageError::EmptyPropertyKey);
+    }
     if let Some(key) = properties.keys().find(|key| RESERVED.binary_search(&key.as_str()).is_ok()) {
         return Err(MessageError::ReservedProperty { key: key.clone() });
     }

@@ -38,13 +38,19 @@ impl Parse<v2::ReceiveMessageRequest> for Receive {
 }
 
 fn invisible(asked: Option<prost_types::Duration>) -> Result<InvisibleDuration, ServiceError> {
-    let asked = asked.unwrap_or_default();
-    let negative = || ServiceError::NegativeInvisibleDuration { seconds: asked.seconds, nanos: asked.nanos };
-    Ok(InvisibleDuration::for_receive(whole_millis(time::duration(asked).ok_or_else(negative)?))?)
+    let min = InvisibleDuration::RECEIVE_MIN;
+    let missing = || ServiceError::NoInvisibleDuration { problem: "is missing".to_owned(), min };
+    Ok(InvisibleDuration::for_receive(span(asked.ok_or_else(missing)?, min)?)?)
 }
 
-pub(super) fn whole_millis(span: Duration) -> Duration {
-    span.saturating_sub(Duration::from_nanos(u64::from(span.subsec_nanos() % 1_000_000)))
+/// A span in whole milliseconds; what is none gets an error that names `min`.
+pub(super) fn span(asked: prost_types::Duration, min: Duration) -> Result<Duration, ServiceError> {
+    let prost_types::Duration { seconds, nanos } = asked;
+    let Some(span) = time::duration(asked) else {
+        let what = if seconds < 0 || nanos < 0 { "negative" } else { "no duration" };
+        return Err(ServiceError::NoInvisibleDuration { problem: format!("{seconds} s {nanos} ns is {what}"), min });
+    };
+    Ok(span.saturating_sub(Duration::from_nanos(u64::from(span.subsec_nanos() % 1_000_000))))
 }
 
 /// The filter a consumer asks for. Unspecified counts as TAG.
@@ -56,6 +62,9 @@ pub(super) fn filter(expression: Option<v2::FilterExpression>) -> Result<TagFilt
     }
     match FilterType::try_from(r#type) {
         Ok(FilterType::Tag | FilterType::Unspecified) => Ok(TagFilter::parse(&expression)?),
+        Ok(FilterType::Sql) if expression.trim().is_empty() => {
+            Err(ServiceError::FilterExpression { problem: "of type SQL is empty".to_owned() })
+        }
         Ok(FilterType::Sql) => Err(ServiceError::not_implemented("filtering by SQL92 (use type TAG)")),
         Err(_) => Err(ServiceError::FilterExpression {
             problem: format!("has type {type}, allowed are TAG and SQL", type = r#type),

@@ -28,12 +28,12 @@ impl Parse<v2::QueryAssignmentRequest> for AssignmentQuery {
 impl Parse<v2::HeartbeatRequest> for Beat {
     fn parse(wire: v2::HeartbeatRequest, call: &Call) -> Result<Self, ServiceError> {
         let consumer = |mode| Ok(Some(Role::Consumer { mode, group: group(wire.group.as_ref(), call)? }));
-        let role = match wire.client_type() {
-            ClientType::Unspecified => Ok(None),
-            ClientType::Producer => Ok(Some(Role::Producer)),
-            ClientType::PushConsumer => consumer(ConsumeMode::Push),
-            ClientType::SimpleConsumer => consumer(ConsumeMode::Simple),
-            ClientType::PullConsumer | ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer => {
+        let role = match ClientType::try_from(wire.client_type) {
+            Ok(ClientType::Unspecified) => Ok(None),
+            Ok(ClientType::Producer) => Ok(Some(Role::Producer)),
+            Ok(ClientType::PushConsumer) => consumer(ConsumeMode::Push),
+            Ok(ClientType::SimpleConsumer) => consumer(ConsumeMode::Simple),
+            Ok(ClientType::PullConsumer | ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer) | Err(_) => {
                 Err(client_type(wire.client_type))
             }
         };
@@ -57,6 +57,9 @@ fn access_point(endpoints: Option<v2::Endpoints>) -> Result<AccessPoint, Service
     let Some(endpoints) = endpoints else {
         return Err(ServiceError::AccessPoint { problem: "are missing".to_owned() });
     };
+    if endpoints.addresses.is_empty() {
+        return Err(ServiceError::AccessPoint { problem: "name no address".to_owned() });
+    }
     let scheme = match AddressScheme::try_from(endpoints.scheme) {
         Ok(AddressScheme::IPv4) => Scheme::Ipv4,
         Ok(AddressScheme::IPv6) => Scheme::Ipv6,

@@ -25,6 +25,7 @@ impl Parse<v2::Settings> for ClientSettings {
         let role = match &wire.pub_sub {
             None => return Err(ServiceError::SettingsWithoutRole),
             Some(PubSub::Publishing(publishing)) => {
+                publishes(&wire)?;
                 for resource in &publishing.topics {
                     topic(Some(resource), call)?;
                 }
@@ -36,6 +37,21 @@ impl Parse<v2::Settings> for ClientSettings {
     }
 }
 
+/// A type that is missing or unknown contradicts nothing.
+fn publishes(wire: &v2::Settings) -> Result<(), ServiceError> {
+    match wire.client_type() {
+        ClientType::Producer | ClientType::Unspecified => Ok(()),
+        ClientType::PushConsumer
+        | ClientType::SimpleConsumer
+        | ClientType::PullConsumer
+        | ClientType::LitePushConsumer
+        | ClientType::LiteSimpleConsumer => Err(ServiceError::SettingsContradict {
+            client_type: wire.client_type().as_str_name(),
+            carried: "publishing",
+        }),
+    }
+}
+
 fn consumer(wire: &v2::Settings, subscription: &v2::Subscription, call: &Call) -> Result<Role, ServiceError> {
     let mode = match wire.client_type() {
         ClientType::PushConsumer => ConsumeMode::Push,
@@ -43,7 +59,11 @@ fn consumer(wire: &v2::Settings, subscription: &v2::Subscription, call: &Call) -
         ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer => {
             return Err(ServiceError::not_implemented(format!("client type {}", wire.client_type().as_str_name())));
         }
-        ClientType::Unspecified | ClientType::Producer | ClientType::PullConsumer => {
+        ClientType::Producer => {
+            let client_type = wire.client_type().as_str_name();
+            return Err(ServiceError::SettingsContradict { client_type, carried: "subscription" });
+        }
+        ClientType::Unspecified | ClientType::PullConsumer => {
             return Err(client_type(wire.client_type.unwrap_or_default()));
         }
     };

@@ -1,10 +1,12 @@
 //! AckMessage and ChangeInvisibleDuration.
 
+use std::time::Duration;
+
 use apogee_model::InvisibleDuration;
 use apogee_proto::v2;
 
-use super::receive::whole_millis;
-use super::{Parse, group, time, topic};
+use super::receive::span;
+use super::{Parse, group, topic};
 use crate::service::ack::{Ack, AckEntry};
 use crate::service::change_invisible::ChangeInvisible;
 use crate::service::{Call, ServiceError};
@@ -32,9 +34,8 @@ impl Parse<v2::AckMessageRequest> for Ack {
 impl Parse<v2::ChangeInvisibleDurationRequest> for ChangeInvisible {
     fn parse(wire: v2::ChangeInvisibleDurationRequest, call: &Call) -> Result<Self, ServiceError> {
         let (topic, group) = (topic(wire.topic.as_ref(), call)?, group(wire.group.as_ref(), call)?);
-        let asked = wire.invisible_duration.unwrap_or_default();
-        let negative = || ServiceError::NegativeInvisibleDuration { seconds: asked.seconds, nanos: asked.nanos };
-        let after = InvisibleDuration::for_change(whole_millis(time::duration(asked).ok_or_else(negative)?))?;
+        let asked = wire.invisible_duration.unwrap_or_default(); // none is zero
+        let after = InvisibleDuration::for_change(span(asked, Duration::ZERO)?)?;
         Ok(Self { topic, group, receipt_handle: wire.receipt_handle, after })
     }
 }

@@ -69,7 +69,7 @@ fn bodies_and_ids() {
     let words = "4194305 bytes, at most 4194304";
     check(|m, _| m.body = vec![0; 4_194_305].into(), Code::MessageBodyTooLarge, words);
     check(|_, p| p.message_id = " ".into(), Code::IllegalMessageId, "blank");
-    check(|_, p| p.message_id = "x".repeat(1025), Code::MessagePropertiesTooLarge, "1025 bytes, at most 1024");
+    check(|_, p| p.message_id = "x".repeat(1025), Code::IllegalMessageId, "1025 bytes, at most 1024");
 }
 
 #[test]
@@ -81,6 +81,7 @@ fn user_properties() {
     for key in ["KEYS", "UNIQ_KEY", "__SHARDINGKEY", "TTL", "_SYS_MSG_PRIORITY_"] {
         check(|m, _| drop(insert(m, key, "x")), Code::IllegalMessagePropertyKey, key);
     }
+    check(|m, _| drop(insert(m, "", "x")), Code::IllegalMessagePropertyKey, "empty key");
     check(|m, _| drop(insert(m, "a\u{7f}", "x")), Code::IllegalMessagePropertyKey, "in its key");
     check(|m, _| drop(insert(m, "a", "x\n")), Code::IllegalMessagePropertyKey, "in its value");
     check(|m, _| drop(insert(m, "a", &"x".repeat(16_383))), Code::Ok, "");
@@ -153,6 +154,8 @@ fn batches_have_one_topic() {
     elsewhere.topic.as_mut().unwrap().resource_namespace = "ns".into();
     assert_eq!(parse(vec![message("a"), elsewhere]).unwrap_err().0, Code::MessageCorrupted);
     assert_eq!(parse(vec![message("a"), message("a")]).unwrap().messages.len(), 2);
+    let (code, text) = parse(vec![message("a"), v2::Message { body: Default::default(), ..message("a") }]).unwrap_err();
+    assert_eq!((code, &*text), (Code::MessageBodyEmpty, "message 1: message body is empty"));
     for name in ["", " ", "a b", "TBW102", "rmq_sys_x", &"t".repeat(128)] {
         assert_eq!(parse(vec![message(name)]).unwrap_err().0, Code::IllegalTopic, "{name}");
     }
@@ -164,6 +167,9 @@ fn resources_without_a_namespace_are_in_that_of_the_call() {
     let resource = v2::Resource { resource_namespace: String::new(), name: "t".into() };
     let call = Call { namespace: "header".into(), ..call() };
     assert_eq!(topic(Some(&resource), &call).unwrap().namespace(), "header");
+    let broken = Call { namespace: "a b".into(), ..call.clone() };
+    let error = topic(Some(&resource), &broken).unwrap_err().to_string();
+    assert!(error.starts_with("header x-mq-namespace: namespace name \"a b\""), "{error}");
     let own = v2::Resource { resource_namespace: "own".into(), ..resource };
     assert_eq!(topic(Some(&own), &call).unwrap().namespace(), "own");
 }
