@@ -230,12 +230,12 @@ impl Engine {
 
     /// These clients were heard since the last call.
     pub fn heard(&self, clients: &[ClientId]) {
-        self.tell(Ask::Heard { clients: clients.iter().map(client_hash).collect() });
+        self.tell(Ask::Heard { clients: clients.iter().map(crate::client_hash).collect() });
     }
 
     /// The client is gone; what it holds under auto-renewal is visible at once.
     pub fn lost(&self, client: &ClientId) {
-        self.tell(Ask::Lost { client: client_hash(client) });
+        self.tell(Ask::Lost { client: crate::client_hash(client) });
     }
 
     /// Watches for messages that become ready for a group, from now on.
@@ -325,8 +325,4 @@ impl Drop for Unread<'_> {
             self.engine.release(std::mem::take(&mut self.keys));
         }
     }
-}
-
-fn client_hash(client: &ClientId) -> u64 {
-    crate::hash(client.as_str().as_bytes())
 }

@@ -36,3 +36,8 @@ pub const SEGMENT_MIN: u64 = 16 << 20;
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
+
+/// How records and the leader know a client.
+fn client_hash(client: &apogee_model::ClientId) -> u64 {
+    hash(client.as_str().as_bytes())
+}

@@ -198,6 +198,12 @@ impl State {
         self.pops.get(&(of.group, of.topic))?.entry(of.queue, offset)
     }
 
+    /// Committed deliveries of a queue to a group that are not settled.
+    pub(crate) fn unsettled(&self, of: QueueOf) -> usize {
+        let queue = self.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
+        queue.map_or(0, |queue| queue.entries.len())
+    }
+
     /// Where the message at one offset is.
     pub(crate) fn place(&self, topic: TopicId, queue: QueueId, offset: QueueOffset) -> Option<Place> {
         let mut found = None;

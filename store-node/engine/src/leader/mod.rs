@@ -301,8 +301,7 @@ impl Leader {
 
     /// A queue that was full of unsettled messages and no longer is may have something for those who wait.
     fn tell_of_room(&mut self, of: QueueOf, settled: usize) {
-        let left = self.state.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
-        let held = left.map_or(0, |queue| queue.entries.len());
+        let held = self.state.unsettled(of);
         if held < self.in_flight_max && held + settled >= self.in_flight_max {
             self.watches.nudge(of.group, of.topic);
         }

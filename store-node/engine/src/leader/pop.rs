@@ -44,7 +44,7 @@ impl Leader {
         if self.dropped.contains(&pop.group.id) {
             return Some(Answer::Popped(reply, Granted::default()));
         }
-        self.clock.heard(crate::hash(pop.client.as_str().as_bytes()), now.monotonic);
+        self.clock.heard(crate::client_hash(&pop.client), now.monotonic);
         if let Some(granted) = self.replay(&pop, now) {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
@@ -182,8 +182,7 @@ impl Leader {
     }
 
     fn in_flight_room(&self, of: QueueOf) -> usize {
-        let applied = self.state.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
-        self.in_flight_max.saturating_sub(applied.map_or(0, |queue| queue.entries.len()))
+        self.in_flight_max.saturating_sub(self.state.unsettled(of))
     }
 
     /// One lease record for each queue that gives messages or whose cursor moves.
@@ -215,7 +214,7 @@ impl Leader {
                 cursor: cursors.get(&queue).copied().unwrap_or_else(|| self.cursor(of)),
                 duration_ms: duration.as_millis(),
                 auto_renew: pop.lease == LeaseTerms::AutoRenew,
-                client: crate::hash(pop.client.as_str().as_bytes()),
+                client: crate::client_hash(&pop.client),
                 attempt_id: attempt_hash(pop).unwrap_or(0),
             };
             self.propose(Record::Lease(lease), now);

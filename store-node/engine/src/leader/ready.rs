@@ -34,7 +34,7 @@ impl Ready {
         self.tags.is_empty()
     }
 
-    /// The first message the filter may want, lowest place first among those of one tag.
+    /// The message at the lowest place that the filter may want.
     pub(super) fn first(&self, filter: &TagFilter) -> Option<Place> {
         match filter {
             TagFilter::All => self.tags.keys().next().copied(),
