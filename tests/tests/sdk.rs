@@ -62,7 +62,7 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
     let (success, output) = run(program(sdk, transport, server.ports().grpc, &folder)?).await?;
     let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
     let all = success && passed == SCENARIOS;
-    ensure!(all, "{passed} of {SCENARIOS} passed\n{output}\nserver log:\n{}", server.log()?);
+    ensure!(all, "server log:\n{}\n{passed} of {SCENARIOS} passed\n{output}", server.log()?);
     let ended = server.stop().await?;
     let log = server.log()?;
     ensure!(ended.success(), "the server ended with {ended}; its log:\n{log}");

@@ -83,6 +83,7 @@ impl Conversation {
                 command = self.inbound.message() => command,
             };
             let Ok(Some(command)) = command else { return self.ended() };
+            self.pace(&command).await?;
             let reply = self.handle(command).await;
             if let Some(held) = &self.held {
                 held.give_back();
@@ -102,12 +103,20 @@ impl Conversation {
         Some(Ok(status_only(&error)))
     }
 
-    async fn handle(&mut self, command: v2::TelemetryCommand) -> Option<Reply> {
-        if !self.sessions.may_command(&self.call.client, command.encoded_len()) {
-            self.over = true;
-            let limit = ServiceError::TooMany { what: "telemetry commands of this client in a second", limit: 10 };
-            return Some(Ok(status_only(&limit)));
+    /// Waits until the client may give this command; what it sends meanwhile stays in the window of its stream.
+    /// `None`: the proxy drains.
+    async fn pace(&self, command: &v2::TelemetryCommand) -> Option<()> {
+        while let Err(later) = self.sessions.may_command(&self.call.client, command.encoded_len()) {
+            tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return None,
+                () = tokio::time::sleep_until(later) => {}
+            }
         }
+        Some(())
+    }
+
+    async fn handle(&mut self, command: v2::TelemetryCommand) -> Option<Reply> {
         self.sessions.heard(&self.call);
         match command.command {
             Some(Command::Settings(settings)) => Some(self.settings(settings).await),

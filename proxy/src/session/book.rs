@@ -137,7 +137,10 @@ impl Session {
     }
 }
 
-/// Telemetry commands of a client: at most 10 in a second and 1 MiB in a minute.
+/// Telemetry commands of a client: 10 in a second and 1 MiB in a minute; more than that waits.
+///
+/// It waits because a producer of the Java SDK that meets many topics at once sends its settings once for each of them,
+/// and, when that ends its stream, never opens another.
 #[derive(Default)]
 pub(super) struct Commands {
     second: Window,
@@ -154,19 +157,29 @@ impl Commands {
     const PER_SECOND: usize = 10;
     const BYTES_PER_MINUTE: usize = 1024 * 1024;
 
-    pub(super) fn take(&mut self, now: Instant, bytes: usize) -> bool {
-        self.second.add(now, Duration::from_secs(1), 1) <= Self::PER_SECOND
-            && self.minute.add(now, Duration::from_secs(60), bytes) <= Self::BYTES_PER_MINUTE
+    /// Counts a command of `bytes`.
+    ///
+    /// # Errors
+    /// When there may be room again, if there is none now; then nothing was counted.
+    pub(super) fn take(&mut self, now: Instant, bytes: usize) -> Result<(), Instant> {
+        self.second.room(now, Duration::from_secs(1), 1, Self::PER_SECOND)?;
+        self.minute.room(now, Duration::from_secs(60), bytes, Self::BYTES_PER_MINUTE)?;
+        self.second.used += 1;
+        self.minute.used = self.minute.used.saturating_add(bytes);
+        Ok(())
     }
 }
 
 impl Window {
-    fn add(&mut self, now: Instant, length: Duration, amount: usize) -> usize {
-        if self.began.is_none_or(|began| began + length <= now) {
+    /// Whatever comes first in a window fits.
+    fn room(&mut self, now: Instant, length: Duration, amount: usize, max: usize) -> Result<(), Instant> {
+        let began = self.began.filter(|began| *began + length > now);
+        let Some(began) = began else {
             *self = Self { began: Some(now), used: 0 };
-        }
-        self.used = self.used.saturating_add(amount);
-        self.used
+            return Ok(());
+        };
+        let fits = self.used == 0 || self.used.saturating_add(amount) <= max;
+        if fits { Ok(()) } else { Err(began + length) }
     }
 }
 
@@ -241,11 +254,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ten_commands_a_second() {
         let (mut commands, start) = (Commands::default(), Instant::now());
-        assert!((0..10).all(|_| commands.take(start, 1)));
-        assert!(!commands.take(start, 1));
-        assert!(commands.take(start + Duration::from_secs(1), 1));
-        assert!(!commands.take(start + Duration::from_secs(2), 1024 * 1024));
-        assert!(commands.take(start + Duration::from_secs(60), 1024));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!((0..10).all(|_| commands.take(start, 1).is_ok()));
+        assert_eq!(commands.take(start, 1), Err(at(1)));
+        assert_eq!(commands.take(at(1), 1), Ok(()));
+        assert_eq!(commands.take(at(2), 1024 * 1024), Err(at(60)));
+        assert_eq!(commands.take(at(60), 2 * 1024 * 1024), Ok(()), "a large one alone in its minute");
+        assert_eq!(commands.take(at(61), 1), Err(at(120)));
     }
 
     #[test]

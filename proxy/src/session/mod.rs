@@ -82,10 +82,13 @@ impl Sessions {
         })
     }
 
-    /// Counts a telemetry command of `bytes`. False when the client sends too many.
-    pub(crate) fn may_command(&self, client: &ClientId, bytes: usize) -> bool {
+    /// Counts a telemetry command of `bytes`.
+    ///
+    /// # Errors
+    /// When to ask again, if the client sends too many.
+    pub(crate) fn may_command(&self, client: &ClientId, bytes: usize) -> Result<(), Instant> {
         let now = Instant::now();
-        self.book().clients.get_mut(client).is_none_or(|session| session.commands.take(now, bytes))
+        self.book().clients.get_mut(client).map_or(Ok(()), |session| session.commands.take(now, bytes))
     }
 
     /// How long the client waits for unary answers, if it said so.

@@ -8,7 +8,7 @@ use apogee_proto::v2::settings::PubSub;
 use apogee_proto::v2::telemetry_command::Command;
 use apogee_proto::v2::{self, ClientType, Code};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Request, Streaming};
 
 use crate::support::{World, endpoints, from, resource, status, world};
@@ -104,6 +104,22 @@ async fn a_producer_is_told_limits_and_retries() {
     assert_eq!((settings.access_point, settings.user_agent), (endpoints(), producer().user_agent));
 }
 
+/// As a producer of the Java SDK does that meets many topics at once.
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_settings_is_answered_to_the_last() {
+    let mut world = world().await;
+    let (commands, mut answers) = open(&mut world, "c", producer()).await;
+    let started = Instant::now();
+    for _ in 0..29 {
+        commands.send(command(producer())).await.unwrap();
+    }
+    for _ in 0..29 {
+        assert_eq!(status(answers.message().await.unwrap().unwrap().status).0, i32::from(Code::Ok));
+    }
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "10 in a second, not {took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn consumers_are_told_what_their_group_wants() {
     let mut world = world().await;
@@ -179,19 +195,6 @@ async fn what_settings_cannot_cure_is_a_status_and_a_good_end() {
     let (commands, answers) = connect(&mut world, |_| {}).await;
     commands.send(command(consumer(ClientType::LitePushConsumer, "g"))).await.unwrap();
     assert_eq!(refused(answers).await.0, i32::from(Code::NotImplemented));
-}
-
-#[tokio::test(start_paused = true)]
-async fn eleven_commands_in_a_second_are_too_many() {
-    let mut world = world().await;
-    let (commands, mut answers) = open(&mut world, "c", producer()).await;
-    for _ in 0..10 {
-        commands.send(command(producer())).await.unwrap();
-    }
-    for _ in 0..9 {
-        assert_eq!(status(answers.message().await.unwrap().unwrap().status).0, i32::from(Code::Ok));
-    }
-    assert_eq!(refused(answers).await.0, i32::from(Code::TooManyRequests));
 }
 
 #[tokio::test(start_paused = true)]

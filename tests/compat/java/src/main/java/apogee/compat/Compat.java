@@ -1,7 +1,5 @@
 package apogee.compat;
 
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.ExecutionException;
@@ -71,9 +69,22 @@ public final class Compat {
         } catch (TimeoutException late) {
             return "has not ended within " + RUN_MAX_SECONDS + " s";
         } catch (ExecutionException failed) {
-            StringWriter text = new StringWriter();
-            failed.getCause().printStackTrace(new PrintWriter(text, true));
-            return text.toString().trim();
+            return told(failed.getCause());
         }
+    }
+
+    /** The chain of causes in one line, each with the place that is ours, if it has one. */
+    private static String told(Throwable failure) {
+        StringBuilder text = new StringBuilder();
+        for (Throwable cause = failure; cause != null; cause = cause.getCause()) {
+            text.append(text.length() == 0 ? "" : ", because ").append(cause);
+            for (StackTraceElement frame : cause.getStackTrace()) {
+                if (frame.getClassName().startsWith(Compat.class.getPackageName())) {
+                    text.append(" at ").append(frame);
+                    break;
+                }
+            }
+        }
+        return text.toString();
     }
 }
