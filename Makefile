@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint fix bench
+.PHONY: help run demo test sim lint fix bench
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -17,6 +17,8 @@ BINARY := $(CARGO_TARGET_DIR)/release/apogee
 CARGO_DENY := 0.20.2
 
 ARGS ?=
+SIM_SECONDS ?= 300
+SIM_FROM ?= 0
 ENDPOINT ?= 127.0.0.1:8081
 COUNT ?= 1000
 
@@ -24,6 +26,7 @@ help:
 	@echo "make run    build and start apogee dev on 127.0.0.1:8081    ARGS='--ephemeral' and the like"
 	@echo "make demo   1,000 messages through the official Java SDK    ENDPOINT=$(ENDPOINT) COUNT=$(COUNT)"
 	@echo "make test   all tests, official SDKs included"
+	@echo "make sim    whole clusters by the seed, in bad weather      SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM), the first seed"
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
@@ -46,6 +49,12 @@ test:
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
 	cargo test --release --workspace --locked --doc
 	cargo test --release --workspace --locked --lib --bins --tests
+
+# Says how many seeds it had time for; a failing one is told with the command that runs it again.
+sim:
+	@tests/setup/build.sh
+	SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
+	  cargo test --release -p apogee-tests --locked --test sim many_seeds -- --nocapture
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:

@@ -1,10 +1,13 @@
 //! The one binary: the only place where the roles meet. Nothing is initialised before its sub-command is chosen.
 //!
-//! Reading order: this table of contents, `record` (how the CLI finds `apogee dev`), `cli`, `dev`.
+//! Reading order: this table of contents, `record` (how the CLI finds `apogee dev`), `cli`, `dev`, `store_node`, and
+//! `process` (what roles have in common).
 
 mod cli;
 mod dev;
+mod process;
 mod record;
+mod store_node;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -30,6 +33,8 @@ struct Apogee {
 enum Command {
     /// Runs all roles in one process, data in ./apogee-data
     Dev(dev::Args),
+    /// Runs one replica of the store, for proxies elsewhere
+    StoreNode(store_node::Args),
     #[command(flatten)]
     Cli(cli::Command),
 }
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match Apogee::try_parse_from(&args) {
         Ok(Apogee { command: Command::Dev(args), .. }) => dev::run(args),
+        Ok(Apogee { command: Command::StoreNode(args), .. }) => store_node::run(args),
         Ok(Apogee { command: Command::Cli(command), output }) => cli::run(command, &output),
         Err(refused) => usage(&refused, &args),
     }
@@ -46,7 +52,7 @@ fn main() -> ExitCode {
 /// Help and version go to stdout and are no failure. A role that was started wrongly ends like one with a bad
 /// configuration, a CLI command as the CLI promises.
 fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
-    let server = sub_command(args).is_some_and(|name| name == "dev");
+    let server = sub_command(args).is_some_and(|name| name == "dev" || name == "store-node");
     if refused.use_stderr() && !server && cli::wants_json(args) {
         return cli::refuse_usage(refused);
     }

@@ -6,11 +6,13 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
     "apache/rocketmq/v2/definition.proto",
     "apache/rocketmq/v2/service.proto",
     "apache/rocketmq/v2/admin.proto",
     "apogee/admin/v1/admin.proto",
+    "apogee/store/v1/replication.proto",
+    "apogee/store/v1/lane.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,24 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use apogee_host::config::{ConfigError, Loaded, environment, load};
-use apogee_host::telemetry::{LogFormat, LogSettings, LogSink};
 use apogee_host::{Exit, ExitWith};
 use apogee_proxy::listen::{TlsMode, TlsSettings};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Args;
-
-/// Variables of the CLI, of builds and of tests that begin like ours.
-const IGNORED: [&str; 7] = [
-    "APOGEE_ENDPOINT",
-    "APOGEE_ADMIN_ENDPOINT",
-    "APOGEE_TOKEN_FILE",
-    "APOGEE_PROFILE",
-    "APOGEE_COMMIT",
-    "APOGEE_BIN",
-    "APOGEE_TARGET_DIR",
-];
+use crate::process::config::{ClusterName, IGNORED, Log, Port, SamePort, is_address};
 
 /// The whole configuration. Each key is also a variable: `grpc.port` is `APOGEE_GRPC__PORT`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,9 +24,15 @@ pub(super) struct Config {
     /// Creates topics and groups when they are first used. Default on; turn it off to find misspelled names.
     pub(super) auto_create: bool,
     pub(super) cluster: Cluster,
+    /// `host:port` of the lanes of store-nodes that keep the messages. Default none: this process keeps them.
+    pub(super) stores: Vec<String>,
+    /// Default 8081.
     pub(super) grpc: Port,
+    /// Default 8088.
     pub(super) admin: Port,
+    /// Default 5557.
     pub(super) metrics: Port,
+    /// Default 8086.
     pub(super) health: Port,
     pub(super) tls: Tls,
     pub(super) log: Log,
@@ -51,13 +45,6 @@ pub(super) struct Cluster {
     pub(super) name: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Port {
-    /// 0 lets the operating system choose. Defaults: grpc 8081, admin 8088, metrics 5557, health 8086.
-    pub(super) port: u16,
-}
-
 /// TLS of the gRPC port.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,36 +55,21 @@ pub(super) struct Tls {
     pub(super) key: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Log {
-    /// A level, or directives such as `info,apogee_proxy=debug`. Default `info`, without the chatter of a library;
-    /// `RUST_LOG` replaces it.
-    pub(super) level: String,
-    pub(super) format: Format,
-}
-
-/// How log lines look.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Format {
-    /// Text on a terminal, JSON elsewhere
-    Auto,
-    Text,
-    Json,
-}
-
 /// Values that cannot work together, or at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Contradiction {
     #[error("tls.cert and tls.key go together, only one is set; set both, or none for a self-signed certificate")]
     HalfTls,
-    #[error("cluster.name is {name:?}; allowed are 1 to 127 letters, digits and % | - _")]
-    ClusterName { name: String },
-    #[error("{first} and {second} have the same port {port}")]
-    SamePort { first: &'static str, second: &'static str, port: u16 },
+    #[error(transparent)]
+    ClusterName(#[from] ClusterName),
+    #[error(transparent)]
+    SamePort(#[from] SamePort),
     #[error("data is an empty path")]
     NoData,
+    #[error("stores names {address:?}, which is not the host:port of a store-node's lanes")]
+    Store { address: String },
+    #[error("stores names {address} twice")]
+    SameStore { address: String },
 }
 
 impl ExitWith for Contradiction {
@@ -114,12 +86,13 @@ impl Default for Config {
             listen: Ipv4Addr::LOCALHOST.into(),
             auto_create: true,
             cluster: Cluster { name: "DefaultCluster".to_owned() },
+            stores: Vec::new(),
             grpc: Port { port: 8081 },
             admin: Port { port: 8088 },
             metrics: Port { port: 5557 },
             health: Port { port: 8086 },
             tls: Tls::default(),
-            log: Log { level: "info,opentelemetry_sdk=warn".to_owned(), format: Format::Auto },
+            log: Log::default(),
         }
     }
 }
@@ -137,20 +110,18 @@ impl Config {
         if self.data.as_os_str().is_empty() {
             return Err(Contradiction::NoData);
         }
-        let name = &self.cluster.name;
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '|' | '-' | '_');
-        if name.is_empty() || name.len() > 127 || !name.chars().all(plain) {
-            return Err(Contradiction::ClusterName { name: name.clone() });
-        }
-        self.check_ports()
+        ClusterName::refuse(&self.cluster.name)?;
+        self.check_stores()?;
+        Ok(SamePort::refuse(&self.ports())?)
     }
 
-    fn check_ports(&self) -> Result<(), Contradiction> {
-        let ports = self.ports();
-        for (at, (second, port)) in ports.iter().enumerate() {
-            let earlier = ports[..at].iter().find(|(_, other)| other == port && *port != 0);
-            if let Some((first, port)) = earlier {
-                return Err(Contradiction::SamePort { first, second, port: *port });
+    fn check_stores(&self) -> Result<(), Contradiction> {
+        for (at, address) in self.stores.iter().enumerate() {
+            if !is_address(address) {
+                return Err(Contradiction::Store { address: address.clone() });
+            }
+            if self.stores[..at].contains(address) {
+                return Err(Contradiction::SameStore { address: address.clone() });
             }
         }
         Ok(())
@@ -166,15 +137,6 @@ impl Config {
         ]
     }
 
-    pub(super) fn log_settings(&self) -> LogSettings {
-        let format = match self.log.format {
-            Format::Auto => LogFormat::Auto,
-            Format::Text => LogFormat::Text,
-            Format::Json => LogFormat::Json,
-        };
-        LogSettings { format, sink: LogSink::Stdout, level: self.log.level.clone() }
-    }
-
     pub(super) fn tls_settings(&self) -> TlsSettings {
         TlsSettings { mode: TlsMode::Permissive, cert: self.tls.cert.clone(), key: self.tls.key.clone() }
     }
@@ -183,6 +145,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::config::Format;
 
     fn checked(change: impl FnOnce(&mut Config)) -> String {
         let mut config = Config::default();
@@ -199,6 +162,13 @@ mod tests {
         assert!(checked(|config| config.tls.key = Some("key.pem".into())).contains("only one is set"));
         assert!(checked(|config| config.cluster.name = "a b".to_owned()).contains("\"a b\""));
         assert!(checked(|config| config.data = PathBuf::new()).contains("empty path"));
+        let stores = |stores: &[&str]| {
+            let stores = stores.iter().map(|it| (*it).to_owned()).collect();
+            checked(|config| config.stores = stores)
+        };
+        assert_eq!(stores(&["127.0.0.1:1", "node-2:1"]), "fine");
+        assert!(stores(&["127.0.0.1"]).contains("not the host:port"));
+        assert!(stores(&["a:1", "b:1", "a:1"]).contains("names a:1 twice"));
     }
 
     #[test]

@@ -18,8 +18,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
 use super::config::Config;
-use super::ports::Bound;
 use super::server::Seams;
+use crate::process::ports::Bound;
 
 /// The services whose health clients may ask for: the whole port, and what SDKs use.
 const HEALTH_OF: [&str; 2] = ["", "apache.rocketmq.v2.MessagingService"];

@@ -1,11 +1,11 @@
-//! `apogee dev`: all roles in one process, on an embedded default. The same code as a cluster; lanes are calls.
+//! `apogee dev`: all roles in one process, on an embedded default. The same code as a cluster; lanes are calls. With
+//! `--stores` the messages are kept by store-nodes, and only proxy and namesrv are in this process.
 //!
 //! Reading order: this file (flags, life of the process), `config`, `server` (how the roles are put together), `front`
-//! (what clients reach), `data`, `ports`, `adapters`.
+//! (what clients reach), `ports`, `adapters`.
 
 mod adapters;
 mod config;
-mod data;
 mod front;
 mod ports;
 mod server;
@@ -20,7 +20,8 @@ use apogee_host::{Exit, Identity, Stop, shutdown};
 use rustix::system::uname;
 use toml::Value;
 
-use self::config::{Config, Format};
+use self::config::Config;
+use crate::process::config::{Format, setting};
 
 /// Flags of `apogee dev`. A flag that was not given leaves its key to the environment, the file or the default.
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Address to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     listen: Option<IpAddr>,
+    /// Lanes of the store-nodes that keep the messages [default: this process keeps them]
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    stores: Option<Vec<String>>,
     /// Creates topics and groups when they are first used [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     auto_create: Option<bool>,
@@ -63,18 +67,11 @@ impl Args {
         put("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into()));
         put("ephemeral", self.ephemeral.then_some(Value::Boolean(true)));
         put("listen", self.listen.map(|ip| ip.to_string().into()));
+        put("stores", self.stores.clone().map(Value::from));
         put("auto_create", self.auto_create.map(Value::Boolean));
         put("log.format", self.log_format.and_then(|format| Value::try_from(format).ok()));
         flags
     }
-}
-
-/// `key=value`; the value is TOML, or text if it is none.
-fn setting(text: &str) -> Result<(String, Value), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=` between key and value"))?;
-    let table = toml::from_str::<toml::Table>(&format!("value = {value}"));
-    let parsed = table.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
-    Ok((key.to_owned(), parsed.unwrap_or_else(|| value.into())))
 }
 
 /// Runs until somebody asks to stop. An error that prevents the start goes to stderr.
@@ -102,7 +99,7 @@ fn live(args: &Args) -> Result<Exit, Stop> {
         return Ok(Exit::Clean);
     }
     let identity = identity(&loaded.config);
-    init_logs(&loaded.config.log_settings(), &identity)?;
+    init_logs(&loaded.config.log.settings(), &identity)?;
     shutdown::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(server::run(loaded.config, &identity));
@@ -152,5 +149,6 @@ mod tests {
         assert_eq!((config.log.format, config.grpc.port, config.cluster.name), (Format::Json, 0, "c1".to_owned()));
         assert_eq!(config.tls.cert, Some("/c.pem".into()));
         assert!(loaded(&["--auto-create"]).auto_create && !loaded(&[]).ephemeral);
+        assert_eq!(loaded(&["--stores=a:1,b:2"]).stores, ["a:1", "b:2"]);
     }
 }

@@ -1,37 +1,8 @@
-//! All ports, bound before any heavy work: a taken port is known at once.
+//! The ports of `apogee dev`.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use apogee_host::{Exit, ExitWith, net};
-use tokio::net::TcpListener;
+use crate::process::ports::{Bound, PortError, bind};
 
 use super::config::Config;
-
-/// A port that could not be bound.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PortError {
-    #[error("port {} of {} is in use; stop what uses it, or choose another {key}", .address.port(), .address.ip())]
-    Taken { key: &'static str, address: SocketAddr },
-    #[error("{key}: {address} cannot be bound")]
-    Unusable {
-        key: &'static str,
-        address: SocketAddr,
-        #[source]
-        cause: io::Error,
-    },
-}
-
-impl ExitWith for PortError {
-    fn exit(&self) -> Exit {
-        match self {
-            // A restart may help: whoever has the port may be on its way out.
-            PortError::Taken { .. } => Exit::Dependency,
-            PortError::Unusable { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
-            PortError::Unusable { .. } => Exit::Usage,
-        }
-    }
-}
 
 /// The bound ports.
 #[derive(Debug)]
@@ -42,26 +13,6 @@ pub(super) struct Ports {
     pub(super) health: Bound,
 }
 
-/// One bound port.
-#[derive(Debug)]
-pub(super) struct Bound {
-    pub(super) listener: TcpListener,
-    /// As bound, with the port the operating system chose.
-    pub(super) address: SocketAddr,
-}
-
-impl Bound {
-    /// Where a client on this machine finds the port.
-    pub(super) fn local(&self) -> SocketAddr {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        SocketAddr::new(ip, self.address.port())
-    }
-}
-
 impl Ports {
     /// Binds all of them, or none.
     ///
@@ -70,40 +21,5 @@ impl Ports {
     pub(super) fn bind(config: &Config) -> Result<Ports, PortError> {
         let [grpc, admin, metrics, health] = config.ports().map(|(key, port)| bind(key, config.listen, port));
         Ok(Ports { grpc: grpc?, admin: admin?, metrics: metrics?, health: health? })
-    }
-}
-
-fn bind(key: &'static str, ip: IpAddr, port: u16) -> Result<Bound, PortError> {
-    let wanted = SocketAddr::new(ip, port);
-    let bound = net::listen(wanted).and_then(|listener| Ok(Bound { address: listener.local_addr()?, listener }));
-    bound.map_err(|cause| match cause.kind() {
-        io::ErrorKind::AddrInUse => PortError::Taken { key, address: wanted },
-        _ => PortError::Unusable { key, address: wanted, cause },
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_taken_port_is_named_with_its_key() {
-        let mut config = Config::default();
-        (config.grpc.port, config.admin.port, config.metrics.port, config.health.port) = (0, 0, 0, 0);
-        let first = Ports::bind(&config).expect("some ports are free");
-        config.admin.port = first.admin.address.port();
-        let refused = Ports::bind(&config).map(|_| ()).unwrap_err();
-        assert_eq!(refused.exit(), Exit::Dependency);
-        let told = format!(
-            "port {} of 127.0.0.1 is in use; stop what uses it, or choose another admin.port",
-            config.admin.port
-        );
-        assert_eq!(refused.to_string(), told);
-    }
-
-    #[tokio::test]
-    async fn a_local_client_needs_a_real_address() {
-        let bound = bind("grpc.port", Ipv4Addr::UNSPECIFIED.into(), 0).expect("some port is free");
-        assert_eq!(bound.local().ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
     }
 }

@@ -1,27 +1,30 @@
 //! How the roles are put together, and how they come down.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, Settings};
+use apogee_engine::{Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
-use apogee_host::{Clock, Disk, Entropy, Exit, Identity, OsEntropy, RealClock, Stop, Tasks};
+use apogee_host::{Clock, Disk, Entropy, Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
 use apogee_namesrv::{Namesrv, NamesrvParts};
-use apogee_proxy::{Routes, StoreNode};
+use apogee_proxy::{RemoteStores, RemoteStoresParts, Routes, StoreNode};
 use opentelemetry::metrics::Meter;
 
 use super::adapters::{LocalRoutes, LocalStore};
 use super::config::Config;
-use super::data::Data;
 use super::front::{Front, FrontParts, open_tls};
 use super::ports::Ports;
+use crate::process::data::Data;
 use crate::record::{DevRecord, Published};
 
 /// Small segments: a laptop has no use for large ones.
 const SEGMENT_BYTES: u64 = 32 << 20;
+/// Memory of the views.
+const VIEWS_BYTES: usize = 32 << 20;
 /// From SIGTERM to the end of the last call.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
 /// Time for the tasks to end after that.
@@ -29,6 +32,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
+const STORES: &str = "stores";
 
 /// Starts everything and runs until somebody asks to stop or something fails that everything needs.
 pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Stop> {
@@ -60,7 +64,7 @@ struct Started {
 
 async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Health) -> Result<Started, Stop> {
     let tls = open_tls(&config).await?; // a mistake in it is told before anything is touched
-    let data = Data::open(&config)?;
+    let data = Data::open((!config.ephemeral).then_some(config.data.as_path()))?;
     let ports = Ports::bind(&config)?;
     let record = record(&data, &ports);
     let metrics = Metrics::new(identity)?;
@@ -72,7 +76,10 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
     let Data { folder, disk, temporary } = data;
     let seams = Seams { disk: Arc::new(disk), clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) };
     let routes = open_namesrv(&seams, tasks).await.map_err(|stop| of_folder(&folder, &stop))?;
-    let store = open_engine(&seams, tasks, metrics.meter()).await.map_err(|stop| of_folder(&folder, &stop))?;
+    let store = match config.stores.as_slice() {
+        [] => open_engine(&folder, &seams, tasks, metrics.meter()).await.map_err(|stop| of_folder(&folder, &stop))?,
+        stores => reach_stores(stores, &seams, tasks, health)?,
+    };
     health.set(RECOVERY, Check::ok());
 
     let front = Front::open(FrontParts {
@@ -103,6 +110,7 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
         metrics = %record.metrics_address,
         health = %record.health_address,
         auto_create = config.auto_create,
+        stores = ?config.stores,
         "ready: SDKs connect to {}", record.grpc_address
     );
     Ok(Started { front, data_guard: temporary, published: published.ok() })
@@ -125,11 +133,34 @@ async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, S
     Ok(Arc::new(LocalRoutes(Namesrv::open(parts).await?)))
 }
 
-async fn open_engine(seams: &Seams, tasks: &Tasks, meter: Meter) -> Result<Arc<dyn StoreNode>, Stop> {
-    let parts =
+async fn open_engine(folder: &Path, seams: &Seams, tasks: &Tasks, meter: Meter) -> Result<Arc<dyn StoreNode>, Stop> {
+    let engine =
         EngineParts { disk: Arc::clone(&seams.disk), clock: Arc::clone(&seams.clock), tasks: tasks.clone(), meter };
+    let views = Arc::new(RocksViewStore::new(folder, RocksSettings { views_bytes: VIEWS_BYTES })?);
+    let parts = ReplicaParts { engine, views, peers: Arc::new(Nobody), entropy: Arc::clone(&seams.entropy) };
     let settings = Settings { segment_bytes: SEGMENT_BYTES, ..Settings::default() };
-    Ok(Arc::new(LocalStore(Engine::open(parts, settings).await?)))
+    Ok(Arc::new(LocalStore(Engine::open_replica(parts, Members::alone(), settings).await?)))
+}
+
+/// Store-nodes elsewhere. Not ready before one of them leads; later calls wait for a leader themselves.
+fn reach_stores(
+    addresses: &[String],
+    seams: &Seams,
+    tasks: &Tasks,
+    health: &Health,
+) -> Result<Arc<dyn StoreNode>, Stop> {
+    let entropy = Arc::clone(&seams.entropy);
+    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone() };
+    let stores = Arc::new(RemoteStores::new(parts).map_err(|error| Stop::new(Exit::Usage, error))?);
+    health.set(STORES, Check::fail("no store-node says that it leads"));
+    let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());
+    tasks.spawn("stores", OnError::StopProcess, async move {
+        if stop.run_until_cancelled(waiting.has_leader()).await.is_some() {
+            health.set(STORES, Check::ok());
+        }
+        Ok::<_, Infallible>(())
+    });
+    Ok(stores)
 }
 
 /// Recovery names files as the disk does, relative to its folder.

@@ -10,3 +10,7 @@ fi
 if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
     need build-essential
 fi
+# Reads the C headers of RocksDB while its bindings are made.
+if [ -z "${LIBCLANG_PATH:-}" ] && ! compgen -G "/usr/lib/llvm-*/lib/libclang.so*" >/dev/null; then
+    need libclang-dev
+fi

@@ -3,7 +3,7 @@
 //! Invariant: knows no role, no protocol and no storage format. It is the one crate that may ask the operating system
 //! for time, randomness, threads, tasks, files, ports and the environment; everybody else is handed a seam.
 //!
-//! Reading order: the seams (`clock`, `entropy`, `disk`, `tasks`), then the life of a process
+//! Reading order: the seams (`clock`, `entropy`, `disk`, `lane`, `tasks`), then the life of a process
 //! (`config`, `telemetry`, `health`, `net`, `shutdown`).
 
 pub mod clock;
@@ -13,6 +13,7 @@ pub mod entropy;
 pub mod exit;
 pub mod health;
 pub mod identity;
+pub mod lane;
 pub mod net;
 pub mod shutdown;
 pub mod tasks;
@@ -23,4 +24,5 @@ pub use disk::{Disk, DiskFuture, DiskOpenError, FileId, RealDisk, SimDisk};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use exit::{Exit, ExitWith, Stop};
 pub use identity::Identity;
+pub use lane::Lane;
 pub use tasks::{OnError, TaskFailure, Tasks};

@@ -49,6 +49,10 @@ number!(
     Epoch(u64)
 );
 number!(
+    /// Id of one replica of a replica group; a wiped disk comes back under another.
+    ReplicaId(u64)
+);
+number!(
     /// Index of a block in the CommitLog of its replica group, from 1.
     BlockIndex(u64)
 );

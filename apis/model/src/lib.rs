@@ -14,7 +14,9 @@ mod time;
 pub mod wire;
 
 pub use filter::{FilterError, TagFilter, tag_hash};
-pub use ids::{BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, TopicId};
+pub use ids::{
+    BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaId, TopicId,
+};
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicConfig};
 pub use name::{ConsumerGroup, NameError, Topic};

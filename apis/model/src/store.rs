@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
@@ -136,6 +136,11 @@ pub enum StoreError {
     Unreadable { why: String },
     #[error("the store stopped before it answered; whether the request was carried out is unknown")]
     Stopped,
+    /// Nothing was done; somebody else leads the replica group, or nobody does for now.
+    #[error("this replica does not lead its replica group{}", leader.map(|id| format!(", replica {id} does")).unwrap_or_default())]
+    NotLeader { leader: Option<ReplicaId> },
+    #[error("the leadership changed before the request was answered; whether it was carried out is unknown")]
+    LeaderLost,
 }
 
 /// Counters of one queue.

@@ -2,10 +2,11 @@
 //!
 //! [`v2`] is the contract of the official RocketMQ 5 SDKs (`apache.rocketmq.v2`) and changes only when theirs does;
 //! `tests/wire.rs` holds it to a table, `tests/compat/python/check_descriptors.py` of the workspace to a published SDK.
-//! [`admin::v1`] is our own admin API.
+//! [`admin::v1`] is our own admin API. [`store`] is what proxies and store-nodes, and store-nodes among themselves, speak.
 //!
-//! Invariant: no behaviour. `bytes` fields are [`bytes::Bytes`], maps are `BTreeMap`, an unset or unknown enum number
-//! stays an `i32` until someone parses it.
+//! Invariant: no behaviour, but that our internal messages become words of `apogee_model` and come from them. `bytes`
+//! fields are [`bytes::Bytes`], maps are `BTreeMap`, an unset or unknown enum number stays an `i32` until someone parses
+//! it.
 
 /// Package `apache.rocketmq.v2`: what SDKs speak on port 8081.
 #[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
@@ -23,6 +24,8 @@ pub mod admin {
         tonic::include_proto!("apogee.admin.v1");
     }
 }
+
+pub mod store;
 
 /// An encoded `google.protobuf.FileDescriptorSet` of every file above and its imports, without comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

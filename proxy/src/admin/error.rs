@@ -69,7 +69,9 @@ fn metadata_code(error: &MetadataError) -> Code {
 
 fn store_code(error: &StoreError) -> Code {
     match error {
-        StoreError::Busy { .. } | StoreError::Stopped => Code::Unavailable,
+        StoreError::Busy { .. } | StoreError::Stopped | StoreError::NotLeader { .. } | StoreError::LeaderLost => {
+            Code::Unavailable
+        }
         StoreError::Timeout { .. } => Code::DeadlineExceeded,
         StoreError::Unreadable { .. } => Code::DataLoss,
         StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } => Code::Internal, // no admin call asks for that

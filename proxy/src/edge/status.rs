@@ -65,9 +65,12 @@ fn store(error: &StoreError) -> Code {
         StoreError::Busy { .. } => Code::TooManyRequests,
         StoreError::TooLarge { .. } => Code::PayloadTooLarge,
         StoreError::Timeout { .. } => Code::ProxyTimeout,
-        StoreError::NoSuchQueue { .. } | StoreError::Unreadable { .. } | StoreError::Stopped => {
-            Code::InternalServerError
-        }
+        // SDKs try again after each of these, and after a timeout.
+        StoreError::NotLeader { .. } => Code::HaNotAvailable,
+        StoreError::NoSuchQueue { .. }
+        | StoreError::Unreadable { .. }
+        | StoreError::LeaderLost
+        | StoreError::Stopped => Code::InternalServerError,
     }
 }
 

@@ -1,4 +1,16 @@
 //! The proxy's view of the store: the leader of a replica group, wherever it lives.
+//!
+//! Reading order: the trait, then `remote` (the store over the network) with `leaders` (who leads), `node` (one
+//! store-node), `lane` (one lane to it), `watches` and `notes`.
+
+mod lane;
+mod leaders;
+mod node;
+mod notes;
+mod remote;
+mod watches;
+
+pub use remote::{BadStoreAddress, RemoteStores, RemoteStoresParts};
 
 use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
@@ -7,7 +19,8 @@ use apogee_model::store::{
 use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
 use futures::future::BoxFuture;
 
-/// A leader that decides about messages and deliveries. In one process a function call, later a lane.
+/// A leader that decides about messages and deliveries. In one process a function call, else
+/// [`RemoteStores`].
 ///
 /// Whatever it answers is committed. A dropped future of [`StoreNode::pop`] releases its batch; dropping any other
 /// future leaves the outcome unknown.

@@ -17,6 +17,8 @@ pub(crate) const BLOCK_MAX: usize = 8 << 20;
 const MAGIC: u16 = 0xA906;
 const FORMAT: u16 = 1;
 const CRC_AT: usize = 20;
+/// Where a header says which position its block has.
+pub(crate) const LSN_AT: usize = 48;
 
 /// Byte position in the CommitLog, equal on all replicas.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -26,6 +28,10 @@ pub(crate) struct Lsn(pub(crate) u64);
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum BlockKind {
     Records,
+    /// The first entry of a new leader.
+    Blank,
+    /// Who belongs to the replica group from here on.
+    Membership,
     /// Fills a segment to its end; not an entry of its own, its index is that of the block before.
     Filler,
 }
@@ -105,6 +111,8 @@ impl Header {
         }
         let kind = match u16_at(head, 4) {
             1 => BlockKind::Records,
+            2 => BlockKind::Blank,
+            3 => BlockKind::Membership,
             4 => BlockKind::Filler,
             other => return Err(NotABlock::Kind(other)),
         };
@@ -113,8 +121,8 @@ impl Header {
         if !(HEADER..=BLOCK_MAX).contains(&len) || !len.is_multiple_of(8) {
             return Err(NotABlock::Length(total_len));
         }
-        if u64_at(head, 48) != lsn.0 {
-            return Err(NotABlock::Misplaced(Lsn(u64_at(head, 48))));
+        if u64_at(head, LSN_AT) != lsn.0 {
+            return Err(NotABlock::Misplaced(Lsn(u64_at(head, LSN_AT))));
         }
         Ok(Self {
             kind,
@@ -152,8 +160,14 @@ impl Block {
         if checksum(&bytes) != u32_at(&bytes, CRC_AT) {
             return Err(NotABlock::Checksum);
         }
-        let hash = crc32c(&[&bytes[..HEADER]]);
-        Ok(Self { header, bytes, hash })
+        Ok(Self { header, hash: crc32c(&[&bytes[..HEADER]]), bytes })
+    }
+
+    /// A whole block that this process sealed or checked before.
+    pub(crate) fn trusted(bytes: Bytes) -> Option<Self> {
+        let lsn = Lsn(u64_at(bytes.get(..HEADER)?, LSN_AT));
+        let header = Header::read(&bytes, lsn).ok()?;
+        Some(Self { header, hash: crc32c(&[&bytes[..HEADER]]), bytes })
     }
 }
 
@@ -161,10 +175,11 @@ fn checksum(block: &[u8]) -> u32 {
     crc32c(&[&block[..CRC_AT], &block[CRC_AT + 4..]])
 }
 
-/// Codes 2 and 3 belong to blank and membership entries, which come with replication.
 fn kind_code(kind: BlockKind) -> u16 {
     match kind {
         BlockKind::Records => 1,
+        BlockKind::Blank => 2,
+        BlockKind::Membership => 3,
         BlockKind::Filler => 4,
     }
 }

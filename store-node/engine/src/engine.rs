@@ -1,34 +1,35 @@
 //! The door of the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use apogee_host::{Clock, Disk, OnError, Tasks};
+use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement,
     StoreError, TopicRef,
 };
-use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
+use apogee_model::{BlockIndex, ClientId, GroupId, TagFilter, TopicId};
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::block::{self, BLOCK_MAX};
-use crate::commitlog::{Durable, Format, LogReader, OpenError, Writer, recover};
-use crate::leader::{Ask, Grant, Granted, Leader, Now};
-use crate::metrics::Metrics;
-use crate::proposer::{AfterCommit, AnswerRule, Proposer};
+use crate::commitlog::{Log, OpenError};
+use crate::leader::{Ask, Grant, Granted, StateDump};
+use crate::open::{self, INBOX};
+use crate::peers::{NotAFrame, Peers};
+use crate::proposer::{AfterCommit, AnswerRule};
+use crate::raft::Ear;
 use crate::record;
-use crate::state::{State, stored_message};
-use crate::views::MemoryViews;
+use crate::replica::{AckMode, Members, Role};
+use crate::state::stored_message;
+use crate::views::{MemoryViewStore, ViewStore};
 use crate::watch::Watch;
 
-/// Requests that wait for the proposer.
-const INBOX: usize = 16_384;
 /// Room in the inbox kept for notes that nobody can repeat (confirmations, releases, who was heard).
 const INBOX_FOR_NOTES: usize = INBOX / 4;
-/// Blocks that wait for the writer; the proposer keeps fewer in flight.
-const LOG_INBOX: usize = 64;
-
 /// What people tune.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -40,11 +41,25 @@ pub struct Settings {
     pub append_queue_bytes: usize,
     /// Unsettled messages of one group in one queue; more are not delivered.
     pub in_flight_max: usize,
+    /// When results of sends are given.
+    pub ack_mode: AckMode,
+    /// The views are written at least this often, when something changed,
+    pub views_batch_every: Duration,
+    /// and flushed at least this often: it bounds what a restart has to apply again.
+    pub views_flush_every: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 256 << 20, tail_bytes: 32 << 20, append_queue_bytes: 32 << 20, in_flight_max: 10_000 }
+        Self {
+            segment_bytes: 256 << 20,
+            tail_bytes: 32 << 20,
+            append_queue_bytes: 32 << 20,
+            in_flight_max: 10_000,
+            ack_mode: AckMode::QuorumFsync,
+            views_batch_every: Duration::from_secs(1),
+            views_flush_every: Duration::from_secs(30),
+        }
     }
 }
 
@@ -56,19 +71,42 @@ pub struct EngineParts {
     pub meter: Meter,
 }
 
+/// What one replica among others is built from.
+pub struct ReplicaParts {
+    pub engine: EngineParts,
+    /// Where the views and their bases live.
+    pub views: Arc<dyn ViewStore>,
+    pub peers: Arc<dyn Peers>,
+    /// Draws election timeouts.
+    pub entropy: Arc<dyn Entropy>,
+}
+
 /// The storage engine of one replica group. Clones are cheap and share it.
 ///
 /// Nothing is answered before it is durable. A dropped future of any method leaves nothing half done: either it
 /// happened or it did not, and a popped batch that nobody receives is released.
 #[derive(Clone)]
 pub struct Engine {
-    inbox: mpsc::Sender<Ask>,
-    append_bytes: Arc<Semaphore>,
-    reader: LogReader,
+    pub(crate) inbox: mpsc::Sender<Ask>,
+    pub(crate) append_bytes: Arc<Semaphore>,
+    pub(crate) log: Log,
+    pub(crate) role: watch::Receiver<Role>,
+    pub(crate) ear: Ear,
+}
+
+/// Everything a replica has applied, in words that do not depend on the replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dump {
+    pub applied: BlockIndex,
+    /// All logical rows, sorted, one a line.
+    pub views: String,
+    /// Index, position and digest of every block this replica still has, up to `applied`.
+    pub log: Vec<(u64, u64, u64)>,
 }
 
 impl Engine {
-    /// Opens the store, recovering what an earlier process left, and starts its tasks.
+    /// Opens the store of a replica group with one replica, recovering what an earlier process left, and starts its
+    /// tasks. Its views are in memory. It leads when this returns.
     ///
     /// # Errors
     /// [`OpenError`] names the file, and the offset where something is corrupt.
@@ -85,61 +123,98 @@ impl Engine {
         settings: Settings,
         rule: impl AnswerRule,
     ) -> Result<Self, OpenError> {
-        let EngineParts { disk, clock, tasks, meter } = parts;
-        let started = clock.monotonic();
-        let format = Format { segment_bytes: settings.segment_bytes }.settle(&*disk).await?;
-        let mut state = State::new(Box::new(MemoryViews::default()));
-        let log = recover(&disk, format, |found| match state.apply(&found) {
-            Ok(_) => Ok(()),
-            Err(bad) => Err(bad.into_open_error(format.segment_bytes)),
-        });
-        let log = log.await?;
-        let took = clock.monotonic().saturating_sub(started);
-        tracing::info!(
-            event = "store_recovered",
-            blocks = log.appender.index.0,
-            bytes = log.appender.end.0,
-            ?took,
-            "the store is recovered"
-        );
-
-        let metrics = Arc::new(Metrics::new(&meter));
-        let reader = LogReader::new(Arc::clone(&disk), format.segment_bytes, settings.tail_bytes);
-        log.segments.iter().for_each(|(start, file)| reader.add_segment(*start, *file));
-        let current = *log.segments.last().expect("recovery leaves a segment to write to");
-        let (log_sender, log_inbox) = mpsc::channel(LOG_INBOX);
-        let reached = Durable { index: log.appender.index, end: log.appender.end };
-        let (durable_sender, durable) = watch::channel(reached);
-        let writer = Writer::new(
-            disk,
-            reader.clone(),
-            format.segment_bytes,
-            current,
-            log_inbox,
-            durable_sender,
-            log.checkpoint,
-            Arc::clone(&metrics),
-        );
-        let (inbox_sender, inbox) = mpsc::channel(INBOX);
-        let now = Now { wall: clock.wall(), monotonic: clock.monotonic() };
-        let leader = Leader::new(state, log.appender.term, settings.in_flight_max, now);
-        let (appender, in_flight) = (log.appender, std::collections::VecDeque::new());
-        let proposer = Proposer {
-            leader,
-            appender,
-            reader: reader.clone(),
-            clock,
-            inbox,
-            log: log_sender,
-            durable,
-            metrics,
+        let views = Arc::new(MemoryViewStore::default());
+        let (peers, entropy) = (Arc::new(open::Nobody), Arc::new(SeededEntropy::new(0)));
+        Self::open_replica_with_rule(
+            ReplicaParts { engine: parts, views, peers, entropy },
+            Members::alone(),
+            settings,
             rule,
-            in_flight,
-        };
-        tasks.spawn("log-writer", OnError::StopProcess, writer.run());
-        tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
-        let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-        Ok(Self { inbox: inbox_sender, append_bytes, reader })
+        )
+        .await
+    }
+
+    /// Opens one replica of a replica group and starts its tasks. Returns when it takes part; who leads shows later, in
+    /// [`Engine::role`]. The only replica of its group leads when this returns.
+    ///
+    /// # Errors
+    /// As [`Engine::open`], and when the data folder belongs to another cluster or replica.
+    pub async fn open_replica(parts: ReplicaParts, members: Members, settings: Settings) -> Result<Self, OpenError> {
+        Self::open_replica_with_rule(parts, members, settings, AfterCommit).await
+    }
+
+    /// [`Engine::open_replica`] with another rule, for tests.
+    ///
+    /// # Errors
+    /// As [`Engine::open_replica`].
+    pub async fn open_replica_with_rule(
+        parts: ReplicaParts,
+        members: Members,
+        settings: Settings,
+        rule: impl AnswerRule,
+    ) -> Result<Self, OpenError> {
+        open::open(parts, members, settings, rule).await
+    }
+
+    /// What this replica is doing, and every change of it. A leader that hears no majority for an election timeout
+    /// shows as a follower of nobody.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// Answers one frame of another replica.
+    ///
+    /// # Errors
+    /// [`NotAFrame`].
+    pub async fn answer_peer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
+        self.ear.answer(frame).await
+    }
+
+    /// Answers the frames of a pipeline in their order. Ends with `frames`, or at the first that cannot be read.
+    pub fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+        self.ear.answer_pipeline(frames)
+    }
+
+    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`] when nobody took over within `wait`.
+    pub async fn hand_over(&self, wait: Duration) -> Result<(), StoreError> {
+        let mut role = self.role();
+        if !matches!(*role.borrow(), Role::Leader { .. }) {
+            return Ok(());
+        }
+        self.tell(Ask::HandOver);
+        let led = role.wait_for(|role| !matches!(role, Role::Leader { .. }));
+        match tokio::time::timeout(wait, led).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StoreError::Timeout { waited: wait }),
+        }
+    }
+
+    /// What this replica has applied, leader or not, to compare it with others.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`].
+    pub async fn dump(&self) -> Result<Dump, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Ask::Dump { reply })?;
+        let dump = answer.await.map_err(|_| StoreError::Stopped)?;
+        let unreadable = |why: String| StoreError::Unreadable { why };
+        let StateDump { applied, rows } = dump.map_err(|error| unreadable(error.to_string()))?;
+        let mut log = Vec::new();
+        let mut next = self.log.floor();
+        while next <= applied {
+            let blocks = self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await;
+            let blocks = blocks.map_err(|error| unreadable(error.to_string()))?;
+            let Some(last) = blocks.last() else { break };
+            next = BlockIndex(last.header.index.0 + 1);
+            log.extend(blocks.iter().map(|block| {
+                let digest = crate::hash(&block.bytes[block::HEADER..]) ^ block.header.log_time.0;
+                (block.header.index.0, block.header.lsn.0, digest)
+            }));
+        }
+        Ok(Dump { applied, views: rows.join("\n"), log })
     }
 
     /// Appends messages of one topic to one queue, all in one block, and returns when they are committed.
@@ -176,7 +251,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let mut coming = Coming { engine: self, answer };
         self.try_ask(Ask::Pop { pop, reply })?;
-        let granted = (&mut coming.answer).await.map_err(|_| StoreError::Stopped)?;
+        let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
         let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
         let mut messages = Vec::with_capacity(granted.grants.len());
         let mut unreadable = None;
@@ -203,7 +278,7 @@ impl Engine {
         let place = &grant.place;
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
-        let record = self.reader.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
+        let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
         let message = stored_message(&record).map_err(|error| unreadable(error.to_string()))?;
         let Grant { key, attempt, invisible, .. } = *grant;
         Ok(Delivery { key, attempt, stored_at: place.stored_at, invisible, message })
@@ -278,10 +353,24 @@ impl Engine {
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.try_ask(ask(reply))?;
-        answer.await.map_err(|_| StoreError::Stopped)
+        answer.await.map_err(|_| self.unanswered())
     }
 
+    /// Why nobody answered.
+    fn unanswered(&self) -> StoreError {
+        if self.inbox.is_closed() { StoreError::Stopped } else { StoreError::LeaderLost }
+    }
+
+    /// Only a leader can answer, one that hears a majority.
     fn try_ask(&self, ask: Ask) -> Result<(), StoreError> {
+        match *self.role.borrow() {
+            Role::Leader { .. } => self.send(ask),
+            Role::Follower { .. } if self.inbox.is_closed() => Err(StoreError::Stopped),
+            Role::Follower { leader } => Err(StoreError::NotLeader { leader }),
+        }
+    }
+
+    fn send(&self, ask: Ask) -> Result<(), StoreError> {
         if self.inbox.capacity() < INBOX_FOR_NOTES && !self.inbox.is_closed() {
             return Err(StoreError::Busy { what: "the proposer's queue" });
         }

@@ -218,7 +218,7 @@ impl<T: Ord> PopFirstIf<T> for BTreeSet<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use apogee_model::{DeliverySeq, GroupId, QueueId, Timestamp, TopicId};
+    use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, Timestamp, TopicId};
 
     const CLIENT: u64 = 5;
 
@@ -231,6 +231,7 @@ mod tests {
             delivery: DeliverySeq(1),
             attempt: 1,
             granted_at: Timestamp(0),
+            epoch: Epoch(1),
             lease_from: Timestamp(0),
             duration_ms: 60_000,
             attempt_id: 0,

@@ -17,16 +17,28 @@ mod engine;
 mod leader;
 mod lease_clock;
 mod metrics;
+mod open;
+mod peers;
 mod pop;
 mod proposer;
+mod raft;
 mod record;
+mod replica;
 mod state;
 mod views;
 mod watch;
 
 pub use commitlog::OpenError;
-pub use engine::{Engine, EngineParts, Settings};
+pub use engine::{Dump, Engine, EngineParts, ReplicaParts, Settings};
+pub use leader::Ticket;
+pub use open::Nobody;
+pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
+pub use replica::{AckMode, Members, Role};
+pub use views::{
+    Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,
+    ViewsFuture,
+};
 pub use watch::Watch;
 
 /// Smallest segment: one largest block and then some.

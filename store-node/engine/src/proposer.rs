@@ -1,31 +1,57 @@
-//! The loop that owns the leader: takes requests, hands blocks to the log, gives answers when they are committed.
+//! The loop of a replica: applies what is committed; while it leads, takes requests, proposes blocks and gives answers
+//! when they are committed.
+//!
+//! It owns the state, and the leader while there is one. Losing the lead drops the leader with all it proposed: callers
+//! hear that the outcome is unknown, because the log decides it without us.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use apogee_host::{Clock, Exit, ExitWith};
-use apogee_model::BlockIndex;
+use apogee_host::{Clock, Exit, ExitWith, Monotonic};
+use apogee_model::{BlockIndex, Epoch};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::block::Block;
-use crate::commitlog::{Appender, Durable, LogReader, Sealed};
-use crate::leader::{Answer, Ask, Leader, Now};
+use crate::block::{Block, BlockKind, Lsn};
+use crate::commitlog::{Layout, Log, Proposal};
+use crate::leader::{Answer, Ask, Leader, Now, StateDump, Ticket};
 use crate::metrics::Metrics;
-use crate::state::BadBlock;
+use crate::raft::{Consensus, Stopped};
+use crate::replica::{AckMode, Role};
+use crate::state::{BadBlock, Keeper, Kept, State};
+use crate::views::ViewsError;
 
 /// While a block is on its way, a partial one waits for company until it has this size.
 const COMPANY_BYTES: usize = 256 << 10;
-/// Blocks on their way to the disk.
+/// Blocks on their way to a majority.
 const BLOCKS_IN_FLIGHT: usize = 4;
 /// Requests taken before the loop looks at the log again.
 const TURN: usize = 512;
+/// How often a leader looks whether it still hears a majority.
+const MAJORITY_CHECK: Duration = Duration::from_millis(100);
+/// A leader that hears no majority for this long tells its callers that nobody knows what became of their requests.
+const MAJORITY_LOST: Duration = Duration::from_secs(2);
+/// Rows that only memory has; while there are more, no block is proposed.
+const UNWRITTEN_MAX: usize = 128 << 20;
+/// A base is taken when the log grew by this much since the last,
+const BASE_BYTES: u64 = 1 << 30;
+/// or grew at all and this time went by.
+const BASE_EVERY: Duration = Duration::from_secs(600);
+/// How long a replica that stops may take to write its views and a last base; the next start does what is left.
+const LAST_VIEWS: Duration = Duration::from_secs(3);
+/// How long a replica that stops waits for the blocks it has proposed.
+const LAST_BLOCKS: Duration = Duration::from_secs(3);
 
-/// Says from when on an answer may be given. There is one right rule, [`AfterCommit`]; tests break it to see that
-/// their checks notice.
+/// Says when what may be done. There is one right rule, [`AfterCommit`]; tests break it to see that their checks notice.
 pub trait AnswerRule: Send + 'static {
     /// The newest block whose answers may be given.
-    fn answerable(&self, committed: BlockIndex, written: BlockIndex) -> BlockIndex;
+    fn answerable(&self, committed: Ticket, proposed: Ticket) -> Ticket;
+
+    /// Whether a leader may decide: once it has applied an entry of its own epoch, and so all that was committed before.
+    fn may_decide(&self, own_entry_applied: bool) -> bool {
+        own_entry_applied
+    }
 }
 
 /// Nothing that a client can see leaves before its record is committed.
@@ -33,83 +59,339 @@ pub trait AnswerRule: Send + 'static {
 pub struct AfterCommit;
 
 impl AnswerRule for AfterCommit {
-    fn answerable(&self, committed: BlockIndex, _written: BlockIndex) -> BlockIndex {
+    fn answerable(&self, committed: Ticket, _proposed: Ticket) -> Ticket {
         committed
     }
 }
 
-/// One of our own blocks could not be read back.
+/// This replica cannot go on.
 #[derive(Debug, thiserror::Error)]
-#[error("the leader cannot apply its own block")]
-pub(crate) struct ProposerFailed(#[from] BadBlock);
+pub(crate) enum ProposerFailed {
+    #[error("a committed block cannot be applied")]
+    Block(#[from] BadBlock),
+    #[error("the views cannot be used any more")]
+    Views(#[from] ViewsError),
+}
 
 impl ExitWith for ProposerFailed {
     fn exit(&self) -> Exit {
-        Exit::Bug
+        match self {
+            Self::Block(_) => Exit::Bug,
+            Self::Views(_) => Exit::Io,
+        }
     }
 }
 
 /// See the module.
 pub(crate) struct Proposer<R> {
-    pub(crate) leader: Leader,
-    pub(crate) appender: Appender,
-    pub(crate) reader: LogReader,
+    pub(crate) keeper: Keeper,
+    pub(crate) mode: Mode,
+    pub(crate) consensus: Consensus,
+    pub(crate) committed: mpsc::Receiver<Block>,
+    pub(crate) log: Log,
+    pub(crate) durable: watch::Receiver<Layout>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) inbox: mpsc::Receiver<Ask>,
-    pub(crate) log: mpsc::Sender<Sealed>,
-    pub(crate) durable: watch::Receiver<Durable>,
+    pub(crate) role: watch::Sender<Role>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rule: R,
-    /// Written and not committed, oldest first.
-    pub(crate) in_flight: VecDeque<Sealed>,
+    pub(crate) settings: ProposerSettings,
+    /// Term of the last block that was applied.
+    pub(crate) applied_term: Epoch,
+    /// Proposed and not applied, oldest first.
+    pub(crate) in_flight: VecDeque<Ticket>,
+    /// The newest proposal of this leader that was applied, or the one before its first.
+    pub(crate) applied: Ticket,
+    /// The first proposal of this leader.
+    pub(crate) first_ticket: Ticket,
+    /// The newest proposal of all leaders this replica was.
+    pub(crate) last_ticket: Ticket,
+    /// Where the log ended, and when, as the last base was asked for.
+    pub(crate) based: (Lsn, Monotonic),
+    /// When a majority was heard last.
+    pub(crate) majority_at: Monotonic,
+    /// Somebody asked this replica to let another one lead.
+    pub(crate) hand_over: bool,
+}
+
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct ProposerSettings {
+    pub(crate) in_flight_max: usize,
+    pub(crate) ack_mode: AckMode,
+}
+
+/// What the replica does with its state.
+pub(crate) enum Mode {
+    Follows(Box<State>),
+    Leads(Box<Leader>),
+    /// Only while it changes.
+    Between,
+}
+
+/// Why the loop ends.
+enum End {
+    /// Consensus has ended, or the process stops.
+    Over,
+    Failed(ProposerFailed),
+}
+
+impl From<Stopped> for End {
+    fn from(why: Stopped) -> Self {
+        tracing::info!(event = "replica_stopped", %why, "this replica takes no further part");
+        End::Over
+    }
+}
+
+impl From<ViewsError> for End {
+    fn from(error: ViewsError) -> Self {
+        End::Failed(error.into())
+    }
+}
+
+impl From<BadBlock> for End {
+    fn from(bad: BadBlock) -> Self {
+        End::Failed(bad.into())
+    }
 }
 
 impl<R: AnswerRule> Proposer<R> {
-    /// Runs until `stop`, then finishes what was decided. When the log ends first, so does this, without an answer to
-    /// anybody: whether their requests were carried out is unknown.
+    /// Runs until `stop`, then finishes what was decided. When the log or consensus ends first, so does this, without an
+    /// answer to anybody: whether their requests were carried out is unknown.
     ///
     /// # Errors
-    /// [`ProposerFailed`] when a block of our own cannot be applied.
+    /// [`ProposerFailed`] when a committed block cannot be applied.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), ProposerFailed> {
-        let mut stopping = false;
+        let outcome = self.work(stop).await;
+        self.role.send_replace(Role::Follower { leader: None });
+        self.inbox.close();
+        if outcome.is_ok() {
+            let _late = tokio::time::timeout(LAST_VIEWS, self.finish_views()).await;
+        }
+        drop((self.mode, self.committed));
+        self.consensus.leave().await;
+        self.log.close();
+        match outcome {
+            Ok(()) | Err(End::Over) => Ok(()),
+            Err(End::Failed(failed)) => Err(failed),
+        }
+    }
+
+    async fn work(&mut self, stop: CancellationToken) -> Result<(), End> {
+        let mut last_blocks = None;
+        let mut majority_check = tokio::time::interval(MAJORITY_CHECK);
+        majority_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let tick = self.leader.next_tick().map(|at| at.saturating_sub(self.clock.monotonic()));
+            self.follow_role()?;
+            let stopping = last_blocks.is_some();
+            let (tick, deferred) = match &self.mode {
+                Mode::Leads(leader) if !stopping => (leader.next_tick(), leader.has_deferred()),
+                _ => (None, false),
+            };
+            let tick = tick.into_iter().chain(self.keep()?).min();
+            let tick = tick.map(|at| at.saturating_sub(self.clock.monotonic()));
+            let leads = matches!(self.mode, Mode::Leads(_));
+            let early = leads && self.settings.ack_mode == AckMode::LeaderFsync;
             tokio::select! {
                 biased;
-                changed = self.durable.changed() => match changed {
-                    Ok(()) => self.commit()?,
-                    Err(_) => return Ok(()),
+                block = self.committed.recv() => match block {
+                    Some(block) => self.apply_waiting(block)?,
+                    None => return Err(End::Over),
                 },
+                changed = self.consensus.changed() => {
+                    if let Some(refused) = changed? {
+                        self.refused(refused.ticket);
+                    }
+                }
+                changed = self.durable.changed(), if early || self.keeper.waits_for_the_log() => match changed {
+                    Ok(()) => {}
+                    Err(_) => return Err(End::Over),
+                },
+                kept = self.keeper.ended() => {
+                    if let Kept::Written(index) = kept? {
+                        self.state().written(index);
+                    }
+                }
                 ask = self.inbox.recv(), if !stopping => match ask {
                     Some(ask) => self.decide_burst(ask).await,
-                    None => stopping = true,
+                    None => last_blocks = Some(tokio::time::Instant::now() + LAST_BLOCKS),
                 },
-                () = tokio::time::sleep(tick.unwrap_or_default()), if tick.is_some() && !stopping => {
-                    self.leader.tick(self.now());
+                () = tokio::time::sleep(tick.unwrap_or_default()), if tick.is_some() => {
+                    let now = self.now();
+                    self.leader(|leader| leader.tick(now));
                 }
                 () = stop.cancelled(), if !stopping => {
-                    stopping = true;
+                    last_blocks = Some(tokio::time::Instant::now() + LAST_BLOCKS);
                     self.inbox.close();
                     while let Some(ask) = self.inbox.recv().await {
                         self.decide(ask);
                     }
                 }
-                () = tokio::task::yield_now(), if self.leader.has_deferred() => {}
+                _ = majority_check.tick(), if !self.consensus.is_alone() && !stopping => self.check_majority(),
+                () = tokio::time::sleep_until(last_blocks.unwrap_or_else(tokio::time::Instant::now)), if stopping => {
+                    return Ok(());
+                }
+                () = tokio::task::yield_now(), if deferred => {}
             }
-            if let Some(ask) = self.leader.take_deferred() {
+            if std::mem::take(&mut self.hand_over) {
+                self.consensus.hand_over().await?;
+            }
+            if let Some(Some(ask)) = self.leader(Leader::take_deferred) {
                 self.decide(ask);
             }
-            if self.submit().await.is_err() {
+            self.submit().await?;
+            let idle = self.leader(|leader| leader.open_bytes()).unwrap_or_default() == 0;
+            if last_blocks.is_some() && self.in_flight.is_empty() && idle {
                 return Ok(());
             }
-            if stopping && self.in_flight.is_empty() && self.leader.open_bytes() == 0 {
+        }
+    }
+
+    fn state(&mut self) -> &mut State {
+        match &mut self.mode {
+            Mode::Follows(state) => state,
+            Mode::Leads(leader) => &mut leader.state,
+            Mode::Between => unreachable!("only while the mode changes"),
+        }
+    }
+
+    /// Writes the views when it is time; says when it is time again.
+    fn keep(&mut self) -> Result<Option<Monotonic>, ViewsError> {
+        let (durable, now) = (self.durable.borrow().index, self.clock.monotonic());
+        let state = match &mut self.mode {
+            Mode::Follows(state) => state,
+            Mode::Leads(leader) => &mut leader.state,
+            Mode::Between => unreachable!("only while the mode changes"),
+        };
+        let (index, end) = (state.applied, state.end);
+        let (grown, old) = (end.0 - self.based.0.0, now.saturating_sub(self.based.1) >= BASE_EVERY);
+        if index > BlockIndex(0) && (grown >= BASE_BYTES || grown > 0 && old) {
+            self.based = (end, now);
+            self.keeper.want_base();
+        }
+        self.keeper.turn(state, durable, now);
+        state.failure().map_or(Ok(self.keeper.next_turn(state)), Err)
+    }
+
+    /// A clean stop leaves a base, so that the next start has nothing to apply.
+    async fn finish_views(&mut self) -> Result<(), ViewsError> {
+        if self.state().applied > BlockIndex(0) {
+            self.keeper.want_base();
+        }
+        loop {
+            self.keep()?;
+            let state = match &self.mode {
+                Mode::Follows(state) => state,
+                Mode::Leads(leader) => &leader.state,
+                Mode::Between => unreachable!("only while the mode changes"),
+            };
+            if self.keeper.is_idle(state) {
                 return Ok(());
+            }
+            tokio::select! {
+                biased;
+                kept = self.keeper.ended() => {
+                    if let Kept::Written(index) = kept? {
+                        self.state().written(index);
+                    }
+                }
+                changed = self.durable.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
 
     fn now(&self) -> Now {
         Now { wall: self.clock.wall(), monotonic: self.clock.monotonic() }
+    }
+
+    /// Does something with the leader, if there is one.
+    fn leader<T>(&mut self, act: impl FnOnce(&mut Leader) -> T) -> Option<T> {
+        match &mut self.mode {
+            Mode::Leads(leader) => Some(act(leader)),
+            Mode::Follows(_) | Mode::Between => None,
+        }
+    }
+
+    /// Tells callers that nobody knows what became of their requests, when no majority was heard for long.
+    fn check_majority(&mut self) {
+        let now = self.clock.monotonic();
+        if self.consensus.has_majority() {
+            self.majority_at = now;
+        } else if now.saturating_sub(self.majority_at) >= MAJORITY_LOST {
+            self.step_down();
+        }
+    }
+
+    /// Takes the lead when it is ours to take, gives it up when it is not ours any more, and says which.
+    fn follow_role(&mut self) -> Result<(), BadBlock> {
+        let role = self.consensus.role();
+        let epoch = self.leader(|leader| leader.epoch);
+        let ours = match role {
+            Role::Leader { epoch } => Some(epoch),
+            Role::Follower { .. } => None,
+        };
+        if epoch.is_some() && epoch != ours {
+            self.step_down();
+        }
+        // What an earlier leader of this replica proposed has to be decided before anything new can rest on it.
+        let free = self.consensus.is_settled() && self.hears_majority();
+        if let Some(epoch) = ours.filter(|_| free && matches!(self.mode, Mode::Follows(_))) {
+            while let Ok(block) = self.committed.try_recv() {
+                self.apply(&block)?;
+            }
+            self.take_lead(epoch);
+        }
+        let shown = match (&self.mode, role) {
+            (Mode::Leads(leader), _) if self.hears_majority() => Role::Leader { epoch: leader.epoch },
+            (_, Role::Follower { leader }) => Role::Follower { leader },
+            (_, Role::Leader { .. }) => Role::Follower { leader: None },
+        };
+        self.role.send_if_modified(|role| std::mem::replace(role, shown) != shown);
+        Ok(())
+    }
+
+    /// Whether what this replica knows is worth an answer. A rule that lets a leader decide before it knows what was
+    /// committed does not care.
+    fn hears_majority(&self) -> bool {
+        self.consensus.has_majority() || self.rule.may_decide(false)
+    }
+
+    fn take_lead(&mut self, epoch: Epoch) {
+        let own_entry_applied = self.applied_term == epoch;
+        if !matches!(self.mode, Mode::Follows(_)) || !self.rule.may_decide(own_entry_applied) {
+            return;
+        }
+        let Mode::Follows(state) = std::mem::replace(&mut self.mode, Mode::Between) else { unreachable!("seen above") };
+        tracing::info!(event = "leads", %epoch, applied = %state.position().index, "this replica leads");
+        // Tickets go on where the leader before ended.
+        self.applied = self.last_ticket;
+        self.first_ticket = Ticket(self.last_ticket.0 + 1);
+        let leader = Leader::new(*state, epoch, self.first_ticket, self.settings.in_flight_max, self.now());
+        self.mode = Mode::Leads(Box::new(leader));
+        self.majority_at = self.clock.monotonic();
+    }
+
+    /// Callers that wait for an answer hear that nobody knows.
+    fn step_down(&mut self) {
+        self.in_flight.clear();
+        match std::mem::replace(&mut self.mode, Mode::Between) {
+            Mode::Leads(leader) => {
+                tracing::info!(event = "leads_no_more", epoch = %leader.epoch, "this replica leads no more");
+                self.mode = Mode::Follows(Box::new(leader.into_state()));
+            }
+            other => self.mode = other,
+        }
+    }
+
+    /// What was proposed after a refused block rests on something that never was, and the log makes nothing of it. The
+    /// next leader begins, in this epoch or another, when everything of this one is decided.
+    fn refused(&mut self, ticket: Ticket) {
+        if self.in_flight.contains(&ticket) {
+            self.step_down();
+        }
     }
 
     /// Callers that were answered together come back together: when the log is idle, the first of them waits for the
@@ -126,10 +408,16 @@ impl<R: AnswerRule> Proposer<R> {
 
     fn decide_waiting(&mut self, first: Ask) {
         let now = self.now();
-        if self.leader.next_tick().is_some_and(|at| at <= now.monotonic) {
-            // A lease that ended is ready for the very next pop, even when the loop is too busy to wake for it.
-            self.leader.tick(now);
+        if matches!(self.mode, Mode::Leads(_)) && !self.hears_majority() {
+            // This process may have been asleep, and another one leads: nothing it knows is worth an answer.
+            return drop(first);
         }
+        self.leader(|leader| {
+            if leader.next_tick().is_some_and(|at| at <= now.monotonic) {
+                // A lease that ended is ready for the very next pop, even when the loop is too busy to wake for it.
+                leader.tick(now);
+            }
+        });
         self.decide(first);
         for _ in 1..TURN {
             match self.inbox.try_recv() {
@@ -139,10 +427,18 @@ impl<R: AnswerRule> Proposer<R> {
         }
     }
 
+    /// Decides, or drops what only a leader can answer.
     fn decide(&mut self, ask: Ask) {
         let now = self.now();
-        if let Some(answer) = self.leader.decide(ask, now) {
-            self.give([answer]);
+        match (&mut self.mode, ask) {
+            (Mode::Leads(_), Ask::HandOver) => self.hand_over = true,
+            (Mode::Leads(leader), ask) => {
+                if let Some(answer) = leader.decide(ask, now) {
+                    self.give([answer]);
+                }
+            }
+            (Mode::Follows(state), Ask::Dump { reply }) => drop(reply.send(StateDump::of(state))),
+            (Mode::Follows(_) | Mode::Between, _) => {}
         }
     }
 
@@ -151,44 +447,75 @@ impl<R: AnswerRule> Proposer<R> {
         for answer in answers {
             if let Some(deliveries) = answer.give() {
                 let now = self.now();
-                self.leader.decide(Ask::Release { deliveries }, now);
+                self.leader(|leader| leader.decide(Ask::Release { deliveries }, now));
             }
         }
     }
 
-    /// Hands blocks to the log: full ones at once, a partial one when the log is idle or enough came together.
-    async fn submit(&mut self) -> Result<(), mpsc::error::SendError<Sealed>> {
-        while self.in_flight.len() < BLOCKS_IN_FLIGHT {
-            let may_be_partial = self.in_flight.is_empty() || self.leader.open_bytes() >= COMPANY_BYTES;
-            let Some((index, draft)) = self.leader.take_block(may_be_partial) else { break };
-            let (filler, sealed) = self.appender.seal(draft, self.leader.state.applied);
-            assert_eq!(sealed.header.index, index, "blocks reach the log in the order they were decided");
-            self.reader.add_block(sealed.header.lsn, sealed.bytes.clone());
-            for block in filler.into_iter().chain([sealed.clone()]) {
-                self.log.send(block).await?;
-            }
-            self.in_flight.push_back(sealed);
+    /// Proposes blocks: full ones at once, a partial one when nothing is on its way or enough came together.
+    async fn submit(&mut self) -> Result<(), Stopped> {
+        while self.in_flight.len() < BLOCKS_IN_FLIGHT && self.state().unwritten_bytes() < UNWRITTEN_MAX {
+            let idle = self.in_flight.is_empty();
+            let next = self.leader(|leader| {
+                let may_be_partial = idle || leader.open_bytes() >= COMPANY_BYTES;
+                Some((leader.epoch, leader.take_block(may_be_partial)?))
+            });
+            let Some(Some((epoch, (ticket, draft)))) = next else { break };
+            let first = ticket == self.first_ticket;
+            self.consensus.propose(epoch, Proposal { number: ticket.0, first }, draft).await?;
+            self.last_ticket = ticket;
+            self.in_flight.push_back(ticket);
         }
         self.answer_ready();
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), ProposerFailed> {
-        let durable = self.durable.borrow_and_update().index;
-        while let Some(sealed) = self.in_flight.pop_front_if(|sealed| sealed.header.index <= durable) {
-            self.metrics.committed(sealed.header.records, sealed.bytes.len());
-            let Sealed { header, bytes, hash } = sealed;
-            let now = self.now();
-            self.leader.committed(&Block { header, bytes, hash }, now)?;
+    fn apply_waiting(&mut self, first: Block) -> Result<(), BadBlock> {
+        let mut next = Some(first);
+        while let Some(block) = next {
+            self.apply(&block)?;
+            next = self.committed.try_recv().ok();
         }
         self.answer_ready();
+        Ok(())
+    }
+
+    fn apply(&mut self, block: &Block) -> Result<(), BadBlock> {
+        let header = &block.header;
+        self.metrics.committed(header.records, block.bytes.len());
+        let now = self.now();
+        let ours = self.log.proposal_at(header.index).map(Ticket);
+        let expected = self.in_flight.front().copied();
+        if header.kind == BlockKind::Records && ours != expected {
+            // What was proposed before it is not in the log, and this block may have been made empty for that.
+            self.step_down();
+        }
+        match &mut self.mode {
+            Mode::Leads(leader) => {
+                let ticket = ours.filter(|_| self.in_flight.pop_front().is_some());
+                self.applied = ticket.unwrap_or(self.applied);
+                leader.committed(block, ticket, now)?;
+            }
+            Mode::Follows(state) => drop(state.apply(block)?),
+            Mode::Between => unreachable!("only while the mode changes"),
+        }
+        self.applied_term = header.term;
         Ok(())
     }
 
     fn answer_ready(&mut self) {
-        let written = self.in_flight.back().map_or(self.leader.state.applied, |sealed| sealed.header.index);
-        let answerable = self.rule.answerable(self.leader.state.applied, written);
-        let answers = self.leader.take_answers(answerable);
-        self.give(answers);
+        let proposed = self.in_flight.back().copied().unwrap_or(self.applied);
+        let answerable = self.rule.answerable(self.applied, proposed);
+        let (ack_mode, durable) = (self.settings.ack_mode, *self.durable.borrow_and_update());
+        let answers = self.leader(|leader| {
+            let stored = match ack_mode {
+                AckMode::QuorumFsync => Ticket(0),
+                AckMode::LeaderFsync if durable.term == leader.epoch => Ticket(durable.proposal),
+                AckMode::LeaderFsync => Ticket(0),
+                AckMode::Memory => proposed,
+            };
+            leader.take_answers(answerable, stored)
+        });
+        self.give(answers.into_iter().flatten());
     }
 }

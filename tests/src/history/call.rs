@@ -115,8 +115,11 @@ pub enum What {
         floor: u64,
         cursor: u64,
     },
-    /// The system was down: from its end, by power cut or kill or in peace, until it was back.
+    /// The system was down: from its end, by power cut or kill or in peace, until it was back. A change of leadership is
+    /// one, too.
     Down,
+    /// From here on nothing disturbs the system any more.
+    Healed,
 }
 
 impl fmt::Display for MessageId {

@@ -4,6 +4,8 @@ mod index;
 mod lease;
 mod order;
 mod progress;
+mod replicas;
+mod service;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use super::Call;
 use index::Index;
+pub use replicas::{Block, Replica, agree};
 
 /// What a system owes its clients, numbered as in the operations contract.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -31,8 +34,16 @@ pub enum Invariant {
     I06,
     /// Queue offsets are unique, dense, and grow with time.
     I10,
-    /// The progress of a group never goes back, and attempts are counted one by one.
+    /// The progress of a group never goes back.
     I11,
+    /// Attempts are counted one by one.
+    I12,
+    /// Replicas agree: the same records at every position of the log that they hold, the same views of them.
+    I14,
+    /// When the faults end, service is back within 30 s, by itself.
+    I15,
+    /// No call outlives its deadline by more than a second.
+    I16,
 }
 
 /// One broken promise, told with the ids and times that a person needs to find it.
@@ -45,8 +56,13 @@ pub struct Violation {
 /// What the judgement depends on beyond the history.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// How far a wall clock of the system may run ahead of true time for a moment.
+    /// How far a wall clock of the system may run ahead of true time, or of another one, for a moment.
     pub clock_bound: Duration,
+    /// How long a client gives the system for any call. `None`: not judged.
+    pub call_max: Option<Duration>,
+    /// How long after its end a call without an answer may still take effect, as when the block of a leader that nobody
+    /// hears is committed once it is heard again.
+    pub late_effect: Duration,
 }
 
 impl Rules {
@@ -62,16 +78,18 @@ impl Rules {
 
 /// Everything in `calls`, which end with a drain, that a correct system cannot have done.
 pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
-    let index = Index::new(calls);
+    let index = Index::new(calls, rules);
     let mut found = Vec::new();
     order::sends(&index, &mut found);
     order::places(&index, &mut found);
     lease::windows(&index, rules, &mut found);
-    settle::returns(&index, &mut found);
+    settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(calls, &mut found);
+    service::back(calls, &mut found);
+    service::in_time(calls, rules, &mut found);
     found
 }
 

@@ -3,7 +3,7 @@
 //! A [`History`] collects every call with its start, its end and its outcome. [`check`] judges it by the invariants of
 //! the operations contract that one replica group owes its clients: *acked is durable; unacked comes back; one lease
 //! at a time; progress never goes back.* It knows nothing of the system's inside, so simulation, crash tests and load
-//! are judged alike.
+//! are judged alike. Where a test can look inside, [`agree`] judges what the replicas hold.
 //!
 //! A history ends with a drain: every group receives and acks until nothing comes for longer than any lease.
 //!
@@ -14,7 +14,7 @@ mod check;
 mod recorder;
 
 pub use call::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
-pub use check::{Invariant, Rules, Violation, check};
+pub use check::{Block, Invariant, Replica, Rules, Violation, agree, check};
 pub use recorder::History;
 
 /// A stable hash (after FNV-1a, eight bytes at a time) for digests of payloads and for handles.

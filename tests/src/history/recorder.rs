@@ -1,15 +1,17 @@
 //! Collects the calls of many clients in one history.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Call, Moment, Span, What};
 
-/// A history that grows. Clones share it. Time is tokio's, so a paused runtime makes it reproducible.
-#[derive(Clone, Debug)]
+/// A history that grows. Clones share it.
+#[derive(Clone)]
 pub struct History {
-    began: Instant,
+    elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -20,15 +22,21 @@ struct Facts {
 }
 
 impl History {
-    /// An empty history that begins now.
+    /// An empty history that begins now. Time is tokio's, so a paused runtime makes it reproducible.
     #[expect(clippy::new_without_default, reason = "it reads the clock")]
     pub fn new() -> History {
-        History { began: Instant::now(), facts: Arc::default() }
+        let began = Instant::now();
+        History::timed(move || began.elapsed())
+    }
+
+    /// An empty history of a system that has its own time: `elapsed` tells how much of it passed since the beginning.
+    pub fn timed(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> History {
+        History { elapsed: Arc::new(elapsed), facts: Arc::default() }
     }
 
     /// The start of a call.
     pub fn start(&self) -> Moment {
-        self.facts().next(self.began)
+        self.facts().next((self.elapsed)())
     }
 
     /// The end of a call that began at `start`.
@@ -39,7 +47,7 @@ impl History {
     /// The end of a call that did several things at once.
     pub fn end_all(&self, start: Moment, all: impl IntoIterator<Item = What>) {
         let mut facts = self.facts();
-        let span = Span { start, end: facts.next(self.began) };
+        let span = Span { start, end: facts.next((self.elapsed)()) };
         facts.calls.extend(all.into_iter().map(|what| Call { span, what }));
     }
 
@@ -54,8 +62,14 @@ impl History {
 }
 
 impl Facts {
-    fn next(&mut self, began: Instant) -> Moment {
+    fn next(&mut self, at: Duration) -> Moment {
         self.order += 1;
-        Moment { order: self.order, at: began.elapsed() }
+        Moment { order: self.order, at }
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts().fmt(f)
     }
 }

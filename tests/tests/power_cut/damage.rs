@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use apogee_engine::{AfterCommit, Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
 use apogee_host::{Disk, Exit, SimDisk, Tasks};
+use apogee_tests::clients::{Dice, Patience, Site};
 use apogee_tests::history::{History, MessageId};
 use tokio_util::sync::CancellationToken;
 
-use crate::dice::Dice;
-use crate::site::{Patience, Site};
-use crate::world::SimClock;
+use crate::clock::SimClock;
+use crate::direct::Direct;
+use crate::run::at_pace;
 
 const FIRST_SEGMENT: &str = "store/log/00000000000000000000.seg";
 const CLOSE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 struct Store {
-    site: Site,
+    site: Site<Direct>,
     tasks: Tasks,
 }
 
@@ -25,7 +26,8 @@ async fn open(disk: &SimDisk) -> Result<Store, OpenError> {
     let (disk, clock) = (Arc::new(disk.clone()), Arc::new(SimClock::new()));
     let parts = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let engine = Engine::open_with_rule(parts, settings, AfterCommit).await?;
-    let site = Site { engine, history: History::new(), over: CancellationToken::new(), pace: 0 };
+    let site =
+        Site { door: Direct(engine), history: History::new(), over: CancellationToken::new(), tempo: at_pace(0) };
     Ok(Store { site, tasks })
 }
 

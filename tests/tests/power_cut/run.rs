@@ -6,16 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use apogee_engine::{AnswerRule, Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
 use apogee_host::{Disk, Exit, SimDisk, Tasks};
+use apogee_tests::clients::payload::GROUPS;
+use apogee_tests::clients::{Consumer, Dice, Patience, Producer, Receive, Site, Sizes, Tempo};
 use apogee_tests::history::{Call, History, Moment, Rules, Violation, What, check};
+use apogee_tests::machine::ProcessDisk;
 use futures::future::{join, join_all};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{Consumer, Producer};
-use crate::dice::Dice;
-use crate::payload::GROUPS;
-use crate::site::{Patience, Receive, Site};
-use crate::world::{CLOCK_BOUND, ProcessDisk, SimClock};
+use crate::clock::{CLOCK_BOUND, SimClock};
+use crate::direct::Direct;
 
 /// A life that does not end by then hangs.
 const LIFE_MAX: Duration = Duration::from_secs(3600);
@@ -23,6 +23,15 @@ const LIFE_MAX: Duration = Duration::from_secs(3600);
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Longer than any lease that a client asks for, and then some.
 const DRAIN: Duration = Duration::from_secs(30);
+/// The shortest there is.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Longest time of an operation of a slow disk, in milliseconds.
+const SLOW: u64 = 20;
+
+/// Clients that pause less than `pace` milliseconds.
+pub(crate) fn at_pace(pace: u64) -> Tempo {
+    Tempo { pace, window: WINDOW, glance: Duration::ZERO }
+}
 
 /// The build under test, and the luck it has.
 #[derive(Copy, Clone)]
@@ -66,7 +75,7 @@ struct Run<R> {
     clock: Arc<SimClock>,
     history: History,
     settings: Settings,
-    slow: bool,
+    slowness: u64,
     cuts: u64,
 }
 
@@ -93,16 +102,16 @@ impl<R: AnswerRule + Copy> Run<R> {
         if dice.one_in(4) {
             settings.in_flight_max = 12;
         }
-        let (disk, slow) = (SimDisk::new(plan.seed), !dice.one_in(4));
+        let (disk, slowness) = (SimDisk::new(plan.seed), if dice.one_in(4) { 0 } else { SLOW });
         disk.set_sync_lies(plan.sync_lies);
         let clock = Arc::new(SimClock::new());
-        Self { plan, dice, disk, clock, history: History::new(), settings, slow, cuts: 0 }
+        Self { plan, dice, disk, clock, history: History::new(), settings, slowness, cuts: 0 }
     }
 
     async fn run(mut self) -> anyhow::Result<Verdict> {
         let dice = |player| Dice::new(self.plan.seed, player);
-        let heavy = self.dice.one_in(8);
-        let mut producers: Vec<_> = (1..=3).map(|number| Producer::new(dice(number), number, heavy)).collect();
+        let sizes = if self.dice.one_in(8) { Sizes::Heavy } else { Sizes::Mixed };
+        let mut producers: Vec<_> = (1..=3).map(|number| Producer::new(dice(number), number, sizes)).collect();
         let mut consumers: Vec<_> = (11..=14)
             .map(|number| Consumer::new(dice(number), 1 + u32::try_from(number).expect("small") % GROUPS, number))
             .collect();
@@ -112,7 +121,8 @@ impl<R: AnswerRule + Copy> Run<R> {
         }
         let unsettled = self.drain(down).await?;
         let calls = self.history.calls();
-        let violations = check(&calls, Rules { clock_bound: CLOCK_BOUND });
+        let rules = Rules { clock_bound: CLOCK_BOUND, call_max: None, late_effect: Duration::ZERO };
+        let violations = check(&calls, rules);
         let rolled = self.disk.list("store/log").await?.len() > 2;
         Ok(Verdict { violations, cuts: self.cuts, calls, unsettled, rolled })
     }
@@ -124,7 +134,7 @@ impl<R: AnswerRule + Copy> Run<R> {
         producers: &mut [Producer],
         consumers: &mut [Consumer],
     ) -> anyhow::Result<Moment> {
-        let process = ProcessDisk::new(self.disk.clone(), Dice::new(self.plan.seed, down.order << 8), self.slow);
+        let process = ProcessDisk::new(self.disk.clone(), Dice::new(self.plan.seed, down.order << 8), self.slowness);
         let ending = self.ending();
         // Some lives end while the store recovers.
         let operations = if self.dice.one_in(5) { self.dice.below(6) } else { self.dice.below(80) };
@@ -172,7 +182,7 @@ impl<R: AnswerRule + Copy> Run<R> {
         consumers: &mut [Consumer],
     ) -> anyhow::Result<()> {
         let pace = [5, 100, 1500][usize::try_from(self.dice.below(3))?];
-        let site = Site { engine, history: self.history.clone(), over: CancellationToken::new(), pace };
+        let site = self.site(engine, pace);
         let producing = join_all(producers.iter_mut().map(|producer| producer.run(&site)));
         let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(&site)));
         let ends = async {
@@ -189,6 +199,11 @@ impl<R: AnswerRule + Copy> Run<R> {
         join(join(producing, consuming), ends).await.1
     }
 
+    fn site(&self, engine: Engine, pace: u64) -> Site<Direct> {
+        let (door, history) = (Direct(engine), self.history.clone());
+        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace) }
+    }
+
     /// What the end of the process means for the machine.
     fn after(&mut self, ending: Ending) {
         self.cuts += u64::from(ending == Ending::PowerCut);
@@ -200,11 +215,11 @@ impl<R: AnswerRule + Copy> Run<R> {
 
     /// A last life without accidents: everything is received and acked. Says how many messages are not settled then.
     async fn drain(&mut self, down: Moment) -> anyhow::Result<u64> {
-        let process = ProcessDisk::new(self.disk.clone(), Dice::new(self.plan.seed, 99), false);
+        let process = ProcessDisk::new(self.disk.clone(), Dice::new(self.plan.seed, 99), 0);
         let tasks = Tasks::new();
         let engine = self.open(Arc::new(process), &tasks).await?;
         self.history.end(down, What::Down);
-        let site = Site { engine, history: self.history.clone(), over: CancellationToken::new(), pace: 0 };
+        let site = self.site(engine, 0);
         let begun = Instant::now();
         while self.round(&site).await? > 0 || begun.elapsed() < DRAIN {
             sleep(Duration::from_millis(250)).await;
@@ -212,7 +227,8 @@ impl<R: AnswerRule + Copy> Run<R> {
         }
         let mut unsettled = 0;
         for group in 1..=GROUPS {
-            unsettled += site.progress(group).await.ok().context("the engine stopped in the drain")?;
+            let progress = site.progress(group).await.ok().flatten();
+            unsettled += progress.context("the engine stopped in the drain")?;
         }
         let late = tasks.close(CLOSE_MAX).await;
         ensure!(late.is_empty(), "{late:?} did not stop");
@@ -220,11 +236,11 @@ impl<R: AnswerRule + Copy> Run<R> {
     }
 
     /// Receives and acks until nothing comes; says how many messages came.
-    async fn round(&self, site: &Site) -> anyhow::Result<usize> {
+    async fn round(&self, site: &Site<Direct>) -> anyhow::Result<usize> {
         let mut came = 0;
         for group in 1..=GROUPS {
             loop {
-                let receive = Receive { group, batch: 32, attempt_id: None, invisible: Duration::from_secs(10) };
+                let receive = Receive { group, batch: 32, attempt_id: None, invisible: WINDOW };
                 let messages = site.receive(receive, Patience::Waits).await.ok().context("stopped in the drain")?;
                 if messages.is_empty() {
                     break;

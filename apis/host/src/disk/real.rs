@@ -1,7 +1,6 @@
 //! The disk of the operating system, with its own threads.
 
 mod folder;
-mod lane;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -14,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use self::folder::Folder;
-use self::lane::Lane;
 use super::{Disk, DiskFuture, FileId, LOCK_NAME, check_folder, check_name, not_open, sync_failed_before};
 use crate::exit::{Exit, ExitWith};
+use crate::lane::Lane;
 
 /// Requests a lane takes before the next one waits.
 const LANE_QUEUE: usize = 256;

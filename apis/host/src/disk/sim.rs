@@ -1,6 +1,7 @@
 //! A disk in memory that behaves as badly as real ones do, by seed.
 
 mod file;
+mod pages;
 mod state;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use self::file::SimFile;
+use self::pages::Pages;
 use self::state::State;
 use super::{Disk, DiskFuture, FileId, check_folder, check_name};
 
@@ -132,7 +134,7 @@ impl Disk for SimDisk {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             let len = usize::try_from(len).map_err(|_| io::ErrorKind::StorageFull)?;
-            state.publish(name, SimFile::durable(vec![0; len]));
+            state.publish(name, SimFile::durable(Pages::zeros(len)));
             state.open(name)
         })
     }
@@ -180,7 +182,7 @@ impl Disk for SimDisk {
         self.mutate(move |state| {
             check_name(name)?;
             state.room()?;
-            state.publish(name, SimFile::durable(bytes.into()));
+            state.publish(name, SimFile::durable(Pages::holding(&bytes)));
             Ok(())
         })
     }

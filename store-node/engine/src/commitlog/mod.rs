@@ -1,27 +1,32 @@
 //! The CommitLog: blocks one after the other in preallocated segments.
 //!
-//! Reading order: `appender` gives each block its place and header, `writer` owns the files and makes blocks durable,
-//! `reader` serves records from memory or disk, `recover` finds the end of the log after a crash.
+//! Reading order: `layout` gives each block its place and header, `log` is the log as its users see it (with `places`,
+//! where each block is), `writer` owns the files and makes blocks durable, `recover` finds the end of the log after a
+//! crash, with the help of `checkpoint`.
 
-mod appender;
 mod checkpoint;
 mod format;
-mod reader;
+mod layout;
+mod log;
+mod places;
 mod recover;
+mod vote;
 mod writer;
 
 use std::io;
 
 use apogee_host::{Exit, ExitWith};
 
-pub(crate) use appender::{Appender, Draft, Sealed};
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use format::Format;
-pub(crate) use reader::LogReader;
-pub(crate) use recover::recover;
-pub(crate) use writer::{Durable, Writer};
+pub(crate) use layout::{Entry, Layout};
+pub(crate) use log::{Append, Damage, Log, Proposal, Recovered};
+pub(crate) use recover::{Found, recover};
+pub(crate) use vote::Vote;
+pub(crate) use writer::{Progress, Writer};
 
 use crate::block::Lsn;
+use crate::views::ViewsError;
 
 /// Folder of the segments, inside the engine's data folder.
 pub(crate) const FOLDER: &str = "store/log";
@@ -42,6 +47,12 @@ pub enum OpenError {
         "{file} is corrupt at byte {offset}, below what was committed: {why}; restore it from a replica or a backup"
     )]
     Corrupt { file: String, offset: u64, why: String },
+    #[error("the store belongs to {what} {found}, not to {what} {ours}; give this replica a folder of its own")]
+    Foreign { what: &'static str, found: String, ours: String },
+    #[error("the views cannot be opened; with their folder removed they are made anew from the log")]
+    Views(#[from] ViewsError),
+    #[error("the replica does not come up: {why}")]
+    Consensus { why: String },
     #[error("cannot {what}")]
     Disk {
         what: String,
@@ -55,13 +66,24 @@ impl OpenError {
         let what = what.into();
         move |cause| Self::Disk { what, cause }
     }
+
+    /// Blocks of the log could not be read.
+    pub(crate) fn unreadable(cause: io::Error) -> Self {
+        match cause.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()) {
+            Some(Damage { file, offset, why }) => {
+                Self::Corrupt { file: file.clone(), offset: *offset, why: why.clone() }
+            }
+            None => Self::Disk { what: "read the CommitLog".to_owned(), cause },
+        }
+    }
 }
 
 impl ExitWith for OpenError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Format { .. } => Exit::Usage,
-            Self::Corrupt { .. } | Self::Disk { .. } => Exit::Io,
+            Self::Format { .. } | Self::Foreign { .. } => Exit::Usage,
+            Self::Corrupt { .. } | Self::Disk { .. } | Self::Views(_) => Exit::Io,
+            Self::Consensus { .. } => Exit::Bug,
         }
     }
 }

@@ -10,32 +10,50 @@ use apogee_host::{Disk, FileId};
 use apogee_model::BlockIndex;
 use bytes::Bytes;
 
-use super::{Appender, Checkpoint, FOLDER, Format, OpenError, segment_name};
+use super::places::{BlockPlace, Places, Segment};
+use super::{Checkpoint, FOLDER, Format, Layout, OpenError, segment_name};
 use crate::block::{self, Block, BlockKind, Lsn, NotABlock};
 
 /// The log as found, cut where it was torn.
-pub(crate) struct Recovered {
-    pub(crate) appender: Appender,
-    pub(crate) segments: Vec<(Lsn, FileId)>,
+pub(crate) struct Found {
+    pub(crate) layout: Layout,
+    pub(crate) places: Places,
+    /// The segment to write to, and where it starts.
+    pub(crate) current: (Lsn, FileId),
     pub(crate) checkpoint: Checkpoint,
+    /// Highest index that a block knew to be committed.
+    pub(crate) committed: BlockIndex,
 }
 
-/// Reads the whole log and hands every block to `apply` in order; returns with everything found durable.
+/// Looks for the end of the log, from the segment with `from` on; what is before has been applied and is read when
+/// somebody asks for it. Returns with everything found durable.
+///
+/// `alone`: with one voter, what was committed was durable here; with several it may have been durable elsewhere.
 ///
 /// # Errors
-/// [`OpenError::Corrupt`] with file and offset when a block is damaged that had been committed; whatever `apply` says.
-pub(crate) async fn recover(
-    disk: &Arc<dyn Disk>,
-    format: Format,
-    mut apply: impl FnMut(Block) -> Result<(), OpenError>,
-) -> Result<Recovered, OpenError> {
-    let checkpoint = Checkpoint::read(&**disk).await.map_err(OpenError::disk("read the checkpoint"))?;
-    let starts = segment_starts(&**disk, format.segment_bytes).await?;
-    let mut scan = Scan { disk, format, appender: Appender::new(format.segment_bytes), segments: Vec::new() };
+/// [`OpenError::Corrupt`] with file and offset when a block is damaged that had been committed.
+pub(crate) async fn recover(disk: &Arc<dyn Disk>, format: &Format, from: Lsn, alone: bool) -> Result<Found, OpenError> {
+    let segment_bytes = format.segment_bytes;
+    let checkpoint = Checkpoint::read(&**disk, segment_bytes).await.map_err(OpenError::disk("read the checkpoint"))?;
+    let starts = segment_starts(&**disk, segment_bytes).await?;
+    let from = from.min(checkpoint.0.end);
+    let layout = Layout::new(segment_bytes);
+    let (places, segments) = (Places::new(segment_bytes), Vec::new());
+    let mut scan =
+        Scan { disk, segment_bytes, layout, chained: false, places, segments, alone, committed: BlockIndex(0) };
+    let old = starts.iter().take_while(|start| start.0 + segment_bytes <= from.0).count();
+    // The last one is walked in any case, because it tells where the log ends.
+    let old = old.min(starts.len().saturating_sub(1));
+    for start in &starts[..old] {
+        scan.glance(*start).await?;
+    }
+    let starts = &starts[old..];
+    scan.layout.end = starts.first().copied().unwrap_or_default();
+    scan.chained = scan.layout.end == Lsn(0);
     let mut torn = None;
     for (position, start) in starts.iter().enumerate() {
         let bytes = scan.open(*start).await?;
-        if let Some(why) = scan.walk(*start, &bytes, &mut apply)? {
+        if let Some(why) = scan.walk(*start, &bytes) {
             torn = Some((position, bytes, why));
             break;
         }
@@ -46,22 +64,26 @@ pub(crate) async fn recover(
     } else {
         scan.check_not_short(&checkpoint)?;
     }
-    if scan.segments.last().is_none_or(|(start, _)| start.0 + format.segment_bytes <= scan.appender.end.0) {
+    if scan.segments.last().is_none_or(|(start, _)| start.0 + segment_bytes <= scan.layout.end.0) {
         scan.create_segment().await?;
     }
-    scan.make_durable(checkpoint.durable).await?;
-    Ok(Recovered { appender: scan.appender, segments: scan.segments, checkpoint })
+    scan.make_durable(checkpoint.0.end).await?;
+    let current = *scan.segments.last().expect("created above if there was none");
+    let Scan { layout, places, committed, .. } = scan;
+    Ok(Found { layout, places, current, checkpoint, committed })
 }
 
+/// The segments follow on each other; the first ones may have gone.
 async fn segment_starts(disk: &dyn Disk, segment_bytes: u64) -> Result<Vec<Lsn>, OpenError> {
     let names = disk.list(FOLDER).await.map_err(OpenError::disk("list the segments"))?;
-    let mut starts = Vec::new();
+    let mut starts: Vec<Lsn> = Vec::new();
     for name in names {
         let start = name.strip_suffix(".seg").and_then(|digits| digits.parse().ok()).map(Lsn);
-        let expected = Lsn(u64::try_from(starts.len()).expect("few segments") * segment_bytes);
-        match start {
-            Some(start) if start == expected => starts.push(start),
-            Some(start) if start > expected => {
+        let expected = starts.last().map(|last| Lsn(last.0 + segment_bytes));
+        match (start, expected) {
+            (Some(start), None) if start.0.is_multiple_of(segment_bytes) => starts.push(start),
+            (Some(start), Some(expected)) if start == expected => starts.push(start),
+            (Some(start), Some(expected)) if start > expected => {
                 let why = format!("the segment is missing, {name} is there");
                 return Err(OpenError::Corrupt { file: segment_name(expected), offset: 0, why });
             }
@@ -76,68 +98,92 @@ async fn segment_starts(disk: &dyn Disk, segment_bytes: u64) -> Result<Vec<Lsn>,
 
 struct Scan<'a> {
     disk: &'a Arc<dyn Disk>,
-    format: Format,
-    appender: Appender,
+    segment_bytes: u64,
+    layout: Layout,
+    /// Whether the hash and the index of the block before are known.
+    chained: bool,
+    places: Places,
     segments: Vec<(Lsn, FileId)>,
+    alone: bool,
+    committed: BlockIndex,
 }
 
 impl Scan<'_> {
-    async fn open(&mut self, start: Lsn) -> Result<Bytes, OpenError> {
+    async fn open_file(&mut self, start: Lsn) -> Result<FileId, OpenError> {
         let name = segment_name(start);
         let file = self.disk.open(&name).await.map_err(OpenError::disk(format!("open {name}")))?;
         let len = self.disk.len(file).await.map_err(OpenError::disk(format!("measure {name}")))?;
-        if len != self.format.segment_bytes {
-            let why = format!("the file has {len} bytes instead of {}", self.format.segment_bytes);
+        if len != self.segment_bytes {
+            let why = format!("the file has {len} bytes instead of {}", self.segment_bytes);
             return Err(OpenError::Corrupt { file: name, offset: len, why });
         }
         self.segments.push((start, file));
-        let len = usize::try_from(len).expect("segments fit into memory");
+        Ok(file)
+    }
+
+    /// Reads no more of an old segment than its first header.
+    async fn glance(&mut self, start: Lsn) -> Result<(), OpenError> {
+        let (file, name) = (self.open_file(start).await?, segment_name(start));
+        let head = self.disk.read_at(file, 0, block::HEADER).await.map_err(OpenError::disk(format!("read {name}")))?;
+        let header = block::Header::read(&head, start).map_err(|why| OpenError::Corrupt {
+            file: name,
+            offset: 0,
+            why: why.to_string(),
+        })?;
+        self.places.add_segment(start, Segment { file: Some(file), first: Some(header.index), blocks: None });
+        Ok(())
+    }
+
+    async fn open(&mut self, start: Lsn) -> Result<Bytes, OpenError> {
+        let (file, name) = (self.open_file(start).await?, segment_name(start));
+        self.places.add_segment(start, Segment { file: Some(file), first: None, blocks: Some(Vec::new()) });
+        let len = usize::try_from(self.segment_bytes).expect("segments fit into memory");
         self.disk.read_at(file, 0, len).await.map_err(OpenError::disk(format!("read {name}")))
     }
 
-    /// Applies the blocks of one segment; says why it stopped before the segment's end.
-    fn walk(
-        &mut self,
-        start: Lsn,
-        bytes: &Bytes,
-        apply: &mut impl FnMut(Block) -> Result<(), OpenError>,
-    ) -> Result<Option<NotABlock>, OpenError> {
-        let end = start.0 + self.format.segment_bytes;
-        while self.appender.end.0 < end {
-            let offset = offset_in(start, self.appender.end);
+    /// Walks through the blocks of one segment; says why it stopped before the segment's end.
+    fn walk(&mut self, start: Lsn, bytes: &Bytes) -> Option<NotABlock> {
+        let end = start.0 + self.segment_bytes;
+        while self.layout.end.0 < end {
+            let offset = offset_in(start, self.layout.end);
             if bytes.len() - offset < block::HEADER {
-                self.appender.end = Lsn(end);
-                return Ok(None);
+                self.layout.end = Lsn(end);
+                return None;
             }
             match self.next(&bytes.slice(offset..)) {
-                Ok(found) => self.take(found, apply)?,
-                Err(why) => return Ok(Some(why)),
+                Ok(found) => self.take(&found),
+                Err(why) => return Some(why),
             }
         }
-        Ok(None)
+        None
     }
 
     fn next(&self, bytes: &Bytes) -> Result<Block, NotABlock> {
-        let found = Block::read(bytes, self.appender.end)?;
+        let found = Block::read(bytes, self.layout.end)?;
         let index = match found.header.kind {
-            BlockKind::Records => BlockIndex(self.appender.index.0 + 1),
-            BlockKind::Filler => self.appender.index,
+            BlockKind::Records | BlockKind::Blank | BlockKind::Membership => BlockIndex(self.layout.index.0 + 1),
+            BlockKind::Filler => self.layout.index,
         };
-        if found.header.previous != self.appender.previous || found.header.index != index {
+        let Block { header, .. } = &found;
+        let follows = header.previous == self.layout.previous && header.index == index;
+        if self.chained && !(follows && header.term >= self.layout.term) {
             return Err(NotABlock::Previous);
         }
         Ok(found)
     }
 
-    fn take(&mut self, found: Block, apply: &mut impl FnMut(Block) -> Result<(), OpenError>) -> Result<(), OpenError> {
+    fn take(&mut self, found: &Block) {
         let header = found.header;
-        self.appender.previous = found.hash;
-        self.appender.end = Lsn(header.lsn.0 + u64::try_from(header.total_len).expect("blocks are at most 8 MiB"));
-        if header.kind == BlockKind::Records {
-            self.appender.index = header.index;
-            apply(found)?;
+        let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
+        self.chained = true;
+        self.layout.previous = found.hash;
+        self.layout.end = Lsn(header.lsn.0 + u64::from(len));
+        (self.layout.index, self.layout.term) = (header.index, header.term);
+        self.layout.log_time = self.layout.log_time.max(header.log_time);
+        self.committed = self.committed.max(header.commit).min(header.index);
+        if header.kind != BlockKind::Filler {
+            self.places.push(header.index, BlockPlace { lsn: header.lsn, len, term: header.term });
         }
-        Ok(())
     }
 
     /// Refuses when what cannot be read had been committed.
@@ -148,13 +194,14 @@ impl Scan<'_> {
         bytes: &Bytes,
         why: NotABlock,
     ) -> Result<(), OpenError> {
-        let end = self.appender.end;
-        if end < checkpoint.durable {
-            return Err(
-                self.corrupt(starts[0], format!("{why}, yet the log was durable up to {}", checkpoint.durable.0))
-            );
+        let end = self.layout.end;
+        if end < checkpoint.0.end {
+            return Err(self.corrupt(starts[0], format!("{why}, yet the log was durable up to {}", checkpoint.0.end.0)));
         }
-        let lost = BlockIndex(self.appender.index.0 + 1);
+        if !self.alone {
+            return Ok(());
+        }
+        let lost = BlockIndex(self.layout.index.0 + 1);
         let mut witness = commit_beyond(starts[0], bytes, offset_in(starts[0], end), lost);
         for start in &starts[1..] {
             if witness.is_some() {
@@ -172,22 +219,22 @@ impl Scan<'_> {
     }
 
     fn check_not_short(&self, checkpoint: &Checkpoint) -> Result<(), OpenError> {
-        if self.appender.end < checkpoint.durable {
-            let start = Lsn(self.appender.end.0 - self.appender.end.0 % self.format.segment_bytes);
-            return Err(self.corrupt(start, format!("the log ends, yet it was durable up to {}", checkpoint.durable.0)));
+        if self.layout.end < checkpoint.0.end {
+            let start = Lsn(self.layout.end.0 - self.layout.end.0 % self.segment_bytes);
+            return Err(self.corrupt(start, format!("the log ends, yet it was durable up to {}", checkpoint.0.end.0)));
         }
         Ok(())
     }
 
     fn corrupt(&self, start: Lsn, why: String) -> OpenError {
-        OpenError::Corrupt { file: segment_name(start), offset: self.appender.end.0 - start.0, why }
+        OpenError::Corrupt { file: segment_name(start), offset: self.layout.end.0 - start.0, why }
     }
 
     /// Zeroes what follows the end of the log, so that nothing of it can rise again.
     async fn cut(&mut self, starts: &[Lsn], bytes: Bytes, why: NotABlock) -> Result<(), OpenError> {
-        let from = offset_in(starts[0], self.appender.end);
+        let from = offset_in(starts[0], self.layout.end);
         if let Some(last) = bytes[from..].iter().rposition(|byte| *byte != 0) {
-            let (file, lsn) = (segment_name(starts[0]), self.appender.end.0);
+            let (file, lsn) = (segment_name(starts[0]), self.layout.end.0);
             tracing::warn!(event = "torn_tail_cut", file, offset = from, lsn, bytes = last + 1, %why,
                 "the end of the log was torn and is cut");
             let id = self.segments.iter().find(|(start, _)| *start == starts[0]).expect("it was opened to be read").1;
@@ -199,6 +246,7 @@ impl Scan<'_> {
         let (kept, gone) = self.segments.drain(..).partition(|(start, _)| *start <= starts[0]);
         self.segments = kept;
         for (start, file) in gone {
+            self.places.remove_segment(start);
             let name = segment_name(start);
             self.disk.close(file).await.map_err(OpenError::disk(format!("close {name}")))?;
         }
@@ -214,7 +262,7 @@ impl Scan<'_> {
     /// only; after a sync that failed the cache even takes it for written, and a sync alone would do nothing.
     async fn make_durable(&self, from: Lsn) -> Result<(), OpenError> {
         for (start, file) in &self.segments {
-            let end = self.appender.end.0.min(start.0 + self.format.segment_bytes);
+            let end = self.layout.end.0.min(start.0 + self.segment_bytes);
             let from = from.0.max(start.0);
             let Some(len) = end.checked_sub(from).filter(|len| *len > 0) else { continue };
             let (at, name) = (from - start.0, segment_name(*start));
@@ -227,10 +275,12 @@ impl Scan<'_> {
     }
 
     async fn create_segment(&mut self) -> Result<(), OpenError> {
-        let name = segment_name(self.appender.end);
-        let created = self.disk.create(&name, self.format.segment_bytes).await;
+        let name = segment_name(self.layout.end);
+        let created = self.disk.create(&name, self.segment_bytes).await;
         let file = created.map_err(OpenError::disk(format!("create {name}")))?;
-        self.segments.push((self.appender.end, file));
+        self.segments.push((self.layout.end, file));
+        let segment = Segment { file: Some(file), first: None, blocks: Some(Vec::new()) };
+        self.places.add_segment(self.layout.end, segment);
         Ok(())
     }
 }

@@ -3,12 +3,30 @@
 use std::sync::Arc;
 
 use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, QueueStatus, Settled, Settlement};
-use apogee_model::{DeliveryAttempt, GroupId, InvisibleDuration, TagFilter, TopicId};
+use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, TagFilter, TopicId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
-use crate::views::Place;
+use crate::state::State;
+use crate::views::{Place, Position, ViewsError};
 use crate::watch::Edge;
+
+/// What a replica has applied.
+#[derive(Debug)]
+pub(crate) struct StateDump {
+    pub(crate) applied: BlockIndex,
+    pub(crate) rows: Vec<String>,
+}
+
+impl StateDump {
+    pub(crate) fn of(state: &State) -> Result<Self, ViewsError> {
+        let (position, mut rows) = (state.position(), state.dump());
+        // Hashes of headers may differ between replicas.
+        let Position { index, term, end, log_time, next_delivery, .. } = position;
+        rows[0] = format!("at {index} of term {term}, {}, {log_time:?}, next delivery {next_delivery}", end.0);
+        state.failure().map_or(Ok(Self { applied: index, rows }), Err)
+    }
+}
 
 /// One request. Clients are known by the hash of their id.
 #[derive(Debug)]
@@ -54,6 +72,12 @@ pub(crate) enum Ask {
         group: GroupId,
         reply: Sender<Vec<GroupStatus>>,
     },
+    /// Of any replica, leader or not: what it has applied.
+    Dump {
+        reply: Sender<Result<StateDump, ViewsError>>,
+    },
+    /// Lets another replica lead.
+    HandOver,
     DropTopic {
         topic: TopicId,
         reply: Sender<()>,

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use apogee_model::{BlockIndex, Timestamp};
+use apogee_model::Timestamp;
 
-use super::Answer;
+use super::{Answer, Ticket};
 use crate::block::HEADER;
-use crate::commitlog::Draft;
 use crate::record::Record;
 
 /// A block is closed at this size, unless one request alone is larger.
@@ -15,23 +14,38 @@ const TARGET_RECORDS: usize = 4096;
 /// Room a block starts with, so that it does not grow in many small steps.
 const START_BYTES: usize = 64 << 10;
 
+/// A block without its place: room for the header, then the records.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) records: u32,
+    pub(crate) log_time: Timestamp,
+}
+
 /// The open block, full ones that wait to be written, and every answer not given yet.
 #[derive(Debug)]
 pub(crate) struct Blocks {
-    closed: VecDeque<(BlockIndex, Draft)>,
+    closed: VecDeque<(Ticket, Draft)>,
     open: Draft,
-    /// Index the open block will have.
-    index: BlockIndex,
-    answers: VecDeque<(BlockIndex, Answer)>,
+    /// What the open block will be proposed as.
+    ticket: Ticket,
+    answers: VecDeque<(Ticket, Answer)>,
+    /// Results of sends, which some ack modes give before the others.
+    sends: VecDeque<(Ticket, Answer)>,
     /// The last block whose answers were taken.
-    answered: BlockIndex,
+    answered: Ticket,
 }
 
 impl Blocks {
-    pub(crate) fn new(last: BlockIndex, log_time: Timestamp) -> Self {
-        let open = empty(log_time);
-        let index = BlockIndex(last.0 + 1);
-        Self { closed: VecDeque::new(), open, index, answers: VecDeque::new(), answered: last }
+    pub(crate) fn new(first: Ticket, log_time: Timestamp) -> Self {
+        Self {
+            closed: VecDeque::new(),
+            open: empty(log_time),
+            ticket: first,
+            answers: VecDeque::new(),
+            sends: VecDeque::new(),
+            answered: Ticket(first.0 - 1),
+        }
     }
 
     /// Makes room for `records` that must share a block. Log time is fixed when a block gets its first record.
@@ -46,6 +60,11 @@ impl Blocks {
         }
     }
 
+    /// What the open block will be proposed as.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     /// Log time of the open block.
     pub(crate) fn log_time(&self) -> Timestamp {
         self.open.log_time
@@ -53,7 +72,7 @@ impl Blocks {
 
     /// Writes a record into the open block; says which block and log time that is. Messages have their room from
     /// [`Blocks::reserve`]; other records are small and start a new block when this one is full.
-    pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (BlockIndex, Timestamp) {
+    pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (Ticket, Timestamp) {
         if !matches!(record, Record::Message { .. }) {
             self.reserve(0, 1, wall);
         }
@@ -62,20 +81,21 @@ impl Blocks {
         }
         record.write(&mut self.open.bytes);
         self.open.records += 1;
-        (self.index, self.open.log_time)
+        (self.ticket, self.open.log_time)
     }
 
     /// Keeps an answer for the newest block that has content, or hands it back when all blocks are answered.
     pub(crate) fn answer(&mut self, answer: Answer) -> Option<Answer> {
-        let newest = if self.open.records > 0 { self.index } else { BlockIndex(self.index.0 - 1) };
+        let newest = if self.open.records > 0 { self.ticket } else { Ticket(self.ticket.0 - 1) };
         if newest <= self.answered {
             return Some(answer);
         }
-        self.answers.push_back((newest, answer));
+        let queue = if matches!(answer, Answer::Appended(..)) { &mut self.sends } else { &mut self.answers };
+        queue.push_back((newest, answer));
         None
     }
 
-    pub(crate) fn take(&mut self, may_be_partial: bool) -> Option<(BlockIndex, Draft)> {
+    pub(crate) fn take(&mut self, may_be_partial: bool) -> Option<(Ticket, Draft)> {
         if self.closed.is_empty() && may_be_partial && self.open.records > 0 {
             self.close();
         }
@@ -86,18 +106,25 @@ impl Blocks {
         if self.open.records > 0 { self.open.bytes.len() } else { 0 }
     }
 
-    pub(crate) fn take_answers(&mut self, index: BlockIndex) -> VecDeque<Answer> {
-        self.answered = self.answered.max(index);
-        let due = self.answers.partition_point(|(block, _)| *block <= index);
-        self.answers.drain(..due).map(|(_, answer)| answer).collect()
+    /// The answers of blocks up to `upto`, and the results of sends in blocks up to `stored`.
+    pub(crate) fn take_answers(&mut self, upto: Ticket, stored: Ticket) -> VecDeque<Answer> {
+        self.answered = self.answered.max(upto);
+        let mut taken = take(&mut self.sends, upto.max(stored));
+        taken.append(&mut take(&mut self.answers, upto));
+        taken
     }
 
     fn close(&mut self) {
         let next = empty(self.open.log_time);
         let full = std::mem::replace(&mut self.open, next);
-        self.closed.push_back((self.index, full));
-        self.index = BlockIndex(self.index.0 + 1);
+        self.closed.push_back((self.ticket, full));
+        self.ticket = Ticket(self.ticket.0 + 1);
     }
+}
+
+fn take(answers: &mut VecDeque<(Ticket, Answer)>, upto: Ticket) -> VecDeque<Answer> {
+    let due = answers.partition_point(|(block, _)| *block <= upto);
+    answers.drain(..due).map(|(_, answer)| answer).collect()
 }
 
 fn empty(log_time: Timestamp) -> Draft {

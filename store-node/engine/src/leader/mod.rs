@@ -12,22 +12,32 @@ mod pop;
 mod ready;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use apogee_host::Monotonic;
-use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, QueueStatus, TopicRef};
-use apogee_model::{BlockIndex, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
+use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, QueueStatus, RequestId, TopicRef};
+use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
 
-pub(crate) use ask::{Answer, Ask, Grant, Granted};
+pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
+pub(crate) use block::Draft;
 
 use crate::block::Block;
-use crate::commitlog::Draft;
 use crate::lease_clock::{Due, Key, LeaseClock};
-use crate::pop::{Entry, Overlay};
+use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
 use crate::state::{BadBlock, State};
 use crate::watch::Watches;
+
+/// Number of a block among those that this replica proposes, from 1.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub u64);
+
+/// An append that was asked before.
+enum Known {
+    Applied(Vec<Appended>),
+    Proposed(Vec<Appended>),
+}
 
 /// Now, on both clocks.
 #[derive(Copy, Clone, Debug)]
@@ -45,6 +55,8 @@ pub(crate) struct Leader {
     ready: BTreeMap<(GroupId, TopicId), ready::Ready>,
     /// Groups that were dropped; their ids are never given again, and late receives of them find nothing.
     dropped: BTreeSet<GroupId>,
+    /// Appends on their way to the log.
+    proposed: HashMap<RequestId, (Ticket, Vec<Appended>)>,
     watches: Watches,
     /// Where the next pop of a group on a topic begins, and how many there were.
     turns: BTreeMap<(GroupId, TopicId), u64>,
@@ -52,20 +64,21 @@ pub(crate) struct Leader {
     /// Pops that ran out of their scan budget.
     deferred: VecDeque<Ask>,
     in_flight_max: usize,
-    epoch: Epoch,
+    pub(crate) epoch: Epoch,
     last_delivery: DeliverySeq,
 }
 
 impl Leader {
-    /// Takes the lead over `state`: leases that run go on for what remains of them by log time.
-    pub(crate) fn new(state: State, epoch: Epoch, in_flight_max: usize, now: Now) -> Self {
-        let blocks = block::Blocks::new(state.applied, state.log_time);
+    /// Takes the lead over `state`, with `first` as its first proposal: leases that run go on for what remains of them by log time.
+    pub(crate) fn new(state: State, epoch: Epoch, first: Ticket, in_flight_max: usize, now: Now) -> Self {
+        let blocks = block::Blocks::new(first, state.log_time);
         let mut leader = Self {
             state,
             overlay: Overlay::default(),
             clock: LeaseClock::default(),
             ready: BTreeMap::new(),
             dropped: BTreeSet::new(),
+            proposed: HashMap::new(),
             watches: Watches::default(),
             turns: BTreeMap::new(),
             blocks,
@@ -76,6 +89,11 @@ impl Leader {
         };
         leader.resume_leases(now);
         leader
+    }
+
+    /// Leads no more. What was proposed and not applied is forgotten here; the log decides what becomes of it.
+    pub(crate) fn into_state(self) -> State {
+        self.state
     }
 
     fn resume_leases(&mut self, now: Now) {
@@ -98,7 +116,11 @@ impl Leader {
             // A caller that gave up before its turn may be told nothing, so nothing needs to happen.
             Ask::Append { reply, .. } if reply.is_closed() => None,
             Ask::Append { messages, room, reply } => {
-                let appended = self.append(messages, now);
+                let appended = match self.resent(&messages) {
+                    Some(Known::Applied(appended)) => return Some(Answer::Appended(reply, appended, room)),
+                    Some(Known::Proposed(appended)) => appended,
+                    None => self.append(messages, now),
+                };
                 self.blocks.answer(Answer::Appended(reply, appended, room))
             }
             Ask::Pop { pop, reply } => self.pop(pop, reply, now),
@@ -131,6 +153,11 @@ impl Leader {
             }
             Ask::TopicStatus { topic, reply } => Some(Answer::TopicStatus(reply, self.topic_status(topic))),
             Ask::GroupStatus { group, reply } => Some(Answer::GroupStatus(reply, self.group_status(group))),
+            Ask::Dump { reply } => {
+                let _nobody_waits = reply.send(StateDump::of(&self.state));
+                None
+            }
+            Ask::HandOver => None, // the loop's business
             Ask::DropTopic { topic, reply } => {
                 self.drop_topic(topic, now);
                 self.blocks.answer(Answer::Done(reply))
@@ -153,14 +180,27 @@ impl Leader {
         !self.deferred.is_empty()
     }
 
+    /// What came of this append when it was asked before: proxies ask again when an answer got lost.
+    fn resent(&self, messages: &[Append]) -> Option<Known> {
+        let request = messages.first()?.request;
+        if let Some((_, appended)) = self.proposed.get(&request) {
+            return Some(Known::Proposed(appended.clone()));
+        }
+        let earlier = self.state.earlier(&request)?;
+        let offsets = (0..u64::from(earlier.count)).map(|nth| QueueOffset(earlier.first.0 + nth));
+        let appended = offsets.map(|offset| Appended { queue: earlier.queue, offset, stored_at: earlier.stored_at });
+        Some(Known::Applied(appended.collect()))
+    }
+
     fn append(&mut self, messages: Vec<Append>, now: Now) -> Vec<Appended> {
+        let request = messages.first().map(|append| append.request);
         let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 8).sum();
         if let Some(first) = messages.first() {
             self.name_topic(&first.topic, now);
         }
         self.blocks.reserve(bytes, messages.len(), now.wall);
         let stored_at = self.blocks.log_time();
-        messages
+        let appended: Vec<_> = messages
             .into_iter()
             .map(|append| {
                 let (topic, queue) = (append.topic.id, append.queue);
@@ -169,7 +209,11 @@ impl Leader {
                 self.propose(Record::Message { topic, queue, offset, request, message }, now);
                 Appended { queue, offset, stored_at }
             })
-            .collect()
+            .collect();
+        if let Some(request) = request.filter(|request| request.proxy_incarnation != 0) {
+            self.proposed.insert(request, (self.blocks.ticket(), appended.clone()));
+        }
+        appended
     }
 
     fn next_offset(&self, topic: TopicId, queue: QueueId) -> QueueOffset {
@@ -197,6 +241,7 @@ impl Leader {
             }
             _ => None,
         };
+        let at = When { log_time: at, epoch: self.epoch };
         self.overlay.propose(&record, block, at, applied);
     }
 
@@ -244,7 +289,7 @@ impl Leader {
     }
 
     /// The next block to write, if one may go: a full one, or the open one when `may_be_partial`.
-    pub(crate) fn take_block(&mut self, may_be_partial: bool) -> Option<(BlockIndex, Draft)> {
+    pub(crate) fn take_block(&mut self, may_be_partial: bool) -> Option<(Ticket, Draft)> {
         self.blocks.take(may_be_partial)
     }
 
@@ -253,18 +298,22 @@ impl Leader {
         self.blocks.open_bytes()
     }
 
-    /// Answers that belong to blocks up to `index`.
-    pub(crate) fn take_answers(&mut self, index: BlockIndex) -> VecDeque<Answer> {
-        self.blocks.take_answers(index)
+    /// Answers that belong to blocks up to `upto`, and results of sends in blocks up to `stored`.
+    pub(crate) fn take_answers(&mut self, upto: Ticket, stored: Ticket) -> VecDeque<Answer> {
+        self.blocks.take_answers(upto, stored)
     }
 
-    /// The log committed the next block: the view moves, leases start to run, watches hear of it.
+    /// The log committed the next block, which is our proposal `ticket` unless consensus made it for itself: the view
+    /// moves, leases start to run, watches hear of it.
     ///
     /// # Errors
-    /// [`BadBlock`] when the block cannot be read; it is one of our own, so that is the end of this process.
-    pub(crate) fn committed(&mut self, block: &Block, now: Now) -> Result<(), BadBlock> {
+    /// [`BadBlock`] when the block cannot be read; that is the end of this process.
+    pub(crate) fn committed(&mut self, block: &Block, ticket: Option<Ticket>, now: Now) -> Result<(), BadBlock> {
         let applied = self.state.apply(block)?;
-        self.overlay.retire(block.header.index);
+        if let Some(ticket) = ticket {
+            self.overlay.retire(ticket);
+            self.proposed.retain(|_, (block, _)| *block > ticket);
+        }
         for (topic, tag_hash) in applied.arrived {
             self.watches.arrived(topic, tag_hash);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use apogee_model::store::{DeliveryKey, LeaseTerms, Pop};
-use apogee_model::{DeliveryAttempt, DeliverySeq, InvisibleDuration, QueueId, QueueOffset};
+use apogee_model::{DeliveryAttempt, DeliverySeq, Epoch, InvisibleDuration, QueueId, QueueOffset};
 use tokio::sync::oneshot::Sender;
 
 use super::{Answer, Ask, Grant, Granted, Leader, Now};
@@ -80,7 +80,7 @@ impl Leader {
             let (Some(entry), Some(place)) = (entry, self.state.place(topic, queue, offset)) else { continue };
             self.forget_ready((of, offset));
             batches.entry((of, entry.delivery)).or_default().push(offset);
-            grants.push(self.grant_of(of, offset, entry.delivery, entry.attempt, duration, place));
+            grants.push(self.grant_of(of, offset, (entry.epoch, entry.delivery), entry.attempt, duration, place));
         }
         if grants.is_empty() {
             return None;
@@ -205,7 +205,7 @@ impl Leader {
             let delivery = self.next_delivery();
             for (offset, place) in &messages {
                 let attempt = self.entry(of, *offset).map_or(1, |earlier: Entry| earlier.attempt + 1);
-                grants.push(self.grant_of(of, *offset, delivery, attempt, duration, *place));
+                grants.push(self.grant_of(of, *offset, (self.epoch, delivery), attempt, duration, *place));
             }
             let offsets = messages.iter().map(|(offset, _)| *offset).collect();
             let lease = Lease {
@@ -232,13 +232,13 @@ impl Leader {
         &self,
         of: QueueOf,
         offset: QueueOffset,
-        delivery: DeliverySeq,
+        (epoch, delivery): (Epoch, DeliverySeq),
         attempt: u32,
         invisible: InvisibleDuration,
         place: Place,
     ) -> Grant {
         let QueueOf { group, topic, queue } = of;
-        let key = DeliveryKey { epoch: self.epoch, group, topic, queue, offset, delivery };
+        let key = DeliveryKey { epoch, group, topic, queue, offset, delivery };
         Grant { key, attempt: DeliveryAttempt(attempt), invisible, place }
     }
 

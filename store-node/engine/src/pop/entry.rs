@@ -1,6 +1,6 @@
 //! One unsettled message of one group, and how records change it.
 
-use apogee_model::{DeliverySeq, QueueId, QueueOffset, Timestamp};
+use apogee_model::{DeliverySeq, Epoch, QueueId, QueueOffset, Timestamp};
 
 use crate::record::{ChangedBy, Deliveries, Lease, Record};
 
@@ -10,8 +10,9 @@ pub(crate) struct Entry {
     pub(crate) delivery: DeliverySeq,
     /// Deliveries so far, this one included.
     pub(crate) attempt: u32,
-    /// When this delivery was granted.
+    /// When this delivery was granted, and in which epoch.
     pub(crate) granted_at: Timestamp,
+    pub(crate) epoch: Epoch,
     /// When the lease began that runs now; renewals and changes move it.
     pub(crate) lease_from: Timestamp,
     pub(crate) duration_ms: u64,
@@ -26,6 +27,13 @@ pub(crate) struct Entry {
     pub(crate) replayed: bool,
 }
 
+/// Of which block a record is: its log time, and the epoch it was decided in.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct When {
+    pub(crate) log_time: Timestamp,
+    pub(crate) epoch: Epoch,
+}
+
 /// The entries and cursors of one group on one topic.
 pub(crate) trait PopStore {
     fn entry(&self, queue: QueueId, offset: QueueOffset) -> Option<Entry>;
@@ -36,9 +44,8 @@ pub(crate) trait PopStore {
     fn set_open(&mut self);
 }
 
-/// Applies a record that concerns one group on one topic; other records change nothing here. `at` is the log time of
-/// the record's block. A record about a delivery that was replaced in the meantime changes nothing.
-pub(crate) fn apply(record: &Record, at: Timestamp, store: &mut impl PopStore) {
+/// Applies a record that concerns one group on one topic; other records change nothing here. A record about a delivery that was replaced in the meantime changes nothing.
+pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
     match record {
         Record::Open { starts, .. } => {
             store.set_open();
@@ -55,7 +62,7 @@ pub(crate) fn apply(record: &Record, at: Timestamp, store: &mut impl PopStore) {
         Record::Change { queue, deliveries, duration_ms, by } => {
             for (offset, entry) in held(queue.queue, deliveries, store) {
                 let entry = Entry {
-                    lease_from: at,
+                    lease_from: at.log_time,
                     duration_ms: *duration_ms,
                     auto_renew: entry.auto_renew && *by != ChangedBy::Client,
                     confirmed: entry.confirmed || *by == ChangedBy::Renewal,
@@ -68,8 +75,14 @@ pub(crate) fn apply(record: &Record, at: Timestamp, store: &mut impl PopStore) {
         Record::Release { queue, deliveries } => {
             for (offset, entry) in held(queue.queue, deliveries, store) {
                 let attempt = entry.attempt.saturating_sub(1);
-                let entry =
-                    Entry { attempt, lease_from: at, duration_ms: 0, attempt_id: 0, auto_renew: false, ..entry };
+                let entry = Entry {
+                    attempt,
+                    lease_from: at.log_time,
+                    duration_ms: 0,
+                    attempt_id: 0,
+                    auto_renew: false,
+                    ..entry
+                };
                 store.put(queue.queue, offset, entry);
             }
         }
@@ -81,15 +94,16 @@ pub(crate) fn apply(record: &Record, at: Timestamp, store: &mut impl PopStore) {
     }
 }
 
-fn grant(lease: &Lease, at: Timestamp, store: &mut impl PopStore) {
+fn grant(lease: &Lease, at: When, store: &mut impl PopStore) {
     let queue = lease.queue.queue;
     for offset in lease.deliveries.offsets.iter() {
         let attempt = store.entry(queue, *offset).map_or(1, |earlier| earlier.attempt + 1);
         let entry = Entry {
             delivery: lease.deliveries.delivery,
             attempt,
-            granted_at: at,
-            lease_from: at,
+            granted_at: at.log_time,
+            epoch: at.epoch,
+            lease_from: at.log_time,
             duration_ms: lease.duration_ms,
             attempt_id: lease.attempt_id,
             client: lease.client,

@@ -9,6 +9,6 @@ mod entry;
 mod group_topic;
 mod overlay;
 
-pub(crate) use entry::{Entry, PopStore, apply};
+pub(crate) use entry::{Entry, PopStore, When, apply};
 pub(crate) use group_topic::GroupTopic;
 pub(crate) use overlay::Overlay;

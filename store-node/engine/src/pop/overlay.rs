@@ -5,28 +5,29 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use apogee_model::{BlockIndex, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
+use apogee_model::{GroupId, QueueId, QueueOffset, TopicId};
 
-use super::{Entry, GroupTopic, PopStore, apply};
+use super::{Entry, GroupTopic, PopStore, When, apply};
+use crate::leader::Ticket;
 use crate::record::{QueueOf, Record};
 
 /// Uncommitted changes of all queues and groups.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    next_offsets: BTreeMap<(TopicId, QueueId), (BlockIndex, QueueOffset)>,
+    next_offsets: BTreeMap<(TopicId, QueueId), (Ticket, QueueOffset)>,
     pops: BTreeMap<(GroupId, TopicId), PendingPop>,
-    topics: BTreeMap<TopicId, BlockIndex>,
-    groups: BTreeMap<GroupId, BlockIndex>,
-    touched: VecDeque<(BlockIndex, Touch)>,
+    topics: BTreeMap<TopicId, Ticket>,
+    groups: BTreeMap<GroupId, Ticket>,
+    touched: VecDeque<(Ticket, Touch)>,
 }
 
 /// Uncommitted changes of one group on one topic.
 #[derive(Debug, Default)]
 struct PendingPop {
-    open: Option<BlockIndex>,
-    cursors: BTreeMap<QueueId, (BlockIndex, QueueOffset)>,
+    open: Option<Ticket>,
+    cursors: BTreeMap<QueueId, (Ticket, QueueOffset)>,
     /// `None` inside: settled.
-    entries: HashMap<(QueueId, QueueOffset), (BlockIndex, Option<Entry>)>,
+    entries: HashMap<(QueueId, QueueOffset), (Ticket, Option<Entry>)>,
 }
 
 #[derive(Debug)]
@@ -41,7 +42,7 @@ enum Touch {
 
 impl Overlay {
     /// Shadows what `record`, proposed in `block`, will change.
-    pub(crate) fn propose(&mut self, record: &Record, block: BlockIndex, at: Timestamp, applied: Option<&GroupTopic>) {
+    pub(crate) fn propose(&mut self, record: &Record, block: Ticket, at: When, applied: Option<&GroupTopic>) {
         match record {
             Record::Message { topic, queue, offset, .. } => {
                 self.next_offsets.insert((*topic, *queue), (block, offset.next()));
@@ -69,16 +70,16 @@ impl Overlay {
         group: GroupId,
         topic: TopicId,
         record: &Record,
-        block: BlockIndex,
-        at: Timestamp,
+        block: Ticket,
+        at: When,
         applied: Option<&GroupTopic>,
     ) {
         let pending = self.pops.entry((group, topic)).or_default();
         apply(record, at, &mut Shadow { applied, pending, touched: &mut self.touched, block, group, topic });
     }
 
-    /// Forgets what blocks up to `applied` had changed: the view shows it now.
-    pub(crate) fn retire(&mut self, applied: BlockIndex) {
+    /// Forgets what proposals up to `applied` had changed: the view shows it now.
+    pub(crate) fn retire(&mut self, applied: Ticket) {
         while let Some((_, touch)) = self.touched.pop_front_if(|(block, _)| *block <= applied) {
             match touch {
                 Touch::NextOffset(topic, queue) => retire_key(&mut self.next_offsets, &(topic, queue), applied),
@@ -145,7 +146,7 @@ impl Overlay {
     }
 }
 
-fn retire_key<K: Ord, V>(map: &mut BTreeMap<K, (BlockIndex, V)>, key: &K, applied: BlockIndex) {
+fn retire_key<K: Ord, V>(map: &mut BTreeMap<K, (Ticket, V)>, key: &K, applied: Ticket) {
     if map.get(key).is_some_and(|(block, _)| *block <= applied) {
         map.remove(key);
     }
@@ -155,8 +156,8 @@ fn retire_key<K: Ord, V>(map: &mut BTreeMap<K, (BlockIndex, V)>, key: &K, applie
 struct Shadow<'a> {
     applied: Option<&'a GroupTopic>,
     pending: &'a mut PendingPop,
-    touched: &'a mut VecDeque<(BlockIndex, Touch)>,
-    block: BlockIndex,
+    touched: &'a mut VecDeque<(Ticket, Touch)>,
+    block: Ticket,
     group: GroupId,
     topic: TopicId,
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use apogee_model::store::{Append, Pop, RequestId};
 use apogee_model::{QueueId, TagFilter};
 
-use crate::support::{Store, TEN_SECONDS, group, message, push, receive, topic};
+use crate::support::{COMMIT, Store, TEN_SECONDS, group, message, push, receive, topic};
 
 fn appends(count: usize, body: &str, tag: &str) -> Vec<Append> {
-    let request = RequestId { proxy_incarnation: 1, sequence: 1 };
+    let request = RequestId { proxy_incarnation: 0, sequence: 1 };
     let one = || Append { topic: topic(), queue: QueueId(0), message: message(tag, body), request };
     (0..count).map(|_| one()).collect()
 }
@@ -69,8 +69,8 @@ async fn a_receive_that_is_given_up_after_the_store_answered_loses_nothing() {
         // Asked, and dropped when the answer may already be on its way.
         assert!(futures::poll!(&mut lost).is_pending());
         store.engine.topic_status(topic().id).await.expect("the store answers");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(COMMIT).await;
     }
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(COMMIT).await;
     assert_eq!(store.pop(receive(1)).await.remove(0).1, 1, "visible at once, and the attempt is not counted");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use apogee_model::store::{Append, GroupRef, Pop, RequestId, Settled, Settlement, StoreError};
 use apogee_model::{GroupId, InvisibleDuration, QueueId, QueueOffset, TagFilter, TopicId};
 use bytes::Bytes;
-use support::{Store, TEN_SECONDS, client, group, message, push, receive, topic};
+use support::{COMMIT, Store, TEN_SECONDS, client, group, message, push, receive, topic};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_is_received_once_and_gone_when_acked() {
@@ -65,7 +65,7 @@ async fn a_changed_duration_moves_the_end_of_the_lease() {
     tokio::time::sleep(TEN_SECONDS * 2).await;
     assert_eq!(store.pop(receive(1)).await, []);
     assert_eq!(store.engine.settle(first.2, change(0)).await, Ok(Settled::Done));
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(COMMIT).await;
     assert_eq!(store.pop(receive(1)).await.remove(0).1, 2, "visible at once, one attempt more");
 }
 
@@ -78,7 +78,7 @@ async fn a_released_batch_is_visible_at_once_and_costs_no_attempt() {
     let first = store.pop(receive(3)).await;
     store.engine.release(first.iter().map(|(_, _, key)| *key).collect());
     store.engine.topic_status(TopicId(1)).await.expect("the store answers");
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(COMMIT).await;
     let again = store.pop(receive(3)).await;
     assert_eq!(
         again.iter().map(|(body, attempt, _)| (body.as_str(), *attempt)).collect::<Vec<_>>(),
@@ -123,7 +123,7 @@ async fn auto_renewed_deliveries_live_as_long_as_their_client() {
     assert_eq!(store.pop(push(1)).await, [], "five minutes later it is still held");
     store.engine.lost(&client());
     store.engine.topic_status(TopicId(1)).await.expect("the store answers");
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(COMMIT).await;
     assert_eq!(store.pop(push(1)).await.remove(0).1, 2);
 }
 
@@ -195,7 +195,7 @@ async fn segments_roll_and_large_messages_come_back_whole() {
 #[tokio::test(start_paused = true)]
 async fn limits_are_refused_by_name() {
     let store = Store::new().await;
-    let request = RequestId { proxy_incarnation: 1, sequence: 1 };
+    let request = RequestId { proxy_incarnation: 0, sequence: 1 };
     let append = |queue, message| Append { topic: topic(), queue: QueueId(queue), message, request };
     let missing = store.engine.append(vec![append(4, message("", "a"))]).await;
     assert!(matches!(missing, Err(StoreError::NoSuchQueue { queues: 4, .. })), "{missing:?}");
@@ -208,7 +208,7 @@ async fn a_failed_sync_stops_the_process_with_74_and_answers_nobody() {
     let store = Store::new().await;
     store.send(0, "", "before").await;
     store.disk.fail_next_sync();
-    let request = RequestId { proxy_incarnation: 1, sequence: 2 };
+    let request = RequestId { proxy_incarnation: 0, sequence: 2 };
     let append = Append { topic: topic(), queue: QueueId(0), message: message("", "lost"), request };
     assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
     assert_eq!(store.tasks.failed().await.stop.exit, apogee_host::Exit::Io);
@@ -226,4 +226,25 @@ async fn a_dropped_group_starts_anew_and_a_dropped_topic_is_empty() {
     store.engine.drop_topic(TopicId(1)).await.expect("the store answers");
     tokio::time::sleep(TEN_SECONDS).await;
     assert_eq!(store.pop(anew()).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_is_sent_again_is_stored_once() {
+    let store = Store::new().await;
+    let append = |sequence, body| Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message: message("", body),
+        request: RequestId { proxy_incarnation: 7, sequence },
+    };
+    let send = |engine: apogee_engine::Engine, sequence| async move {
+        engine.append(vec![append(sequence, "a"), append(sequence, "b")]).await.unwrap()
+    };
+    // Both are on their way at the same time.
+    let (first, again) = tokio::join!(send(store.engine.clone(), 1), send(store.engine.clone(), 1));
+    assert_eq!(first, again);
+    assert_eq!(send(store.engine.clone(), 1).await, first, "applied by now");
+    let store = store.restart().await;
+    assert_eq!(send(store.engine.clone(), 1).await, first, "the log remembers");
+    assert_eq!(send(store.engine.clone(), 2).await[0].offset, QueueOffset(2), "another one");
 }

@@ -13,6 +13,8 @@ use apogee_model::{
 };
 use bytes::Bytes;
 
+/// Longest time until a block that nobody answers for is committed.
+pub(crate) const COMMIT: Duration = Duration::from_millis(10);
 pub(crate) const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 pub(crate) struct Store {
@@ -43,7 +45,7 @@ impl Store {
 
     pub(crate) async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
         let message = message(tag, body);
-        let request = RequestId { proxy_incarnation: 1, sequence: 1 };
+        let request = RequestId { proxy_incarnation: 0, sequence: 1 };
         let append = Append { topic: topic(), queue: QueueId(queue), message, request };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::history::{Call, Delivered, Handle, MessageId, Name, Outcome, Place, Span, What};
+use super::Rules;
+use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
 
 /// The calls, sorted by what they are about.
 pub(super) struct Index<'a> {
@@ -46,13 +47,14 @@ pub(super) enum Fact<'a> {
 }
 
 pub(super) struct Unanswered {
+    /// When it may have taken effect.
     pub(super) span: Span,
     pub(super) attempt_id: Option<u64>,
     pub(super) invisible: Duration,
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn new(calls: &'a [Call]) -> Self {
+    pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new() };
         for call in calls {
             index.receive(call);
@@ -63,6 +65,7 @@ impl<'a> Index<'a> {
         let downs: Vec<_> = calls.iter().filter(|call| call.what == What::Down).map(|call| call.span).collect();
         let longest = longest_window(calls);
         for group in index.groups.values_mut() {
+            group.unanswered.iter_mut().for_each(|lost| lost.span.end = later(calls, lost.span.end, rules.late_effect));
             group.keep_evidence(&downs, longest);
         }
         index
@@ -100,7 +103,7 @@ impl<'a> Index<'a> {
             What::Release { group, message, handle } => {
                 self.settle(call.span, group, *message, Fact::Released { handle: *handle });
             }
-            What::Receive { .. } | What::Progress { .. } | What::Down => {}
+            What::Receive { .. } | What::Progress { .. } | What::Down | What::Healed => {}
         }
     }
 
@@ -128,6 +131,14 @@ impl Group<'_> {
         });
         self.found_nothing.sort_unstable_by_key(|span| span.start);
     }
+}
+
+/// The last moment before `time` has passed since `moment`.
+fn later(calls: &[Call], moment: Moment, time: Duration) -> Moment {
+    let at = moment.at + time;
+    let before = calls[..calls.partition_point(|call| call.span.end.at <= at)].last();
+    let order = before.map_or(moment.order, |call| call.span.end.order.max(moment.order));
+    Moment { order, at }
 }
 
 fn merged(sorted: &[(Duration, Duration)]) -> Vec<(Duration, Duration)> {

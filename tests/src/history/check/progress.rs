@@ -1,4 +1,4 @@
-//! I11: progress never goes back.
+//! I11 and I12: progress never goes back, and attempts are counted one by one.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ struct Count {
     since: u64,
 }
 
-/// Attempts grow by one with each delivery. One that was released is not counted, and receives without an answer may
+/// I12: attempts grow by one with each delivery. One that was released is not counted, and receives without an answer may
 /// have counted without anybody seeing it.
 pub(super) fn attempts(index: &Index<'_>, found: &mut Vec<Violation>) {
     for ((name, _), group) in &index.groups {
@@ -36,7 +36,7 @@ fn of_one(name: &Name, message: MessageId, life: &[Event<'_>], unanswered: &Unan
                 let unseen = if again { 0 } else { unanswered.between(count.since, span.end.order) };
                 let step = u32::from(!again);
                 if !(count.low + step..=count.high + step + unseen).contains(&delivery.attempt) {
-                    found.push(Invariant::I11.broken(format!(
+                    found.push(Invariant::I12.broken(format!(
                         "{message} ({}) came to group {name} {span} as attempt {}, after attempt {}",
                         delivery.place, delivery.attempt, count.high
                     )));
@@ -74,7 +74,7 @@ impl Unanswered {
     }
 }
 
-/// Floor and cursor of a queue never go back from one report to a later one.
+/// I11: floor and cursor of a queue never go back from one report to a later one.
 pub(super) fn reports(calls: &[Call], found: &mut Vec<Violation>) {
     let mut last: BTreeMap<(&Name, &Name, u32), (u64, u64, &Call)> = BTreeMap::new();
     for call in calls {

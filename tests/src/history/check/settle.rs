@@ -43,7 +43,7 @@ pub(super) fn acks(index: &Index<'_>, found: &mut Vec<Violation>) {
 }
 
 /// I05: a message that is neither acked nor held is found by the next receive.
-pub(super) fn returns(index: &Index<'_>, found: &mut Vec<Violation>) {
+pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) {
     for ((name, _), group) in &index.groups {
         for (message, life) in &group.lives {
             let may_be_acked = |event: &Event<'_>| {
@@ -55,19 +55,28 @@ pub(super) fn returns(index: &Index<'_>, found: &mut Vec<Violation>) {
                     "{message} was delivered to group {name} {deliveries} times, never acked, and is gone"
                 )));
             }
-            found.extend(overlooked(name, *message, life, group));
+            found.extend(overlooked(name, *message, life, group, rules));
         }
     }
 }
 
 /// A receive that found nothing although the message was ready for longer than the allowance.
-fn overlooked(name: &Name, message: MessageId, life: &[Event<'_>], group: &Group<'_>) -> Option<Violation> {
+fn overlooked(
+    name: &Name,
+    message: MessageId,
+    life: &[Event<'_>],
+    group: &Group<'_>,
+    rules: Rules,
+) -> Option<Violation> {
     let mut hidden_until = Duration::ZERO;
     for (position, Event { span, what }) in life.iter().enumerate() {
         match what {
             Fact::Delivered { delivery, .. } => hidden_until = hidden_until.max(span.end.at + delivery.invisible),
             Fact::Changed { outcome: Outcome::Failed, .. } | Fact::Acked { outcome: Outcome::Failed, .. } => {}
-            Fact::Changed { after, .. } => hidden_until = hidden_until.max(span.end.at + *after),
+            Fact::Changed { after, outcome, .. } => {
+                let late = if *outcome == Outcome::Ok { Duration::ZERO } else { rules.late_effect };
+                hidden_until = hidden_until.max(span.end.at + late + *after);
+            }
             Fact::Acked { .. } => return None,
             Fact::Released { .. } => {}
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Invariant, Rules, check};
+use super::{Block, Invariant, Replica, Rules, agree, check};
 use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
 
 const WINDOW: Duration = Duration::from_secs(10);
-const RULES: Rules = Rules { clock_bound: Duration::ZERO };
+const RULES: Rules = Rules { clock_bound: Duration::ZERO, call_max: None, late_effect: Duration::ZERO };
 
 /// Writes a history of one topic, one queue and one group, call after call.
 #[derive(Default)]
@@ -89,8 +89,23 @@ impl Script {
         self.call(What::Down)
     }
 
+    fn healed(self) -> Self {
+        self.call(What::Healed)
+    }
+
+    /// The last call began that much earlier.
+    fn lasting(mut self, time: Duration) -> Self {
+        let start = &mut self.calls.last_mut().expect("there was a call").span.start;
+        start.at = start.at.checked_sub(time).expect("it began after the beginning");
+        self
+    }
+
     fn gives(self, expected: &[Invariant]) {
-        let found = check(&self.calls, RULES);
+        self.gives_by(RULES, expected);
+    }
+
+    fn gives_by(self, rules: Rules, expected: &[Invariant]) {
+        let found = check(&self.calls, rules);
         let mut kinds: Vec<_> = found.iter().map(|violation| violation.invariant).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -211,6 +226,22 @@ fn i05_an_unacked_message_does_not_come_again() {
 }
 
 #[test]
+fn i05_and_i12_believe_in_late_effects() {
+    let rules = Rules { late_effect: Duration::from_secs(4), ..RULES };
+    let unanswered = || Script::default().send(1, 0).but(Outcome::Indeterminate).receive(vec![]);
+    let unseen = |script: Script| script.at(30).receive(vec![got(1, 0, 2, 11)]).ack(1, 11);
+    let attempts = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(11);
+    let jump = |script: Script| script.at(30).receive(vec![got(1, 0, 3, 11)]).ack(1, 11);
+    unseen(unanswered()).gives_by(rules, &[]);
+    jump(attempts().but(Outcome::Indeterminate).receive(vec![])).gives_by(rules, &[]);
+    // A message that nobody holds is found, unless a receive without an answer took effect late.
+    let overlooked = |script: Script| script.at(14).receive(vec![]).at(30).receive(vec![got(1, 0, 2, 12)]).ack(1, 12);
+    let changed = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(1).but(Outcome::Indeterminate);
+    overlooked(changed().change(1, 10, 10)).gives(&[Invariant::I05]);
+    overlooked(changed().change(1, 10, 10)).gives_by(rules, &[]);
+}
+
+#[test]
 fn i06_an_acked_message_comes_again() {
     let acked = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(1);
     acked().ack(1, 10).at(20).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).gives(&[Invariant::I06]);
@@ -233,13 +264,60 @@ fn i10_places_are_shared_left_out_or_out_of_order() {
 }
 
 #[test]
-fn i11_attempts_and_progress_go_back_or_jump() {
-    let first = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]);
-    first().at(10).receive(vec![got(1, 0, 1, 11)]).ack(1, 11).gives(&[Invariant::I11]);
-    first().at(10).receive(vec![got(1, 0, 3, 11)]).ack(1, 11).gives(&[Invariant::I11]);
-    let unseen = first().at(10).but(Outcome::Indeterminate).receive(vec![]).at(20);
-    unseen.receive(vec![got(1, 0, 3, 11)]).ack(1, 11).gives(&[]);
-    let acked = || first().ack(1, 10);
+fn i11_progress_goes_back() {
+    let acked = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).ack(1, 10);
     acked().progress(1, 1).down().progress(0, 1).gives(&[Invariant::I11]);
     acked().progress(0, 1).down().progress(0, 0).gives(&[Invariant::I11]);
+}
+
+#[test]
+fn i12_attempts_stand_still_or_jump() {
+    let first = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]);
+    first().at(10).receive(vec![got(1, 0, 1, 11)]).ack(1, 11).gives(&[Invariant::I12]);
+    first().at(10).receive(vec![got(1, 0, 3, 11)]).ack(1, 11).gives(&[Invariant::I12]);
+    let unseen = first().at(10).but(Outcome::Indeterminate).receive(vec![]).at(20);
+    unseen.receive(vec![got(1, 0, 3, 11)]).ack(1, 11).gives(&[]);
+}
+
+#[test]
+fn i14_replicas_differ() {
+    let replica = |name: &str, blocks: &[(u64, u64)], views: &str| Replica {
+        name: name.into(),
+        applied: blocks.last().map_or(0, |(index, _)| *index),
+        views: views.to_owned(),
+        log: blocks.iter().map(|(index, digest)| (*index, Block { lsn: index * 100, digest: *digest })).collect(),
+    };
+    let judged = |other: Replica| {
+        let one = replica("a", &[(1, 7), (2, 8), (3, 9)], "row 1\nrow 2");
+        agree(&[one, other]).into_iter().map(|violation| violation.invariant).collect::<Vec<_>>()
+    };
+    assert_eq!(judged(replica("b", &[(2, 8), (3, 9)], "row 1\nrow 2")), []);
+    assert_eq!(judged(replica("b", &[(1, 7), (2, 8)], "row 1")), [], "one may be behind");
+    assert_eq!(judged(replica("b", &[(2, 6), (3, 9)], "row 1\nrow 2")), [Invariant::I14]);
+    assert_eq!(judged(replica("b", &[(3, 9)], "row 1")), [Invariant::I14]);
+    assert_eq!(judged(replica("b", &[(3, 9)], "row 1\nrow 3")), [Invariant::I14]);
+    assert_eq!(judged(replica("b", &[(1, 7), (3, 9)], "row 1\nrow 2")), [Invariant::I14], "a hole");
+}
+
+#[test]
+fn i15_service_does_not_come_back() {
+    let before = || sent_two().receive(vec![got(1, 0, 1, 10), got(2, 1, 1, 11)]).ack(1, 10);
+    let healed = before().at(9).healed();
+    healed.at(39).send(3, 2).receive(vec![got(2, 1, 2, 12), got(3, 2, 1, 13)]).ack(2, 12).ack(3, 13).gives(&[]);
+    let late = before().at(9).healed().at(38).receive(vec![got(2, 1, 2, 12)]).ack(2, 12);
+    late.at(40).send(3, 2).receive(vec![got(3, 2, 1, 13)]).ack(3, 13).gives(&[Invariant::I15]);
+    let deaf = before().ack(2, 11).at(9).healed().send(3, 2).but(Outcome::Failed).receive(vec![]);
+    deaf.at(60).receive(vec![got(3, 2, 1, 13)]).ack(3, 13).gives(&[Invariant::I15]);
+}
+
+#[test]
+fn i16_a_call_outlives_its_deadline() {
+    let rules = Rules { call_max: Some(Duration::from_secs(3)), ..RULES };
+    let receive = || sent_two().at(10).receive(vec![got(1, 0, 1, 10), got(2, 1, 1, 11)]);
+    let acked = |script: Script| script.ack(1, 10).ack(2, 11);
+    acked(receive().lasting(Duration::from_millis(4000))).gives_by(rules, &[]);
+    acked(receive().lasting(Duration::from_millis(4001))).gives_by(rules, &[Invariant::I16]);
+    let hanging = receive().ack(1, 10).ack(2, 11).at(40).but(Outcome::Indeterminate).send(3, 2);
+    hanging.lasting(Duration::from_secs(5)).gives_by(rules, &[Invariant::I16]);
+    acked(receive()).at(50).down().lasting(Duration::from_secs(30)).gives_by(rules, &[]);
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::pages::Pages;
 use crate::entropy::Numbers;
 
 /// The unit a disk writes in one piece, in bytes.
@@ -12,8 +13,8 @@ const SECTOR: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct SimFile {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    seen: Pages,
+    durable: Pages,
     unsynced: Vec<Write>,
 }
 
@@ -24,7 +25,7 @@ struct Write {
 }
 
 impl SimFile {
-    pub(super) fn durable(content: Vec<u8>) -> SimFile {
+    pub(super) fn durable(content: Pages) -> SimFile {
         SimFile { seen: content.clone(), durable: content, unsynced: Vec::new() }
     }
 
@@ -33,13 +34,12 @@ impl SimFile {
     }
 
     pub(super) fn all(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.seen)
+        self.seen.read(0, self.seen.len()).expect("all there is").into()
     }
 
     pub(super) fn read_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
-        let range = usize::try_from(at).ok().and_then(|at| Some(at..at.checked_add(len)?));
-        let read = range.and_then(|range| self.seen.get(range)).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(Bytes::copy_from_slice(read))
+        let read = usize::try_from(at).ok().and_then(|at| self.seen.read(at, len));
+        Ok(read.ok_or(io::ErrorKind::UnexpectedEof)?.into())
     }
 
     pub(super) fn write_at(&mut self, at: u64, bytes: Bytes) -> io::Result<()> {
@@ -79,9 +79,9 @@ impl SimFile {
     }
 
     pub(super) fn flip_bit(&mut self, at: usize, bit: usize) {
-        self.seen[at] ^= 1 << bit;
-        if let Some(byte) = self.durable.get_mut(at) {
-            *byte ^= 1 << bit;
+        self.seen.flip(at, bit);
+        if at < self.durable.len() {
+            self.durable.flip(at, bit);
         }
     }
 }
@@ -96,12 +96,12 @@ fn torn_write(writes: usize, numbers: &mut Numbers) -> Option<usize> {
 }
 
 impl Write {
-    fn apply(&self, content: &mut Vec<u8>) {
+    fn apply(&self, content: &mut Pages) {
         self.apply_part(content, 0..self.bytes.len());
     }
 
     /// Writes some of the sectors: the first ones, the last ones, or any.
-    fn apply_torn(&self, content: &mut Vec<u8>, numbers: &mut Numbers) {
+    fn apply_torn(&self, content: &mut Pages, numbers: &mut Numbers) {
         let sectors = self.sectors();
         let (shape, cut) = (numbers.below(3), numbers.below(sectors.len() + 1));
         for (index, sector) in sectors.into_iter().enumerate() {
@@ -128,14 +128,9 @@ impl Write {
         sectors
     }
 
-    fn apply_part(&self, content: &mut Vec<u8>, part: Range<usize>) {
-        let (start, end) = (self.at + part.start, self.at + part.end);
-        if part.is_empty() {
-            return;
+    fn apply_part(&self, content: &mut Pages, part: Range<usize>) {
+        if !part.is_empty() {
+            content.write(self.at + part.start, &self.bytes[part]);
         }
-        if content.len() < end {
-            content.resize(end, 0);
-        }
-        content[start..end].copy_from_slice(&self.bytes[part]);
     }
 }

@@ -1,0 +1,83 @@
+//! Topics, groups, clients and filters.
+
+use std::sync::Arc;
+
+use apogee_model::store::{GroupRef, TopicRef};
+use apogee_model::{ClientId, ConsumerGroup, GroupId, TagFilter, Topic, TopicId};
+
+use super::{Malformed, narrow, required, v1};
+
+impl From<&Topic> for v1::Topic {
+    fn from(topic: &Topic) -> Self {
+        Self { namespace: topic.namespace().to_owned(), name: topic.name().to_owned() }
+    }
+}
+
+impl TryFrom<v1::Topic> for Topic {
+    type Error = Malformed;
+
+    fn try_from(topic: v1::Topic) -> Result<Self, Malformed> {
+        Topic::parse(&topic.namespace, &topic.name).map_err(|_| Malformed { what: "the name of a topic" })
+    }
+}
+
+impl From<&TopicRef> for v1::TopicRef {
+    fn from(topic: &TopicRef) -> Self {
+        Self { id: topic.id.0, topic: Some((&topic.name).into()), queues: topic.queues.into() }
+    }
+}
+
+impl TryFrom<v1::TopicRef> for TopicRef {
+    type Error = Malformed;
+
+    fn try_from(topic: v1::TopicRef) -> Result<Self, Malformed> {
+        let name = required(topic.topic, "the name of a topic")?.try_into()?;
+        Ok(Self { id: TopicId(topic.id), name, queues: narrow(topic.queues, "the number of queues")? })
+    }
+}
+
+impl From<&GroupRef> for v1::GroupRef {
+    fn from(group: &GroupRef) -> Self {
+        let (namespace, name) = (group.name.namespace().to_owned(), group.name.name().to_owned());
+        Self { id: group.id.0, namespace, name }
+    }
+}
+
+impl TryFrom<v1::GroupRef> for GroupRef {
+    type Error = Malformed;
+
+    fn try_from(group: v1::GroupRef) -> Result<Self, Malformed> {
+        let name = ConsumerGroup::parse(&group.namespace, &group.name);
+        let name = name.map_err(|_| Malformed { what: "the name of a consumer group" })?;
+        Ok(Self { id: GroupId(group.id), name })
+    }
+}
+
+impl v1::TagFilter {
+    /// `None` for a filter that wants everything.
+    pub fn of(filter: &TagFilter) -> Option<Self> {
+        match filter {
+            TagFilter::All => None,
+            TagFilter::AnyOf(tags) => Some(Self { tags: tags.iter().cloned().collect() }),
+        }
+    }
+
+    /// What [`v1::TagFilter::of`] was made of.
+    pub fn into_filter(filter: Option<Self>) -> TagFilter {
+        match filter {
+            None => TagFilter::All,
+            Some(Self { tags }) => TagFilter::AnyOf(Arc::new(tags.into_iter().collect())),
+        }
+    }
+}
+
+impl v1::Clients {
+    pub fn of<'a>(clients: impl IntoIterator<Item = &'a ClientId>) -> Self {
+        Self { ids: clients.into_iter().map(|client| client.as_str().to_owned()).collect() }
+    }
+
+    /// Blank ids are left out: nobody is called that.
+    pub fn into_clients(self) -> Vec<ClientId> {
+        self.ids.iter().filter_map(|id| ClientId::parse(id)).collect()
+    }
+}

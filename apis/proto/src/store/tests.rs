@@ -1,0 +1,156 @@
+//! Every word survives the road, and nothing from the road panics.
+
+use std::time::Duration;
+
+use apogee_model::store::{
+    Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, LeaseTerms, Pop, QueueStatus, RequestId, Settled,
+    Settlement, StoreError, TopicRef,
+};
+use apogee_model::{
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
+    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+};
+use bytes::Bytes;
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::v1;
+
+fn topic() -> TopicRef {
+    TopicRef { id: TopicId(7), name: Topic::parse("ns", "orders").unwrap(), queues: 8 }
+}
+
+fn group() -> GroupRef {
+    GroupRef { id: GroupId(9), name: ConsumerGroup::parse("", "billing").unwrap() }
+}
+
+fn message() -> StoredMessage {
+    StoredMessage { body_part: Bytes::from_static(b"body"), properties_part: Bytes::from_static(b"properties") }
+}
+
+fn key() -> DeliveryKey {
+    DeliveryKey {
+        epoch: Epoch(3),
+        group: GroupId(9),
+        topic: TopicId(7),
+        queue: QueueId(u16::MAX),
+        offset: QueueOffset(1 << 40),
+        delivery: DeliverySeq(u64::MAX),
+    }
+}
+
+/// Over the wire and back.
+fn travelled<M: prost::Message + Default>(message: &M) -> M {
+    M::decode(Bytes::from(message.encode_to_vec())).expect("just encoded")
+}
+
+#[test]
+fn appends_keep_their_request_ids() {
+    let append = |sequence| Append {
+        topic: topic(),
+        queue: QueueId(5),
+        message: message(),
+        request: RequestId { proxy_incarnation: u64::MAX, sequence },
+    };
+    let sent = [append(1), append(2)];
+    let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
+    assert_eq!(format!("{got:?}"), format!("{sent:?}"));
+    assert_eq!(v1::AppendAsk::of(&[]), None);
+
+    let at = Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7) };
+    assert_eq!(travelled(&v1::Appended::of(&[at])).into_appended(), Ok(vec![at]));
+}
+
+#[test]
+fn pops_and_deliveries_survive() {
+    let filter = TagFilter::parse("a||b").unwrap();
+    let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
+    for (filter, lease, attempt_id) in
+        [(TagFilter::All, LeaseTerms::AutoRenew, None), (filter, fixed, Some(Bytes::from_static(b"try 1")))]
+    {
+        let client = ClientId::parse("c1").unwrap();
+        let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client };
+        let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
+        assert_eq!(format!("{got:?}"), format!("{pop:?}"));
+    }
+    let delivery = Delivery {
+        key: key(),
+        attempt: DeliveryAttempt(2),
+        stored_at: Timestamp(5),
+        invisible: InvisibleDuration::AUTO_RENEW,
+        message: message(),
+    };
+    assert_eq!(Delivery::try_from(travelled(&v1::Delivery::from(&delivery))), Ok(delivery));
+}
+
+#[test]
+fn settlements_and_counters_survive() {
+    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO)] {
+        assert_eq!(travelled(&v1::SettleAsk::of(key(), what)).into_settlement(), Ok((key(), what)));
+    }
+    for settled in [Settled::Done, Settled::Stale] {
+        assert_eq!(Settled::from(travelled(&v1::Settled::from(settled))), settled);
+    }
+    assert_eq!(travelled(&v1::DeliveryKeys::of(&[key(), key()])).into_keys(), Ok(vec![key(), key()]));
+    let queue = QueueStatus { queue: QueueId(1), min: QueueOffset(2), max: QueueOffset(3) };
+    assert_eq!(travelled(&v1::TopicStatus::of(&[queue])).into_status(), Ok(vec![queue]));
+    let status = GroupStatus {
+        topic: TopicId(1),
+        queue: QueueId(2),
+        floor: QueueOffset(3),
+        cursor: QueueOffset(4),
+        max: QueueOffset(5),
+        in_flight: 6,
+    };
+    assert_eq!(travelled(&v1::GroupStatus::of(std::slice::from_ref(&status))).into_status(), Ok(vec![status]));
+    let clients: Vec<_> = ["a", "b"].into_iter().filter_map(ClientId::parse).collect();
+    assert_eq!(travelled(&v1::Clients::of(&clients)).into_clients(), clients);
+}
+
+#[test]
+fn failures_survive() {
+    let errors = [
+        StoreError::Busy { what: "a queue of the store-node" },
+        StoreError::TooLarge { bytes: 10, max: 9 },
+        StoreError::NoSuchQueue { topic: topic().name, queue: QueueId(8), queues: 8 },
+        StoreError::Timeout { waited: Duration::from_millis(3) },
+        StoreError::Unreadable { why: "a bit flipped".to_owned() },
+        StoreError::Stopped,
+        StoreError::NotLeader { leader: None },
+        StoreError::NotLeader { leader: Some(ReplicaId(2)) },
+        StoreError::LeaderLost,
+    ];
+    for error in errors {
+        assert_eq!(StoreError::try_from(travelled(&v1::LaneError::from(&error))), Ok(error));
+    }
+}
+
+/// Turns every item of a frame of requests into our words, as a store-node does.
+fn read(frame: v1::LaneRequests) -> usize {
+    use v1::lane_request::Ask;
+    let asks = frame.requests.into_iter().filter_map(|request| request.ask);
+    let sound = asks.filter(|ask| match ask.clone() {
+        Ask::Append(it) => it.into_appends().is_ok(),
+        Ask::Pop(it) => Pop::try_from(it).is_ok(),
+        Ask::Settle(it) => it.into_settlement().is_ok(),
+        Ask::Release(it) | Ask::Confirm(it) => it.into_keys().is_ok(),
+        Ask::Heard(it) | Ask::Lost(it) => !it.into_clients().is_empty(),
+        Ask::Watch(it) => it.group.map(GroupRef::try_from).is_some_and(|group| group.is_ok()),
+        Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,
+    });
+    sound.count()
+}
+
+proptest! {
+    #[test]
+    fn hostile_frames_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<usize>()) {
+        let _ = v1::LaneRequests::decode(bytes.as_slice()).map(read);
+        let _ = v1::LaneAnswers::decode(bytes.as_slice());
+        let ask = v1::lane_request::Ask::Settle(v1::SettleAsk::of(key(), Settlement::Ack));
+        let request = v1::LaneRequest { id: 1, deadline_ms: 2, ask: Some(ask) };
+        bytes = v1::LaneRequests { hello: None, requests: vec![request] }.encode_to_vec();
+        let bits = bytes.len() * 8;
+        bytes[flip % bits / 8] ^= 1 << (flip % 8);
+        let _ = v1::LaneRequests::decode(bytes.as_slice()).map(read);
+    }
+}

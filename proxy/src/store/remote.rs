@@ -1,0 +1,302 @@
+//! The store over the network: whichever of some store-nodes leads the replica group.
+//!
+//! Every store-node says on its control lane whether it leads, so nobody has to guess: a request goes to the one that
+//! leads in the latest epoch, or waits for one. When the leader changes or a lane breaks before the answer came, the
+//! same request is sent again to whoever leads then, until its time is over. That is safe: a send carries its request
+//! id, a settlement names its delivery, and a pop its attempt, so that whoever carried it out before says it again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use apogee_host::{Entropy, OnError, Tasks};
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
+    TopicRef,
+};
+use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
+use apogee_proto::store::Malformed;
+use apogee_proto::store::v1::lane_answer::Result as Answered;
+use apogee_proto::store::v1::lane_request::Ask;
+use apogee_proto::store::v1::{AppendAsk, SettleAsk};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+
+use super::lane::{Fault, Lane, Lanes, Reply};
+use super::leaders::Leaders;
+use super::node::{Node, Shared, endpoint};
+use super::notes::{Note, Notes, deliver};
+use super::watches::Watches;
+use super::{StoreNode, Watch};
+
+/// How long a request is sent again before the caller hears that it failed. Callers with less time drop it earlier.
+const CALL_MAX: Duration = Duration::from_secs(8);
+/// Before the same leader is asked again; doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// What the remote store is made of.
+pub struct RemoteStoresParts {
+    /// `host:port` of the lanes of every store-node.
+    pub addresses: Vec<String>,
+    /// Draws the number under which the store-nodes know this proxy.
+    pub entropy: Arc<dyn Entropy>,
+    /// Owns a task per store-node; closing it ends them.
+    pub tasks: Tasks,
+}
+
+/// An address nobody can connect to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{address:?} is not host:port")]
+pub struct BadStoreAddress {
+    pub address: String,
+}
+
+/// [`StoreNode`] over lanes.
+///
+/// What is not answered within 8 s ends with [`StoreError::NotLeader`] when nothing was done, and with
+/// [`StoreError::Timeout`] when that is unknown. A future of [`StoreNode::pop`] that is dropped releases its batch when
+/// it comes; one whose lane broke just then stays leased until its time is over.
+pub struct RemoteStores {
+    resender: Resender,
+    shared: Arc<Shared>,
+    attempts: AtomicU64,
+}
+
+impl RemoteStores {
+    /// Starts to connect to all of them.
+    ///
+    /// # Errors
+    /// [`BadStoreAddress`] names the first one that cannot be.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(parts: RemoteStoresParts) -> Result<Self, BadStoreAddress> {
+        let RemoteStoresParts { addresses, entropy, tasks } = parts;
+        let (notes, inbox) = Notes::new();
+        let shared = Arc::new(Shared {
+            leaders: Leaders::new(addresses.len()),
+            watches: Arc::<Watches>::default(),
+            notes,
+            incarnation: entropy.next_u64(),
+            cluster_id: std::sync::OnceLock::new(),
+        });
+        let mut nodes = Vec::new();
+        for (index, address) in addresses.into_iter().enumerate() {
+            let Some(endpoint) = endpoint(&address) else { return Err(BadStoreAddress { address }) };
+            nodes.push(Node { index, address, endpoint, shared: Arc::clone(&shared) });
+        }
+        for node in nodes {
+            tasks.spawn("store-lanes", OnError::StopProcess, node.run(tasks.token()));
+        }
+        let resender = Resender { shared: Arc::clone(&shared) };
+        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, tasks.token()));
+        Ok(Self { resender, shared, attempts: AtomicU64::new(0) })
+    }
+
+    /// Waits until some store-node leads. Cancel safe.
+    pub async fn has_leader(&self) {
+        self.shared.leaders.known().await;
+    }
+
+    /// A try of a receive that has no name of its own gets one, so that its batch can be replayed.
+    fn name(&self, pop: &mut Pop) {
+        if pop.attempt_id.as_ref().is_none_or(Bytes::is_empty) {
+            let number = self.attempts.fetch_add(1, Ordering::Relaxed);
+            pop.attempt_id = Some(Bytes::from(format!("{:016x}-{number:x}", self.shared.incarnation)));
+        }
+    }
+
+    async fn control<T>(
+        &self,
+        ask: impl Fn() -> Ask,
+        read: impl FnOnce(Answered) -> Option<Result<T, Malformed>>,
+    ) -> Result<T, StoreError> {
+        other(self.resender.ask(|lanes| &lanes.control, 0, CALL_MAX, ask).await?, read)
+    }
+}
+
+/// Asks whoever leads, again and again.
+#[derive(Clone)]
+pub(super) struct Resender {
+    shared: Arc<Shared>,
+}
+
+/// What is known of a request that has no answer yet.
+enum Fate {
+    /// Whoever was asked did nothing.
+    NotDone {
+        leader: Option<ReplicaId>,
+    },
+    Unknown,
+}
+
+impl Resender {
+    /// Sends what `ask` makes, on one kind of lane, until there is an answer or `limit` is over.
+    async fn ask(
+        &self,
+        lane: impl Fn(&Lanes) -> &Lane,
+        weight: usize,
+        limit: Duration,
+        ask: impl Fn() -> Ask,
+    ) -> Result<Reply, StoreError> {
+        let deadline = Instant::now() + limit;
+        let (mut fate, mut pause) = (Fate::NotDone { leader: None }, PAUSE_MIN);
+        loop {
+            let Ok(leader) = timeout_at(deadline, self.shared.leaders.known()).await else { break };
+            match timeout_at(deadline, lane(&leader.lanes).ask(ask(), weight, deadline)).await {
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(fault)) => fate = fate.after(fault)?,
+                Err(_) => {
+                    fate = Fate::Unknown;
+                    break;
+                }
+            }
+            let rest = deadline.min(Instant::now() + pause);
+            let _or_the_pause_is_over = timeout_at(rest, self.shared.leaders.changed_from(&leader)).await;
+            if Instant::now() >= deadline {
+                break;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Err(match fate {
+            Fate::NotDone { leader } => StoreError::NotLeader { leader },
+            Fate::Unknown => StoreError::Timeout { waited: limit },
+        })
+    }
+
+    /// Tells what needs no answer but that it was heard.
+    pub(super) async fn note(&self, ask: Ask, limit: Duration) -> Result<(), StoreError> {
+        self.ask(|lanes| &lanes.control, 0, limit, || ask.clone()).await.map(|_| ())
+    }
+}
+
+impl Fate {
+    /// Goes on, or ends with an error that another leader would not change.
+    fn after(self, fault: Fault) -> Result<Self, StoreError> {
+        match fault {
+            Fault::Broken | Fault::Failed(StoreError::LeaderLost | StoreError::Stopped) => Ok(Self::Unknown),
+            Fault::Failed(StoreError::NotLeader { leader }) => Ok(match self {
+                Self::NotDone { .. } => Self::NotDone { leader },
+                Self::Unknown => Self::Unknown,
+            }),
+            Fault::Failed(
+                error @ (StoreError::Busy { .. }
+                | StoreError::TooLarge { .. }
+                | StoreError::NoSuchQueue { .. }
+                | StoreError::Timeout { .. }
+                | StoreError::Unreadable { .. }),
+            ) => Err(error),
+        }
+    }
+}
+
+/// The answer, if it is one to this question.
+fn other<T>(reply: Reply, read: impl FnOnce(Answered) -> Option<Result<T, Malformed>>) -> Result<T, StoreError> {
+    let strange = |why: String| StoreError::Unreadable { why: format!("the answer of the store-node: {why}") };
+    let answer = match reply {
+        Reply::Other(answered) => read(answered),
+        Reply::Popped { .. } => None,
+    };
+    let answer = answer.ok_or_else(|| strange("it answers another question".to_owned()))?;
+    answer.map_err(|malformed| strange(malformed.to_string()))
+}
+
+impl StoreNode for RemoteStores {
+    fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(async move {
+            let weight = messages.iter().map(|append| append.message.len()).sum();
+            if messages.is_empty() {
+                return Ok(Vec::new());
+            }
+            let ask = || Ask::Append(AppendAsk::of(&messages).expect("there is a message"));
+            let reply = self.resender.ask(|lanes| &lanes.append, weight, CALL_MAX, ask).await?;
+            let appended = other(reply, |answered| match answered {
+                Answered::Appended(appended) => Some(appended.into_appended()),
+                _ => None,
+            })?;
+            if appended.len() == messages.len() {
+                Ok(appended)
+            } else {
+                Err(StoreError::Unreadable { why: "the store-node did not answer once per message".to_owned() })
+            }
+        })
+    }
+
+    fn pop(&self, mut pop: Pop) -> BoxFuture<'_, Result<Popped, StoreError>> {
+        self.name(&mut pop);
+        Box::pin(async move {
+            let reply = self.resender.ask(|lanes| &lanes.pop, 0, CALL_MAX, || Ask::Pop((&pop).into())).await?;
+            match reply {
+                Reply::Popped { messages, more } => Ok(Popped { messages, more }),
+                Reply::Other(_) => other(reply, |_| None),
+            }
+        })
+    }
+
+    fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::Settle(SettleAsk::of(key, what)),
+            |answered| match answered {
+                Answered::Settled(settled) => Some(Ok(settled.into())),
+                _ => None,
+            },
+        ))
+    }
+
+    fn release(&self, deliveries: Vec<DeliveryKey>) {
+        self.shared.notes.take(Note::Release(deliveries));
+    }
+
+    fn confirm(&self, deliveries: Vec<DeliveryKey>) {
+        self.shared.notes.take(Note::Confirm(deliveries));
+    }
+
+    fn heard(&self, clients: Vec<ClientId>) {
+        self.shared.notes.take(Note::Heard(clients));
+    }
+
+    fn lost(&self, client: ClientId) {
+        self.shared.notes.take(Note::Lost(vec![client]));
+    }
+
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch> {
+        Box::new(self.shared.watches.add(group, topic, filter))
+    }
+
+    fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::TopicStatus(topic.0),
+            |answered| match answered {
+                Answered::TopicStatus(status) => Some(status.into_status()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn group_status(&self, group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::GroupStatus(group.0),
+            |answered| match answered {
+                Answered::GroupStatus(status) => Some(status.into_status()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.control(move || Ask::DropTopic(topic.0), done))
+    }
+
+    fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.control(move || Ask::DropGroup(group.0), done))
+    }
+}
+
+fn done(answered: Answered) -> Option<Result<(), Malformed>> {
+    matches!(answered, Answered::Done(_)).then_some(Ok(()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! How a store-node is put together, and how it comes down.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_engine::{Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
+use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
+use apogee_host::shutdown::{Ladder, Signals};
+use apogee_host::telemetry::Metrics;
+use apogee_host::{Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
+use apogee_store_node::lanes::{Lanes, LanesParts};
+use apogee_store_node::raft::{self, Replication, TonicPeers};
+use apogee_store_node::{serve_lanes, serve_replication};
+use opentelemetry::metrics::Meter;
+
+use super::config::{Config, Wiring};
+use crate::process::data::Data;
+use crate::process::ports::{Bound, PortError, bind};
+
+/// Time for another replica to take over when this one stops.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// From SIGTERM to the end of the last lane.
+const DRAIN_MAX: Duration = Duration::from_secs(15);
+/// Time for the tasks to end after that.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+const _: () = assert!(HAND_OVER_MAX.as_secs() + 5 < DRAIN_MAX.as_secs(), "lanes take up to 5 s to end");
+
+const LISTENERS: &str = "listeners";
+const RECOVERY: &str = "recovery";
+const REPLICA_GROUP: &str = "replica_group";
+
+/// Starts everything and runs until somebody asks to stop or something fails that everything needs.
+pub(super) async fn run(config: Config, wiring: Wiring, identity: &Identity) -> Result<Exit, Stop> {
+    let mut signals = Signals::install()?;
+    let tasks = Tasks::new();
+    let health = Health::new(&[LISTENERS, RECOVERY]);
+    let started = tokio::select! {
+        started = start(config, wiring, identity, &tasks, &health) => started?,
+        failure = tasks.failed() => return Err(Stop::new(failure.stop.exit, failure.to_string())),
+        signal = signals.next() => {
+            tracing::info!(event = "start_interrupted", signal, "asked to stop before the start was over");
+            return Ok(Exit::Clean);
+        }
+    };
+    let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
+    Ok(ladder.run(signals, || drain(started)).await)
+}
+
+/// What the way down needs.
+struct Started {
+    engine: Engine,
+    lanes: Lanes,
+}
+
+/// The bound ports.
+struct Ports {
+    lanes: Bound,
+    replication: Bound,
+    metrics: Bound,
+    health: Bound,
+}
+
+impl Ports {
+    fn bind(config: &Config) -> Result<Ports, PortError> {
+        let [lanes, replication, metrics, health] = config.ports().map(|(key, port)| bind(key, config.listen, port));
+        Ok(Ports { lanes: lanes?, replication: replication?, metrics: metrics?, health: health? })
+    }
+}
+
+async fn start(
+    config: Config,
+    wiring: Wiring,
+    identity: &Identity,
+    tasks: &Tasks,
+    health: &Health,
+) -> Result<Started, Stop> {
+    let data = Data::open(Some(&config.data))?;
+    let ports = Ports::bind(&config)?;
+    let (lanes_address, replication_address) = (ports.lanes.address, ports.replication.address);
+    let metrics = Metrics::new(identity)?;
+    serve(tasks, "health", ports.health.listener, health_routes(health.clone(), identity, tasks));
+    serve(tasks, "metrics", ports.metrics.listener, metrics_routes(metrics.clone()));
+
+    data.check_format().await?;
+    health.set(REPLICA_GROUP, Check::fail("not there yet"));
+    let me = raft::Identity { cluster_id: wiring.members.cluster_id, replica: wiring.members.me };
+    let folder = data.folder.clone();
+    let engine = open_engine(&config, wiring, me, data, tasks, metrics.meter()).await;
+    let engine = engine.map_err(|stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display())))?;
+    health.set(RECOVERY, Check::ok());
+
+    serve_replication(tasks, ports.replication.listener, Replication::new(engine.clone(), me));
+    let parts = LanesParts { engine: engine.clone(), role: engine.role(), me, tasks: tasks.clone() };
+    let lanes = Lanes::new(parts);
+    serve_lanes(tasks, ports.lanes.listener, &lanes);
+    health.set(LISTENERS, Check::ok());
+    tell_role(&engine, tasks, health);
+    tracing::info!(
+        event = "serving",
+        data = %folder.display(),
+        replica = %me.replica,
+        cluster_id = %format_args!("{:016x}", me.cluster_id),
+        lanes = %lanes_address,
+        replication = %replication_address,
+        ack_mode = ?config.store.ack_mode,
+        "proxies and replicas are served"
+    );
+    Ok(Started { engine, lanes })
+}
+
+async fn open_engine(
+    config: &Config,
+    wiring: Wiring,
+    me: raft::Identity,
+    data: Data,
+    tasks: &Tasks,
+    meter: Meter,
+) -> Result<Engine, Stop> {
+    let Wiring { members, addresses } = wiring;
+    let peers = TonicPeers::new(me, &addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
+    let views = views(&data.folder)?;
+    let engine = EngineParts { disk: Arc::new(data.disk), clock: Arc::new(RealClock), tasks: tasks.clone(), meter };
+    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy) };
+    Ok(Engine::open_replica(parts, members, config.engine()).await?)
+}
+
+fn views(folder: &Path) -> Result<Arc<RocksViewStore>, Stop> {
+    Ok(Arc::new(RocksViewStore::new(folder, RocksSettings::default())?))
+}
+
+/// Ready while the replica leads, or follows somebody who does.
+fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
+    let (mut role, health, stop) = (engine.role(), health.clone(), tasks.token());
+    tasks.spawn("role", OnError::StopProcess, async move {
+        let tell = async {
+            loop {
+                let now = *role.borrow_and_update();
+                tracing::info!(event = "role", role = ?now, "what this replica does");
+                health.set(REPLICA_GROUP, check(now));
+                if role.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        stop.run_until_cancelled(tell).await;
+        Ok::<_, Infallible>(())
+    });
+}
+
+fn check(role: Role) -> Check {
+    match role {
+        Role::Leader { .. } | Role::Follower { leader: Some(_) } => Check::ok(),
+        Role::Follower { leader: None } => Check::fail("no leader is known"),
+    }
+}
+
+/// Somebody else leads from now on, if there is somebody; then what was asked here is answered, and the lanes end.
+async fn drain(started: Started) -> Result<(), Stop> {
+    let Started { engine, lanes } = started;
+    if let Err(error) = engine.hand_over(HAND_OVER_MAX).await {
+        tracing::warn!(event = "not_handed_over", %error, "no other replica took the lead");
+    }
+    lanes.drain().await;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! What a replica promised in an election. Durable before anybody hears of it.
+
+use std::io;
+
+use apogee_host::Disk;
+use apogee_model::{Epoch, ReplicaId};
+use bytes::Bytes;
+
+use super::OpenError;
+use crate::codec::{crc32c, u32_at, u64_at};
+
+const NAME: &str = "store/vote";
+const LEN: usize = 21;
+
+/// Whom this replica wants to lead in a term, and whether a majority does.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Vote {
+    pub(crate) term: Epoch,
+    pub(crate) leader: ReplicaId,
+    pub(crate) granted: bool,
+}
+
+impl Vote {
+    /// # Errors
+    /// A damaged vote is corruption: without it this replica could vote twice in one term.
+    pub(crate) async fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
+        match disk.read(NAME).await {
+            Ok(bytes) => match Self::decode(&bytes) {
+                Some(vote) => Ok(Some(vote)),
+                None => {
+                    Err(OpenError::Corrupt { file: NAME.to_owned(), offset: 0, why: "checksum mismatch".to_owned() })
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::disk("read store/vote")(error)),
+        }
+    }
+
+    pub(crate) async fn write(self, disk: &dyn Disk) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(LEN);
+        bytes.extend_from_slice(&self.term.0.to_le_bytes());
+        bytes.extend_from_slice(&self.leader.0.to_le_bytes());
+        bytes.push(u8::from(self.granted));
+        let crc = crc32c(&[&bytes]);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        disk.replace(NAME, Bytes::from(bytes)).await
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let intact = bytes.len() == LEN && crc32c(&[&bytes[..17]]) == u32_at(bytes, 17);
+        intact.then(|| Self {
+            term: Epoch(u64_at(bytes, 0)),
+            leader: ReplicaId(u64_at(bytes, 8)),
+            granted: bytes[16] != 0,
+        })
+    }
+}

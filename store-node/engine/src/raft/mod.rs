@@ -1,0 +1,289 @@
+//! Consensus: openraft behind the few words the engine needs, so that another engine could take its place.
+//!
+//! Reading order: this file (the words), `types`, `store` (the CommitLog as its log), `machine` (what it commits),
+//! `network` and `wire` (how replicas talk).
+
+mod machine;
+mod network;
+mod runtime;
+mod store;
+mod types;
+mod watch;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_model::{BlockIndex, Epoch, ReplicaId};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, BoxStream, FuturesUnordered};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::{Config, Instant as _, Raft, ServerState, SnapshotPolicy};
+use openraft_rt::deterministic_rng::DeterministicRng;
+use tokio::sync::mpsc;
+
+use self::machine::Machine;
+use self::network::Network;
+use self::store::LogStore;
+use self::types::{Payload, StoredMembership, Types, committed_leader, log_id, membership_of_bytes};
+use self::wire::Question;
+use crate::block::Block;
+use crate::commitlog::{Log, Proposal};
+use crate::leader::{Draft, Ticket};
+use crate::peers::{NotAFrame, Peers};
+use crate::replica::{Members, Role};
+
+/// Committed blocks that wait to be applied.
+const APPLY_QUEUE: usize = 64;
+/// A leader says that it lives this often…
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// …and is replaced when it did not for at least this long…
+const ELECTION_MIN: Duration = Duration::from_millis(500);
+/// …and at most this long.
+pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(1000);
+/// Answers of a pipeline that wait to be sent.
+const PIPELINE: usize = 64;
+/// Entries of one request; bytes cut it before.
+const ENTRIES_MAX: u64 = 64;
+
+/// Consensus has ended; the replica can do nothing more until it starts again.
+#[derive(Debug, thiserror::Error)]
+#[error("consensus has stopped: {0}")]
+pub(crate) struct Stopped(String);
+
+/// Where the state of a replica came to before consensus starts.
+pub(crate) struct AppliedUpTo {
+    pub(crate) term: Epoch,
+    pub(crate) index: BlockIndex,
+    /// The newest membership and the block it is from.
+    pub(crate) membership: Option<(Epoch, BlockIndex, Bytes)>,
+}
+
+/// A proposal was not taken into the log.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Refused {
+    pub(crate) ticket: Ticket,
+}
+
+type Outcome = BoxFuture<'static, Option<Refused>>;
+
+/// The consensus of one replica group, seen from one replica.
+pub(crate) struct Consensus {
+    raft: Raft<Types, Machine>,
+    seed: u64,
+    me: ReplicaId,
+    alone: bool,
+    roles: openraft::alias::WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>,
+    outcomes: FuturesUnordered<Outcome>,
+}
+
+impl Consensus {
+    /// Joins the replica group. Committed blocks come out of the channel, in order, each once, from the one after
+    /// `applied` on.
+    pub(crate) async fn join(
+        members: &Members,
+        log: &Log,
+        applied: AppliedUpTo,
+        peers: Arc<dyn Peers>,
+        seed: u64,
+    ) -> Result<(Self, mpsc::Receiver<Block>), Stopped> {
+        let alone = members.voters.len() == 1;
+        let config = Arc::new(config(alone).validate().map_err(stopped)?);
+        let (blocks, committed) = mpsc::channel(APPLY_QUEUE);
+        let membership = applied.membership.and_then(|(term, index, bytes)| {
+            Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
+        });
+        let last = log_id(applied.term, applied.index);
+        let machine = Machine::new(log.clone(), blocks, last, membership.unwrap_or_default());
+        let fresh = log.layout().index == BlockIndex(0) && log.vote().is_none();
+        let raft = Raft::new(members.me.0, config, Network(peers), LogStore(log.clone()), machine);
+        let raft = seeded(seed, raft).await.map_err(stopped)?;
+        if fresh {
+            // Every founding voter does the same, so it does not matter who is first.
+            let voters: BTreeMap<u64, ()> = members.voters.iter().map(|id| (id.0, ())).collect();
+            match raft.initialize(voters).await {
+                // Another voter was faster, and this one has heard of it.
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(why) => return Err(stopped(why)),
+            }
+        }
+        if alone {
+            raft.trigger().elect(false).await.map_err(stopped)?;
+        }
+        let roles = raft.server_metrics();
+        Ok((Self { raft, seed, me: members.me, alone, roles, outcomes: FuturesUnordered::new() }, committed))
+    }
+
+    /// A handle for what other replicas ask.
+    pub(crate) fn ear(&self) -> Ear {
+        Ear { raft: self.raft.clone(), seed: self.seed }
+    }
+
+    /// What this replica is now, as far as consensus knows.
+    pub(crate) fn role(&self) -> Role {
+        let metrics = self.roles.borrow_watched();
+        let leads = metrics.state == ServerState::Leader && metrics.vote.committed;
+        if leads && metrics.vote.leader_id.voted_for == self.me.0 {
+            return Role::Leader { epoch: Epoch(metrics.vote.leader_id.term) };
+        }
+        Role::Follower { leader: metrics.current_leader.map(ReplicaId).filter(|leader| *leader != self.me) }
+    }
+
+    /// Whether this is the only replica of its group.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Whether a majority was heard within an election timeout. One that was not may have elected another leader.
+    pub(crate) fn has_majority(&self) -> bool {
+        let metrics = self.raft.data_metrics();
+        let heard = metrics.borrow_watched().last_quorum_acked;
+        self.alone || heard.is_some_and(|heard| heard.elapsed() < ELECTION_MAX)
+    }
+
+    /// Hands a block to the log, if this replica still leads in `epoch`. What is refused later comes out of
+    /// [`Consensus::refused`].
+    pub(crate) async fn propose(&mut self, epoch: Epoch, proposal: Proposal, draft: Draft) -> Result<(), Stopped> {
+        let Draft { bytes, records, log_time } = draft;
+        let payload = Payload { bytes: Bytes::from(bytes), records, log_time, proposal: Some(proposal) };
+        let ticket = Ticket(proposal.number);
+        let (responder, outcome) = ProgressResponder::complete_only();
+        self.raft.write(payload).with_leader(committed_leader(epoch)).responder(responder).await.map_err(stopped)?;
+        let outcome = outcome.map(move |outcome| match outcome {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => {
+                tracing::info!(event = "proposal_refused", %epoch, ticket = ticket.0, %why, "consensus refused a block");
+                Some(Refused { ticket })
+            }
+            Err(_) => Some(Refused { ticket }),
+        });
+        self.outcomes.push(outcome.boxed());
+        Ok(())
+    }
+
+    /// Waits until the role may have changed, or a proposal was refused.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn changed(&mut self) -> Result<Option<Refused>, Stopped> {
+        tokio::select! {
+            biased;
+            Some(outcome) = self.outcomes.next() => Ok(outcome),
+            changed = self.roles.changed() => changed.map(|()| None).map_err(stopped),
+        }
+    }
+
+    /// Whether everything that was proposed is decided.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    /// The voter that is furthest behind no one, if there is another one.
+    pub(crate) async fn hand_over(&mut self) -> Result<Option<ReplicaId>, Stopped> {
+        let next = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let voters: Vec<u64> = self.raft.voter_ids().collect();
+            let others =
+                metrics.replication.iter().flatten().filter(|(id, _)| **id != self.me.0 && voters.contains(id));
+            others.max_by_key(|(id, matched)| (**matched, **id)).map(|(id, _)| *id)
+        };
+        let Some(next) = next else { return Ok(None) };
+        self.raft.trigger().transfer_leader(next).await.map_err(stopped)?;
+        Ok(Some(ReplicaId(next)))
+    }
+
+    /// Leaves. No block is appended or committed by this replica after it returns.
+    pub(crate) async fn leave(self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(event = "consensus_shutdown", %error, "consensus did not stop cleanly");
+        }
+    }
+}
+
+/// Answers what other replicas ask. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Ear {
+    raft: Raft<Types, Machine>,
+    seed: u64,
+}
+
+impl Ear {
+    pub(crate) async fn answer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
+        seeded(self.seed, self.answer_in_scope(frame)).await
+    }
+
+    async fn answer_in_scope(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
+        const ENDED: NotAFrame = NotAFrame { why: "this replica has stopped" };
+        match Question::read(&frame)? {
+            Question::Append(request) => {
+                let (prev, last) = (request.prev_log_id, request.entries.last().map(|entry| entry.log_id));
+                let answer = self.raft.append_entries(request).await.map_err(|_| ENDED)?;
+                Ok(wire::appended(&answer.into_stream_result(prev, last.or(prev))))
+            }
+            Question::Vote(request) => Ok(wire::voted(&self.raft.vote(request).await.map_err(|_| ENDED)?)),
+            Question::PreVote(request) => Ok(wire::voted(&self.raft.pre_vote(request).await.map_err(|_| ENDED)?)),
+            Question::Transfer(request) => {
+                let taken = self.raft.handle_transfer_leader(request).await;
+                Ok(wire::transferred(taken.is_ok_and(|taken| taken.is_ok())))
+            }
+        }
+    }
+
+    pub(crate) fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+        let requests = frames.map(|frame| match Question::read(&frame) {
+            Ok(Question::Append(request)) => Some(request),
+            Ok(_) | Err(_) => {
+                tracing::warn!(event = "pipeline_broken", "another replica sent what is no append; its pipeline ends");
+                None
+            }
+        });
+        let requests =
+            requests.take_while(|request| std::future::ready(request.is_some())).filter_map(std::future::ready);
+        let (raft, (sender, answers)) = (self.raft.clone(), mpsc::channel(PIPELINE));
+        let work = async move {
+            let mut answers = pin!(raft.stream_append(requests.boxed()));
+            while let Some(Ok(answer)) = answers.next().await {
+                if sender.send(wire::appended(&answer)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let work = stream::once(seeded(self.seed, work)).filter_map(|()| std::future::ready(None));
+        let answers = stream::unfold(answers, |mut answers| async move { Some((answers.recv().await?, answers)) });
+        stream::select(work, answers).boxed()
+    }
+}
+
+fn config(alone: bool) -> Config {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).expect("timeouts are short");
+    Config {
+        heartbeat_interval: millis(HEARTBEAT),
+        election_timeout_min: millis(ELECTION_MIN),
+        election_timeout_max: millis(ELECTION_MAX),
+        max_payload_entries: ENTRIES_MAX,
+        // A leader that lost its newest blocks with the power must not go on in the same term: it would give their
+        // places to others.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        // Nobody else can call an election; the only voter calls its own when it starts.
+        enable_tick: !alone,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..Config::default()
+    }
+}
+
+/// Everything of openraft that starts a task or draws a number needs to know the seed.
+fn seeded<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
+    DeterministicRng::<openraft::impls::TokioRuntime>::scope(seed, future)
+}
+
+fn stopped(why: impl std::fmt::Display) -> Stopped {
+    Stopped(why.to_string())
+}

@@ -1,0 +1,202 @@
+//! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
+
+use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId, tag_hash};
+use bytes::{Buf, Bytes};
+
+use super::State;
+use super::dirty::Tracked;
+use crate::block::{self, Block, BlockKind, Header, Lsn};
+use crate::commitlog::{OpenError, segment_name};
+use crate::pop::{self, When};
+use crate::record::{NotARecord, QueueOf, Record};
+use crate::views::rows::Earlier;
+use crate::views::{Membership, Place};
+
+/// What applying a block changed, for those who wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// New messages: topic and tag hash.
+    pub(crate) arrived: Vec<(TopicId, u32)>,
+    /// Messages whose delivery state changed.
+    pub(crate) touched: Vec<(QueueOf, QueueOffset)>,
+}
+
+/// A committed block that does not hold what a block must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("record at byte {at} of the block at {lsn:?} cannot be read")]
+pub(crate) struct BadBlock {
+    pub(crate) lsn: Lsn,
+    pub(crate) at: usize,
+    #[source]
+    pub(crate) cause: NotARecord,
+}
+
+impl BadBlock {
+    /// What this means for a store that is being opened.
+    pub(crate) fn into_open_error(self, segment_bytes: u64) -> OpenError {
+        let offset = self.lsn.0 % segment_bytes;
+        let file = segment_name(Lsn(self.lsn.0 - offset));
+        OpenError::Corrupt { file, offset, why: format!("{self}: {}", self.cause) }
+    }
+}
+
+/// Where a record is.
+struct At {
+    /// Of its block.
+    block: Lsn,
+    epoch: Epoch,
+    log_time: Timestamp,
+    lsn: Lsn,
+    len: usize,
+}
+
+impl At {
+    fn when(&self) -> When {
+        When { log_time: self.log_time, epoch: self.epoch }
+    }
+}
+
+impl State {
+    /// Applies the next block. Touches memory only, unless a trim asks for the place of a message that is not new.
+    ///
+    /// # Errors
+    /// [`BadBlock`] when a record cannot be read although the block's checksum is right; the state is then unusable.
+    pub(crate) fn apply(&mut self, block: &Block) -> Result<Applied, BadBlock> {
+        let header = &block.header;
+        assert_eq!(header.index.0, self.applied.0 + 1, "blocks are applied in order, none twice");
+        let mut applied = Applied::default();
+        match header.kind {
+            BlockKind::Records => self.apply_records(header, block.bytes.slice(block::HEADER..), &mut applied)?,
+            BlockKind::Membership => {
+                let bytes = Bytes::copy_from_slice(&block.bytes[block::HEADER..]);
+                self.membership = Some(Membership { term: header.term, index: header.index, bytes });
+            }
+            BlockKind::Blank => {}
+            BlockKind::Filler => unreachable!("a filler has no index of its own"),
+        }
+        self.applied = header.index;
+        self.term = header.term;
+        self.end = after(header.lsn, header.total_len);
+        self.hash = block.hash;
+        self.log_time = header.log_time;
+        self.resend.forget(header.log_time);
+        self.tail.evict();
+        Ok(applied)
+    }
+
+    fn apply_records(&mut self, header: &Header, mut rest: Bytes, applied: &mut Applied) -> Result<(), BadBlock> {
+        for _ in 0..header.records {
+            let at = header.total_len - rest.len();
+            let (record, len) = Record::read(&rest).map_err(|cause| BadBlock { lsn: header.lsn, at, cause })?;
+            let at = At {
+                block: header.lsn,
+                epoch: header.term,
+                log_time: header.log_time,
+                lsn: after(header.lsn, at),
+                len,
+            };
+            self.apply_record(&record, &at, applied);
+            rest.advance(len);
+        }
+        Ok(())
+    }
+
+    fn apply_record(&mut self, record: &Record, at: &At, applied: &mut Applied) {
+        match record {
+            Record::Message { topic, queue, offset, request, message } => {
+                let tag_hash = tag_hash(message.tag());
+                let len = u32::try_from(at.len).expect("records are smaller than a block");
+                let place = Place { lsn: at.lsn, len, tag_hash, group_hash: 0, stored_at: at.log_time, flags: 0 };
+                self.append((*topic, *queue), *offset, place);
+                let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
+                let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at };
+                self.resend.remember(earlier, at.block);
+                applied.arrived.push((topic, tag_hash));
+            }
+            Record::Open { group, topic, .. } => {
+                let mut store = Tracked::or_create(&mut self.pops, &mut self.dirty, *group, *topic);
+                pop::apply(record, at.when(), &mut store);
+            }
+            Record::Lease(lease) => {
+                self.next_delivery = self.next_delivery.max(DeliverySeq(lease.deliveries.delivery.0 + 1));
+                let of = lease.queue;
+                let mut store = Tracked::or_create(&mut self.pops, &mut self.dirty, of.group, of.topic);
+                pop::apply(record, at.when(), &mut store);
+                applied.touched.extend(lease.deliveries.offsets.iter().map(|offset| (of, *offset)));
+            }
+            Record::Settle { queue, deliveries }
+            | Record::Change { queue, deliveries, .. }
+            | Record::Release { queue, deliveries } => {
+                if let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, queue.group, queue.topic) {
+                    pop::apply(record, at.when(), &mut store);
+                }
+                applied.touched.extend(deliveries.offsets.iter().map(|offset| (*queue, *offset)));
+            }
+            Record::Close { group } => self.close(*group, applied),
+            Record::Trim { topic, queue, min } => self.trim((*topic, *queue), *min, applied),
+            Record::TopicName { id, name } => {
+                self.topics.insert(*id, name.clone());
+                self.dirty.topic_name(*id);
+            }
+            Record::GroupName { id, name } => {
+                self.groups.insert(*id, name.clone());
+                self.dirty.group_name(*id);
+            }
+        }
+    }
+
+    fn append(&mut self, queue: (TopicId, QueueId), offset: QueueOffset, place: Place) {
+        let state = self.queues.entry(queue).or_default();
+        assert_eq!(offset, state.next, "the offsets of a queue follow one another");
+        if state.min == state.next {
+            state.min_lsn = place.lsn;
+        }
+        state.next = offset.next();
+        self.tail.push(queue, offset, place);
+        self.dirty.queue(queue);
+    }
+
+    fn close(&mut self, group: GroupId, applied: &mut Applied) {
+        let topics: Vec<_> = self.topics_of(group).map(|(topic, _)| topic).collect();
+        for topic in topics {
+            let Some(state) = self.pops.remove(&(group, topic)) else { continue };
+            for (queue, state) in state.queues {
+                let of = QueueOf { group, topic, queue };
+                applied.touched.extend(state.entries.keys().map(|offset| (of, *offset)));
+            }
+        }
+        self.groups.remove(&group);
+        self.dirty.close(group);
+    }
+
+    fn trim(&mut self, (topic, queue): (TopicId, QueueId), min: QueueOffset, applied: &mut Applied) {
+        let Some(state) = self.queues.get_mut(&(topic, queue)) else { return };
+        let min = min.min(state.next);
+        if min <= state.min {
+            return;
+        }
+        state.min = min;
+        let empty = min == state.next;
+        self.tail.trim((topic, queue), min);
+        self.dirty.trim((topic, queue), empty);
+        if let Some(oldest) = self.place(topic, queue, min)
+            && let Some(state) = self.queues.get_mut(&(topic, queue))
+        {
+            state.min_lsn = oldest.lsn;
+        }
+        for ((group, of_topic), state) in &mut self.pops {
+            if *of_topic == topic && state.queues.contains_key(&queue) {
+                let of = QueueOf { group: *group, topic, queue };
+                self.dirty.cursor(of);
+                for offset in state.trim(queue, min) {
+                    self.dirty.removed(of, offset);
+                    applied.touched.push((of, offset));
+                }
+            }
+        }
+    }
+}
+
+fn after(lsn: Lsn, bytes: usize) -> Lsn {
+    Lsn(lsn.0 + u64::try_from(bytes).expect("blocks are at most 8 MiB"))
+}

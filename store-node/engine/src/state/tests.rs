@@ -1,0 +1,296 @@
+//! The state is the same however it came about: applied from the start, or loaded from views at any position and then
+//! applied; on views in memory and in RocksDB; whatever was written, flushed, lost or restored in between.
+
+mod world;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use apogee_model::store::RequestId;
+use apogee_model::{BlockIndex, QueueId, QueueOffset, Timestamp, TopicId};
+use futures::executor::block_on;
+use proptest::prelude::*;
+
+use self::world::{Event, World, event};
+use super::*;
+use crate::block::Block;
+use crate::views::tests::site::Site;
+use crate::views::{Batch, END, MemoryViews, Table, consume_queue_key};
+
+/// What happens to the views between two blocks.
+#[derive(Clone, Debug)]
+enum Step {
+    Apply,
+    TakeBatch,
+    Write,
+    Flush,
+    Base,
+    Crash,
+    DamageLive,
+    DamageBase,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => Just(Step::Apply),
+        4 => Just(Step::TakeBatch),
+        4 => Just(Step::Write),
+        2 => Just(Step::Flush),
+        1 => Just(Step::Base),
+        2 => Just(Step::Crash),
+        1 => Just(Step::DamageLive),
+        1 => Just(Step::DamageBase),
+    ]
+}
+
+fn empty() -> State {
+    State::new(Arc::new(MemoryViews::default()))
+}
+
+/// The dump after every block, as applied from the start.
+fn expected(blocks: &[Block]) -> Vec<Vec<String>> {
+    let mut state = small(empty());
+    let mut dumps = vec![state.dump()];
+    for block in blocks {
+        state.apply(block).unwrap();
+        dumps.push(state.dump());
+    }
+    dumps
+}
+
+/// With little memory, so that rows are dropped and read back, and requests are forgotten by count.
+fn small(mut state: State) -> State {
+    state.tail.set_budget(200);
+    state.resend.set_max(20);
+    state
+}
+
+/// Where a replica is in a run of steps.
+struct Run {
+    site: Site,
+    state: State,
+    waiting: Vec<Batch>,
+    durable: BlockIndex,
+}
+
+impl Run {
+    fn open(site: Site) -> Self {
+        let state = small(block_on(State::open(site.open())).unwrap());
+        let durable = state.applied;
+        Self { site, state, waiting: Vec::new(), durable }
+    }
+
+    fn step(mut self, step: &Step, blocks: &[Block]) -> Self {
+        match step {
+            Step::Apply => {
+                if let Some(block) = usize::try_from(self.state.applied.0).ok().and_then(|next| blocks.get(next)) {
+                    self.state.apply(block).unwrap();
+                }
+            }
+            Step::TakeBatch if self.state.has_batch() => self.waiting.push(self.state.take_batch()),
+            Step::Write if !self.waiting.is_empty() => {
+                let batch = self.waiting.remove(0);
+                let index = batch.position().index;
+                block_on(self.state.views().write(batch)).unwrap();
+                self.state.written(index);
+            }
+            Step::Flush => {
+                block_on(self.state.views().flush()).unwrap();
+                self.durable = self.state.views().position().unwrap().index;
+            }
+            Step::Base => {
+                let base = block_on(self.site.store().take_base()).unwrap();
+                assert_eq!(base.position, self.state.views().position().unwrap());
+                self.durable = base.index();
+            }
+            Step::Crash => return Self::open_again(self.site.crash(), self.durable),
+            Step::DamageLive => return Self::open_again(self.site.damage_live(), BlockIndex(0)),
+            Step::DamageBase => self.site.damage_newest_base(),
+            Step::TakeBatch | Step::Write => {}
+        }
+        self
+    }
+
+    fn open_again(site: Site, durable: BlockIndex) -> Self {
+        let run = Self::open(site);
+        assert!(run.state.applied >= durable, "what was flushed is there");
+        run
+    }
+}
+
+fn check(site: Site, events: Vec<Event>, steps: &[Step]) {
+    let blocks = World::default().blocks(events);
+    let expected = expected(&blocks);
+    let mut run = Run::open(site);
+    for step in steps {
+        run = run.step(step, &blocks);
+        let index = usize::try_from(run.state.applied.0).unwrap();
+        assert_eq!(run.state.dump(), expected[index], "after {step:?} at {index}");
+        assert!(run.state.failure().is_none());
+    }
+}
+
+proptest! {
+    #[test]
+    fn loaded_or_applied_in_memory(
+        events in proptest::collection::vec(event(), 1..60),
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        check(Site::memory(), events, &steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 50, ..ProptestConfig::default() })]
+
+    #[test]
+    fn loaded_or_applied_on_disk(
+        events in proptest::collection::vec(event(), 1..60),
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        check(Site::rocks(), events, &steps);
+    }
+}
+
+#[test]
+fn a_lease_between_two_batches_never_reaches_the_views() {
+    let blocks = World::default().blocks(vec![
+        Event::Send { queue: 0, count: 3, request: 0 },
+        Event::Lease { group: 0, queue: 0, first: 0, count: 3, attempt: 0 },
+        Event::Settle { group: 0, queue: 0, first: 0, count: 3 },
+    ]);
+    let mut state = empty();
+    blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+    let leases = |batch: &Batch| batch.changes().filter(|change| format!("{change:?}").contains("(Lease")).count();
+    assert_eq!(leases(&state.take_batch()), 0);
+}
+
+#[test]
+fn a_resend_gets_the_first_result() {
+    let mut world = World::default();
+    let mut state = empty();
+    for event in [Event::Send { queue: 1, count: 3, request: 7 }, Event::Send { queue: 1, count: 1, request: 7 }] {
+        world.blocks(vec![event]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let found = state.earlier(&RequestId { proxy_incarnation: 1, sequence: 7 }).unwrap();
+        assert_eq!((found.queue, found.first, found.count), (QueueId(1), QueueOffset(0), 3));
+    }
+    world.blocks(vec![Event::Wait { ms: 60_000 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+    assert_eq!(state.earlier(&RequestId { proxy_incarnation: 1, sequence: 7 }), None);
+}
+
+#[test]
+fn a_request_that_was_forgotten_and_came_again_is_known_after_a_restart() {
+    let site = Site::memory();
+    let (mut world, mut run) = (World::default(), Run::open(site));
+    let send = |request| Event::Send { queue: 0, count: 1, request };
+    for events in
+        [vec![send(7), Event::Wait { ms: 50_000 }, send(8)], vec![Event::Wait { ms: 11_000 }, send(7), send(7)]]
+    {
+        world.blocks(events).iter().for_each(|block| drop(run.state.apply(block).unwrap()));
+        let batch = run.state.take_batch();
+        block_on(run.state.views().write(batch)).unwrap();
+    }
+    let known =
+        |state: &State| state.earlier(&RequestId { proxy_incarnation: 1, sequence: 7 }).map(|found| found.first);
+    assert_eq!(known(&run.state), Some(QueueOffset(2)));
+    block_on(run.site.store().close()).unwrap();
+    assert_eq!(known(&Run::open(run.site).state), Some(QueueOffset(2)));
+}
+
+#[test]
+fn rows_of_forgotten_requests_are_deleted() {
+    let (mut world, mut state) = (World::default(), empty());
+    let mut rows = Vec::new();
+    for request in 1..20 {
+        let events = vec![Event::Send { queue: 0, count: 1, request }, Event::Wait { ms: 25_000 }];
+        world.blocks(events).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let batch = state.take_batch();
+        block_on(state.views().write(batch)).unwrap();
+        rows.clear();
+        let scanned = state.views().scan(Table::Resend, &[], END, &mut |key, _| {
+            rows.push(key.to_vec());
+            ControlFlow::Continue(())
+        });
+        scanned.unwrap();
+    }
+    assert_eq!(rows.len(), 2, "those of the last minute");
+}
+
+#[test]
+fn the_place_of_the_oldest_message_is_known() {
+    let (mut world, mut state) = (World::default(), empty());
+    let mut after = |event| {
+        world.blocks(vec![event]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let queue = state.queue(TopicId(1), QueueId(0));
+        let oldest = state.place(TopicId(1), QueueId(0), queue.min);
+        assert_eq!(oldest.map(|place| place.lsn), (queue.min < queue.next).then_some(queue.min_lsn));
+        queue.min_lsn
+    };
+    let first = after(Event::Send { queue: 0, count: 5, request: 0 });
+    let trimmed = after(Event::Trim { queue: 0, min: 3 });
+    assert!(trimmed > first);
+    after(Event::Trim { queue: 0, min: 9 });
+    assert!(after(Event::Send { queue: 0, count: 1, request: 0 }) > trimmed);
+}
+
+#[test]
+fn a_request_without_a_proxy_is_not_remembered() {
+    let mut state = empty();
+    let blocks = World::default().blocks(vec![Event::Send { queue: 1, count: 1, request: 0 }]);
+    blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+    assert_eq!(state.earlier(&RequestId { proxy_incarnation: 0, sequence: 0 }), None);
+}
+
+#[test]
+fn membership_is_remembered_with_its_log_id() {
+    let mut state = empty();
+    let blocks = World::default().blocks(vec![Event::Blank, Event::Membership { byte: 9 }, Event::Blank]);
+    blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+    let membership = state.position().membership.unwrap();
+    assert_eq!((membership.index, membership.bytes.as_ref()), (BlockIndex(2), [9; 8].as_slice()));
+    assert_eq!(state.position().end, Lsn(3 * 72 + 8));
+}
+
+#[test]
+fn damaged_rows_are_noticed_and_not_used_again() {
+    let site = Site::memory();
+    let mut run = Run::open(site);
+    let blocks = World::default().blocks(vec![Event::Send { queue: 0, count: 20, request: 0 }; 3]);
+    for block in &blocks {
+        run.state.apply(block).unwrap();
+    }
+    let batch = run.state.take_batch();
+    let mut broken = Batch::new(batch.position().clone());
+    broken.delete(Table::ConsumeQueue, &consume_queue_key(TopicId(1), QueueId(0), QueueOffset(30)));
+    let index = batch.position().index;
+    block_on(run.state.views().write(batch)).unwrap();
+    block_on(run.state.views().write(broken)).unwrap();
+    run.state.written(index);
+    let mut seen = 0;
+    run.state.places(TopicId(1), QueueId(0), QueueOffset(0), QueueOffset(60), |_, _| {
+        seen += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(seen, 0, "the chunk with the hole is not used");
+    assert!(matches!(run.state.failure(), Some(ViewsError::Damaged { .. })));
+    assert_eq!(Run::open(run.site).state.applied, BlockIndex(0), "opened anew, without the damaged rows");
+}
+
+#[test]
+fn rows_that_cannot_be_loaded_are_not_used_again() {
+    let site = Site::memory();
+    let views = site.open();
+    let mut broken = Batch::new(Position { index: BlockIndex(1), ..Position::default() });
+    broken.put(Table::Lease, b"no key of a lease", |_| {});
+    block_on(views.write(broken)).unwrap();
+    assert!(matches!(block_on(State::open(views)), Err(ViewsError::Damaged { .. })));
+    assert_eq!(Run::open(site).state.applied, BlockIndex(0));
+}
+
+#[test]
+fn log_time_of_blocks_is_that_of_the_state() {
+    let mut state = empty();
+    let blocks = World::default().blocks(vec![Event::Wait { ms: 5 }, Event::Wait { ms: 6 }]);
+    blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+    assert_eq!(state.log_time, Timestamp(11));
+}

@@ -1,0 +1,214 @@
+//! Random but possible logs.
+
+use std::collections::BTreeMap;
+
+use apogee_model::store::RequestId;
+use apogee_model::{
+    BlockIndex, ConsumerGroup, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, Topic,
+    TopicId,
+};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
+use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
+
+/// What one block holds. Topics, groups and queues are few, so that events meet.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// `request` 0 has no proxy.
+    Send {
+        queue: u16,
+        count: u16,
+        request: u64,
+    },
+    Lease {
+        group: u32,
+        queue: u16,
+        first: u64,
+        count: u64,
+        attempt: u64,
+    },
+    Settle {
+        group: u32,
+        queue: u16,
+        first: u64,
+        count: u64,
+    },
+    Change {
+        group: u32,
+        queue: u16,
+        first: u64,
+        by: u8,
+    },
+    Release {
+        group: u32,
+        queue: u16,
+        first: u64,
+        count: u64,
+    },
+    Open {
+        group: u32,
+        start: u64,
+    },
+    Close {
+        group: u32,
+    },
+    Trim {
+        queue: u16,
+        min: u64,
+    },
+    Name {
+        id: u32,
+    },
+    Wait {
+        ms: u64,
+    },
+    Blank,
+    Membership {
+        byte: u8,
+    },
+}
+
+pub(super) fn event() -> impl Strategy<Value = Event> {
+    let (group, queue, first, count) = (0..3u32, 0..3u16, 0..12u64, 0..5u64);
+    prop_oneof![
+        8 => (queue.clone(), 1..8u16, prop_oneof![0..12u64, 0..1000u64])
+            .prop_map(|(queue, count, request)| Event::Send { queue, count, request }),
+        6 => (group.clone(), queue.clone(), first.clone(), count.clone(), 0..3u64).prop_map(
+            |(group, queue, first, count, attempt)| Event::Lease { group, queue, first, count, attempt }
+        ),
+        4 => (group.clone(), queue.clone(), first.clone(), count.clone())
+            .prop_map(|(group, queue, first, count)| Event::Settle { group, queue, first, count }),
+        2 => (group.clone(), queue.clone(), first.clone(), 0..3u8)
+            .prop_map(|(group, queue, first, by)| Event::Change { group, queue, first, by }),
+        2 => (group.clone(), queue.clone(), first.clone(), count)
+            .prop_map(|(group, queue, first, count)| Event::Release { group, queue, first, count }),
+        1 => (group.clone(), first.clone()).prop_map(|(group, start)| Event::Open { group, start }),
+        1 => group.prop_map(|group| Event::Close { group }),
+        2 => (queue, 0..30u64).prop_map(|(queue, min)| Event::Trim { queue, min }),
+        1 => (0..3u32).prop_map(|id| Event::Name { id }),
+        3 => (0..45_000u64).prop_map(|ms| Event::Wait { ms }),
+        1 => Just(Event::Blank),
+        1 => any::<u8>().prop_map(|byte| Event::Membership { byte }),
+    ]
+}
+
+/// Writes blocks one after the other.
+#[derive(Default)]
+pub(super) struct World {
+    index: u64,
+    end: u64,
+    hash: u32,
+    now: u64,
+    next: BTreeMap<u16, u64>,
+    deliveries: u64,
+}
+
+const TOPIC: TopicId = TopicId(1);
+
+impl World {
+    pub(super) fn blocks(&mut self, events: Vec<Event>) -> Vec<Block> {
+        events.into_iter().map(|event| self.block(&event)).collect()
+    }
+
+    fn block(&mut self, event: &Event) -> Block {
+        let mut bytes = vec![0; HEADER];
+        let (kind, records) = match event {
+            Event::Blank => (BlockKind::Blank, 0),
+            Event::Membership { byte } => {
+                bytes.extend_from_slice(&[*byte; 8]);
+                (BlockKind::Membership, 0)
+            }
+            event => {
+                let records = self.records(event);
+                for record in &records {
+                    record.write(&mut bytes);
+                }
+                (BlockKind::Records, u32::try_from(records.len()).unwrap())
+            }
+        };
+        self.index += 1;
+        let header = Header {
+            kind,
+            records,
+            total_len: bytes.len(),
+            previous: self.hash,
+            term: Epoch(1 + self.index / 10),
+            leader: 0,
+            index: BlockIndex(self.index),
+            lsn: Lsn(self.end),
+            commit: BlockIndex(self.index - 1),
+            log_time: Timestamp(self.now),
+        };
+        self.hash = header.seal(&mut bytes);
+        self.end += u64::try_from(bytes.len()).unwrap();
+        Block::read(&Bytes::from(bytes), header.lsn).unwrap()
+    }
+
+    fn records(&mut self, event: &Event) -> Vec<Record> {
+        match *event {
+            Event::Send { queue, count, request } => (0..count).map(|_| self.message(queue, request)).collect(),
+            Event::Lease { group, queue, first, count, attempt } => {
+                self.deliveries += 1;
+                vec![Record::Lease(Lease {
+                    queue: of(group, queue),
+                    deliveries: deliveries(self.deliveries, first, count),
+                    cursor: QueueOffset(first + count),
+                    duration_ms: 30_000,
+                    auto_renew: attempt == 1,
+                    client: 5,
+                    attempt_id: attempt,
+                })]
+            }
+            // Of the newest delivery, which may be another's: then nothing happens.
+            Event::Settle { group, queue, first, count } => {
+                let deliveries = deliveries(self.deliveries, first, count);
+                vec![Record::Settle { queue: of(group, queue), deliveries }]
+            }
+            Event::Change { group, queue, first, by } => {
+                let by = [ChangedBy::Client, ChangedBy::Renewal, ChangedBy::Replay][usize::from(by)];
+                let deliveries = deliveries(self.deliveries, first, 2);
+                vec![Record::Change { queue: of(group, queue), deliveries, duration_ms: 10_000, by }]
+            }
+            Event::Release { group, queue, first, count } => {
+                let deliveries = deliveries(self.deliveries, first, count);
+                vec![Record::Release { queue: of(group, queue), deliveries }]
+            }
+            Event::Open { group, start } => {
+                let starts = vec![(QueueId(0), QueueOffset(start)), (QueueId(5), QueueOffset(0))];
+                vec![Record::Open { group: GroupId(group), topic: TOPIC, starts }]
+            }
+            Event::Close { group } => vec![Record::Close { group: GroupId(group) }],
+            Event::Trim { queue, min } => {
+                vec![Record::Trim { topic: TOPIC, queue: QueueId(queue), min: QueueOffset(min) }]
+            }
+            Event::Name { id } => vec![
+                Record::TopicName { id: TopicId(id), name: Topic::parse("", &format!("topic-{id}")).unwrap() },
+                Record::GroupName { id: GroupId(id), name: ConsumerGroup::parse("", &format!("group-{id}")).unwrap() },
+            ],
+            Event::Wait { ms } => {
+                self.now += ms;
+                Vec::new()
+            }
+            Event::Blank | Event::Membership { .. } => Vec::new(),
+        }
+    }
+
+    fn message(&mut self, queue: u16, request: u64) -> Record {
+        let next = self.next.entry(queue).or_default();
+        let offset = QueueOffset(*next);
+        *next += 1;
+        let message = StoredMessage { body_part: Bytes::from_static(b"body"), properties_part: Bytes::new() };
+        let request = RequestId { proxy_incarnation: u64::from(request > 0), sequence: request };
+        Record::Message { topic: TOPIC, queue: QueueId(queue), offset, request, message }
+    }
+}
+
+fn of(group: u32, queue: u16) -> QueueOf {
+    QueueOf { group: GroupId(group), topic: TOPIC, queue: QueueId(queue) }
+}
+
+fn deliveries(delivery: u64, first: u64, count: u64) -> Deliveries {
+    Deliveries { delivery: DeliverySeq(delivery), offsets: (first..first + count).map(QueueOffset).collect() }
+}

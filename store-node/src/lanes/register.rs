@@ -1,0 +1,110 @@
+//! Who has a lane: one of each kind for each proxy. A new one waits until the earlier one has ended.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use apogee_proto::store::v1::LaneKind;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// Lanes of one store-node.
+const LANES_MAX: usize = 4096;
+
+type Key = (u64, LaneKind);
+
+/// The lanes there are. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Register {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    lanes: Mutex<BTreeMap<Key, CancellationToken>>,
+    /// Somebody left.
+    left: Notify,
+}
+
+/// The place of a lane, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    register: Register,
+    key: Key,
+    stop: CancellationToken,
+}
+
+impl Register {
+    /// Takes the place of a lane, after whoever had it was told to end and did.
+    pub(super) async fn take(&self, proxy_incarnation: u64, kind: LaneKind) -> Result<Seat, Status> {
+        let key = (proxy_incarnation, kind);
+        loop {
+            let left = self.shared.left.notified();
+            {
+                let mut lanes = self.lanes();
+                match lanes.get(&key) {
+                    Some(earlier) => earlier.cancel(),
+                    None if lanes.len() >= LANES_MAX => {
+                        return Err(Status::resource_exhausted("this store-node has too many lanes"));
+                    }
+                    None => {
+                        let stop = CancellationToken::new();
+                        lanes.insert(key, stop.clone());
+                        return Ok(Seat { register: self.clone(), key, stop });
+                    }
+                }
+            }
+            left.await;
+        }
+    }
+
+    /// Waits until nobody has a lane.
+    pub(super) async fn empty(&self) {
+        loop {
+            let left = self.shared.left.notified();
+            if self.lanes().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Key, CancellationToken>> {
+        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Cancelled when another lane wants this place.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.register.lanes().remove(&self.key);
+        self.register.shared.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_lane_waits_for_the_end_of_the_earlier_one() {
+        let register = Register::default();
+        let first = register.take(1, LaneKind::Pop).await.unwrap();
+        let _another_kind = register.take(1, LaneKind::Append).await.unwrap();
+        let _another_proxy = register.take(2, LaneKind::Pop).await.unwrap();
+        let mut second = Box::pin(register.take(1, LaneKind::Pop));
+        assert!((&mut second).now_or_never().is_none());
+        assert!(first.stop().is_cancelled());
+        drop(first);
+        let second = second.now_or_never().unwrap().unwrap();
+        assert!(!second.stop().is_cancelled());
+    }
+}

@@ -1,0 +1,64 @@
+//! What other replicas reach: frames for this replica go to its engine, others are refused.
+
+use std::time::Duration;
+
+use apogee_engine::Engine;
+use apogee_proto::store::v1::replication_server::{Replication as Service, ReplicationServer};
+use apogee_proto::store::v1::{Frame, Wiring};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::ready;
+use futures::stream::BoxStream;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Identity, MESSAGE_MAX};
+
+/// How long a pipeline may be open without saying where it wants to go.
+const OPENING_MAX: Duration = Duration::from_secs(5);
+
+/// The service on the replication port.
+#[derive(Clone)]
+pub struct Replication {
+    engine: Engine,
+    me: Identity,
+}
+
+impl Replication {
+    pub fn new(engine: Engine, me: Identity) -> Self {
+        Self { engine, me }
+    }
+
+    /// As a tower service.
+    pub fn service(self) -> ReplicationServer<impl Service> {
+        ReplicationServer::new(self).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
+    }
+
+    fn check(&self, wiring: Option<&Wiring>) -> Result<(), Status> {
+        self.me.check(wiring).map_err(|wrong| Status::failed_precondition(wrong.to_string()))
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Replication {
+    async fn call(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+        let frame = request.into_inner();
+        self.check(frame.wiring.as_ref())?;
+        let answer = self.engine.answer_peer(frame.payload).await;
+        let payload = answer.map_err(|not_a_frame| Status::invalid_argument(not_a_frame.to_string()))?;
+        Ok(Response::new(Frame { wiring: None, payload }))
+    }
+
+    type PipelineStream = BoxStream<'static, Result<Frame, Status>>;
+
+    async fn pipeline(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::PipelineStream>, Status> {
+        let mut frames = request.into_inner();
+        let opening = timeout(OPENING_MAX, frames.message()).await;
+        let opening = opening.map_err(|_| Status::deadline_exceeded("the pipeline does not say whom it is for"))??;
+        self.check(opening.as_ref().and_then(|frame| frame.wiring.as_ref()))?;
+        let readable = frames.take_while(|frame| ready(frame.is_ok()));
+        let payloads = readable.filter_map(|frame| ready(frame.ok().map(|frame| frame.payload))).boxed();
+        let answers = self.engine.answer_pipeline(payloads);
+        Ok(Response::new(answers.map(|payload: Bytes| Ok(Frame { wiring: None, payload })).boxed()))
+    }
+}

@@ -1,0 +1,44 @@
+//! What clients can ask of a replica group, however they reach it.
+
+use std::future::Future;
+
+use apogee_model::GroupId;
+use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, Settled, Settlement, StoreError};
+
+/// The way to a replica group.
+pub trait Door {
+    /// Appends messages to one queue.
+    fn append(&self, messages: Vec<Append>) -> impl Future<Output = Result<Vec<Appended>, NoAnswer>>;
+    /// Leases messages.
+    fn pop(&self, pop: Pop) -> impl Future<Output = Result<Popped, NoAnswer>>;
+    /// Ends a delivery, or moves the end of its lease.
+    fn settle(&self, key: DeliveryKey, what: Settlement) -> impl Future<Output = Result<Settled, NoAnswer>>;
+    /// Gives deliveries back; nobody answers.
+    fn release(&self, deliveries: Vec<DeliveryKey>);
+    /// How far a group is.
+    fn group_status(&self, group: GroupId) -> impl Future<Output = Result<Vec<GroupStatus>, NoAnswer>>;
+}
+
+/// Why a client got no good answer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum NoAnswer {
+    /// It was certainly not carried out.
+    Refused,
+    /// Whether it was carried out is unknown.
+    Unknown,
+    /// Unknown, and there will be no more answers.
+    Over,
+}
+
+impl From<StoreError> for NoAnswer {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::NoSuchQueue { .. }
+            | StoreError::NotLeader { .. } => NoAnswer::Refused,
+            StoreError::Timeout { .. } | StoreError::Unreadable { .. } | StoreError::LeaderLost => NoAnswer::Unknown,
+            StoreError::Stopped => NoAnswer::Over,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Messages whose bytes say who they are, and the names of what they travel through.
+
+use crate::history::{Delivered, Handle, MessageId, Name, Place, digest};
+use apogee_model::store::{Delivery, GroupRef, TopicRef};
+use apogee_model::{ConsumerGroup, GroupId, StoredMessage, Topic, TopicId};
+use bytes::Bytes;
+
+/// Queues of the topic.
+pub const QUEUES: u16 = 3;
+/// Groups that read it, numbered from 1.
+pub const GROUPS: u32 = 2;
+const TOPIC: &str = "orders";
+
+/// A message of `size` bytes and some, all of which follow from its id.
+pub fn message(id: MessageId, size: usize) -> StoredMessage {
+    let mut body = Vec::with_capacity(size + 8);
+    body.extend_from_slice(&id.0.to_le_bytes());
+    let mut word = id.0 + 1;
+    while body.len() < size + 8 {
+        word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+        body.extend_from_slice(&word.to_le_bytes());
+    }
+    body.truncate(size + 8);
+    // Field 1 is the tag and field 2 a key, as in SystemProperties of the v2 API.
+    let mut properties = vec![0x0a, 2, b't', b'0' + u8::try_from(id.0 % 3).expect("a digit")];
+    let key = format!("key-{}", id.0);
+    properties.extend_from_slice(&[0x12, u8::try_from(key.len()).expect("a short key")]);
+    properties.extend_from_slice(key.as_bytes());
+    StoredMessage { body_part: body.into(), properties_part: properties.into() }
+}
+
+/// What a history knows a payload by.
+pub fn digest_of(message: &StoredMessage) -> u64 {
+    digest([&message.body_part[..], &message.properties_part[..]])
+}
+
+/// A delivery in the words of the history. Rubbish gets the id of a message that nobody sent.
+pub fn delivered(delivery: &Delivery) -> Delivered {
+    let id = delivery.message.body_part.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+    let key = &delivery.key;
+    let handle = digest([&key.delivery.0.to_le_bytes()[..], &key.queue.0.to_le_bytes(), &key.offset.0.to_le_bytes()]);
+    Delivered {
+        message: MessageId(id),
+        place: place(key.queue.0, key.offset.0),
+        digest: digest_of(&delivery.message),
+        attempt: delivery.attempt.0,
+        handle: Handle(handle),
+        invisible: delivery.invisible.get(),
+    }
+}
+
+/// A place in the topic, in the words of the history.
+pub fn place(queue: u16, offset: u64) -> Place {
+    Place { topic: topic_name(), queue: queue.into(), offset }
+}
+
+/// The topic, in the words of the history.
+pub fn topic_name() -> Name {
+    TOPIC.into()
+}
+
+/// The topic, in the words of the store.
+pub fn topic() -> TopicRef {
+    TopicRef { id: TopicId(1), name: Topic::parse("", TOPIC).expect("a good name"), queues: QUEUES }
+}
+
+/// Groups are numbered from 1.
+pub fn group(number: u32) -> GroupRef {
+    let name = ConsumerGroup::parse("", &format!("group-{number}")).expect("a good name");
+    GroupRef { id: GroupId(number), name }
+}
+
+/// The attempt id of this number.
+pub fn attempt_id(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}

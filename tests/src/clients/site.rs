@@ -1,0 +1,203 @@
+//! The door as clients use it: every call that goes through leaves a note in the history.
+
+use std::time::Duration;
+
+use apogee_model::store::{Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
+use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter};
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{Door, NoAnswer, payload};
+use crate::history::{History, MessageId, Moment, Outcome, What};
+
+/// There are no more answers: this life of the system is over.
+pub struct Over;
+
+/// Whether the client waits for its answer.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub enum Patience {
+    Waits,
+    /// Asks and goes away.
+    Leaves,
+}
+
+/// What a receive asks for.
+#[derive(Copy, Clone)]
+pub struct Receive {
+    pub group: u32,
+    pub batch: usize,
+    pub attempt_id: Option<u64>,
+    pub invisible: Duration,
+}
+
+/// How fast life is.
+#[derive(Copy, Clone)]
+pub struct Tempo {
+    /// Longest pause between two calls of a client, in milliseconds.
+    pub pace: u64,
+    /// The shortest window that a receive asks for. Everything else that takes long is measured by it.
+    pub window: Duration,
+    /// How long a client stays that does not wait for its answer.
+    pub glance: Duration,
+}
+
+/// See the module.
+pub struct Site<D> {
+    pub door: D,
+    pub history: History,
+    /// Cancelled when the clients shall end.
+    pub over: CancellationToken,
+    pub tempo: Tempo,
+}
+
+impl<D: Door> Site<D> {
+    /// Sends messages of these ids and sizes as one batch.
+    pub async fn send(&self, queue: u16, messages: &[(MessageId, usize)], patience: Patience) -> Result<(), Over> {
+        let stored: Vec<_> = messages.iter().map(|(id, size)| payload::message(*id, *size)).collect();
+        let digests: Vec<_> = stored.iter().map(payload::digest_of).collect();
+        let request = RequestId { proxy_incarnation: 1, sequence: messages[0].0.0 };
+        let append = |message| Append { topic: payload::topic(), queue: QueueId(queue), message, request };
+        let appends = stored.into_iter().map(append).collect();
+        let start = self.history.start();
+        let answer = self.patiently(self.door.append(appends), patience).await;
+        let outcome = outcome(&answer);
+        let sends = messages.iter().zip(digests).enumerate().map(|(nth, ((message, _), digest))| {
+            let appended = answer.as_ref().and_then(|answer| answer.as_ref().ok()).map(|all| all[nth]);
+            let place = appended.map(|appended| payload::place(appended.queue.0, appended.offset.0));
+            What::Send { message: *message, topic: payload::topic_name(), digest, place, outcome }
+        });
+        self.history.end_all(start, sends);
+        over(&answer)
+    }
+
+    /// Receives, and returns what came.
+    pub async fn receive(&self, what: Receive, patience: Patience) -> Result<Vec<Delivery>, Over> {
+        let lease = LeaseTerms::Fixed(InvisibleDuration::from_millis(millis(what.invisible)));
+        let pop = Pop {
+            group: payload::group(what.group),
+            topic: payload::topic(),
+            filter: TagFilter::All,
+            batch: what.batch,
+            lease,
+            attempt_id: what.attempt_id.map(payload::attempt_id),
+            client: ClientId::parse("client").expect("not blank"),
+        };
+        let start = self.history.start();
+        let answer = self.patiently(self.door.pop(pop), patience).await;
+        let Receive { group, attempt_id, invisible, .. } = what;
+        let outcome = outcome(&answer);
+        over(&answer).inspect_err(|_| self.received(start, group, attempt_id, invisible, &[], outcome))?;
+        let messages = answer.and_then(Result::ok).map_or_else(Vec::new, |Popped { messages, .. }| messages);
+        self.received(start, group, attempt_id, invisible, &messages, outcome);
+        Ok(messages)
+    }
+
+    fn received(
+        &self,
+        start: Moment,
+        group: u32,
+        attempt_id: Option<u64>,
+        invisible: Duration,
+        messages: &[Delivery],
+        outcome: Outcome,
+    ) {
+        let deliveries = messages.iter().map(payload::delivered).collect();
+        let (group, topic) = (name(group), payload::topic_name());
+        self.history.end(start, What::Receive { group, topic, attempt_id, invisible, deliveries, outcome });
+    }
+
+    /// Acks a delivery.
+    pub async fn ack(&self, delivery: &Delivery) -> Result<(), Over> {
+        let start = self.history.start();
+        let answer = Some(self.door.settle(delivery.key, Settlement::Ack).await);
+        let seen = payload::delivered(delivery);
+        let (group, outcome) = (name(delivery.key.group.0), settled(&answer));
+        self.history.end(start, What::Ack { group, message: seen.message, handle: seen.handle, outcome });
+        over(&answer)
+    }
+
+    /// Moves the end of a delivery's lease.
+    pub async fn change(&self, delivery: &Delivery, after: Duration) -> Result<(), Over> {
+        let to = InvisibleDuration::for_change(after).expect("tests stay below 12 h");
+        let start = self.history.start();
+        let answer = Some(self.door.settle(delivery.key, Settlement::Change(to)).await);
+        let seen = payload::delivered(delivery);
+        let (group, outcome) = (name(delivery.key.group.0), settled(&answer));
+        self.history.end(start, What::Change { group, message: seen.message, handle: seen.handle, after, outcome });
+        over(&answer)
+    }
+
+    /// Gives a delivery back.
+    pub fn release(&self, delivery: &Delivery) {
+        let start = self.history.start();
+        self.door.release(vec![delivery.key]);
+        let seen = payload::delivered(delivery);
+        let group = name(delivery.key.group.0);
+        self.history.end(start, What::Release { group, message: seen.message, handle: seen.handle });
+    }
+
+    /// Notes what the system says about the progress of a group; returns how many messages it has not settled, if it
+    /// does say.
+    pub async fn progress(&self, group: u32) -> Result<Option<u64>, Over> {
+        let start = self.history.start();
+        let status = match self.door.group_status(payload::group(group).id).await {
+            Ok(status) => status,
+            Err(NoAnswer::Over) => return Err(Over),
+            Err(NoAnswer::Refused | NoAnswer::Unknown) => return Ok(None),
+        };
+        let unsettled = status.iter().map(|queue| queue.max.0 - queue.floor.0).sum();
+        let notes = status.into_iter().map(|queue| What::Progress {
+            group: name(group),
+            topic: payload::topic_name(),
+            queue: queue.queue.0.into(),
+            floor: queue.floor.0,
+            cursor: queue.cursor.0,
+        });
+        self.history.end_all(start, notes);
+        Ok(Some(unsettled))
+    }
+
+    /// Waits; less when this life ends meanwhile.
+    pub async fn pause(&self, time: Duration) {
+        let _over = tokio::time::timeout(time, self.over.cancelled()).await;
+    }
+
+    /// `None`: the client left before the answer came.
+    async fn patiently<T>(&self, call: impl Future<Output = T>, patience: Patience) -> Option<T> {
+        match patience {
+            Patience::Waits => Some(call.await),
+            Patience::Leaves if self.tempo.glance.is_zero() => call.now_or_never(),
+            Patience::Leaves => tokio::time::timeout(self.tempo.glance, call).await.ok(),
+        }
+    }
+}
+
+fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
+    match answer {
+        Some(Ok(_)) => Outcome::Ok,
+        Some(Err(NoAnswer::Refused)) => Outcome::Failed,
+        Some(Err(NoAnswer::Unknown | NoAnswer::Over)) | None => Outcome::Indeterminate,
+    }
+}
+
+fn settled(answer: &Option<Result<Settled, NoAnswer>>) -> Outcome {
+    match answer {
+        Some(Ok(Settled::Stale)) => Outcome::Failed,
+        answer => outcome(answer),
+    }
+}
+
+fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
+    match answer {
+        Some(Err(NoAnswer::Over)) => Err(Over),
+        _ => Ok(()),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("windows are short")
+}
+
+fn name(group: u32) -> crate::history::Name {
+    format!("group-{group}").into()
+}

@@ -1,0 +1,193 @@
+//! Bad weather, by seed: everything that can happen to a cluster, one thing after the other and some at once.
+
+use std::time::Duration;
+
+use apogee_tests::clients::Dice;
+
+use crate::cluster::Cluster;
+use crate::machine::SLOWNESS;
+
+/// Two wall clocks differ by at most this much.
+const CLOCK_BOUND: Duration = Duration::from_millis(200);
+/// In some runs clocks are set by much more than leases last, and by less than resends are remembered.
+const WILD_CLOCK_BOUND: Duration = Duration::from_secs(30);
+/// Longest time from one fault to the next, in milliseconds; a run has one of these.
+const GAPS: [u64; 3] = [300, 800, 2000];
+
+/// See the module.
+pub(crate) struct Weather {
+    dice: Dice,
+    clients: Vec<String>,
+    gap: u64,
+    /// Single clocks are wrong by much.
+    wild: bool,
+    /// How far somebody set all clocks back.
+    behind: Duration,
+    next: Duration,
+    mends: Vec<(Duration, Mend)>,
+    /// How many faults there were.
+    pub(crate) faults: u64,
+}
+
+/// The end of a fault.
+enum Mend {
+    Resume(usize),
+    Hear(Vec<(String, String)>),
+    Speed(usize),
+}
+
+impl Weather {
+    pub(crate) fn new(seed: u64, clients: Vec<String>) -> Weather {
+        let dice = Dice::new(seed, 2);
+        let (gap, wild) = (GAPS[dice.size(0, 2)], dice.one_in(8));
+        let (behind, next, mends, faults) = (Duration::ZERO, Duration::ZERO, Vec::new(), 0);
+        Weather { dice, clients, gap, wild, behind, next, mends, faults }
+    }
+
+    /// How far the wall clocks of this run may differ.
+    pub(crate) fn clock_bound(&self) -> Duration {
+        if self.wild { WILD_CLOCK_BOUND } else { CLOCK_BOUND }
+    }
+
+    /// Call it in every step.
+    pub(crate) fn blow(&mut self, cluster: &mut Cluster) {
+        let now = cluster.age();
+        for (_, mend) in self.mends.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+            end(mend, cluster);
+        }
+        if now >= self.next {
+            self.next = now + self.dice.millis(self.gap);
+            self.faults += 1;
+            self.strike(cluster);
+        }
+    }
+
+    /// The sun comes out.
+    pub(crate) fn calm(&mut self, cluster: &mut Cluster) {
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            end(mend, cluster);
+        }
+        cluster.restart_all();
+        for machine in &mut cluster.machines {
+            machine.calm_disk();
+            machine.set_slowness(SLOWNESS);
+        }
+        cluster.note("everything is healed".to_owned());
+    }
+
+    fn strike(&mut self, cluster: &mut Cluster) {
+        let victim = self.victim(cluster);
+        match self.dice.below(21) {
+            0..=2 => cluster.kill(victim, self.dice.millis(1200)),
+            3..=5 => cluster.lose_power(victim, self.dice.millis(1200)),
+            6 => (0..cluster.machines.len()).for_each(|machine| cluster.lose_power(machine, self.dice.millis(300))),
+            7 => {
+                let operations = self.dice.below(12);
+                cluster.note(format!("{} dies in {operations} operations", cluster.machines[victim].host));
+                cluster.machines[victim].kill_at_op(operations);
+            }
+            8..=10 => self.isolate(cluster, victim),
+            11 | 12 => self.half_isolate(cluster, victim),
+            13 => self.cut_off_client(cluster, victim),
+            14..=16 => self.pause(cluster, victim),
+            17 => self.set_clocks(cluster, victim),
+            18 | 19 => self.slow_down(cluster, victim),
+            _ => {
+                cluster.note(format!("a sync of {} fails soon", cluster.machines[victim].host));
+                cluster.machines[victim].fail_sync_after(self.dice.below(6));
+            }
+        }
+    }
+
+    /// Leaders have more to lose.
+    fn victim(&self, cluster: &Cluster) -> usize {
+        let anybody = self.dice.size(0, cluster.machines.len() - 1);
+        cluster.leader().filter(|_| self.dice.one_in(2)).unwrap_or(anybody)
+    }
+
+    fn later(&self, cluster: &Cluster, max: u64) -> Duration {
+        cluster.age() + Duration::from_millis(20) + self.dice.millis(max)
+    }
+
+    /// No replica hears this one, and it hears none; clients may or may not.
+    fn isolate(&mut self, cluster: &mut Cluster, victim: usize) {
+        let mut pairs = self.others(cluster, victim);
+        if self.dice.one_in(3) {
+            let host = cluster.machines[victim].host.clone();
+            pairs.extend(self.clients.iter().map(|client| (host.clone(), client.clone())));
+        }
+        pairs.extend(pairs.clone().into_iter().map(|(from, to)| (to, from)));
+        self.cut(cluster, pairs);
+    }
+
+    /// Some are not heard that hear.
+    fn half_isolate(&mut self, cluster: &mut Cluster, victim: usize) {
+        let mut pairs = self.others(cluster, victim);
+        if self.dice.one_in(2) {
+            pairs = pairs.into_iter().map(|(from, to)| (to, from)).collect();
+        }
+        if self.dice.one_in(2) {
+            pairs.truncate(1);
+        }
+        self.cut(cluster, pairs);
+    }
+
+    fn others(&self, cluster: &Cluster, victim: usize) -> Vec<(String, String)> {
+        let host = |machine: usize| cluster.machines[machine].host.clone();
+        let others = (0..cluster.machines.len()).filter(|other| *other != victim);
+        others.map(|other| (host(victim), host(other))).collect()
+    }
+
+    fn cut_off_client(&mut self, cluster: &mut Cluster, victim: usize) {
+        let client = self.clients[self.dice.size(0, self.clients.len() - 1)].clone();
+        let host = cluster.machines[victim].host.clone();
+        let mut pairs = vec![(client.clone(), host.clone()), (host, client)];
+        if self.dice.one_in(3) {
+            pairs.remove(self.dice.size(0, 1));
+        }
+        self.cut(cluster, pairs);
+    }
+
+    fn cut(&mut self, cluster: &mut Cluster, pairs: Vec<(String, String)>) {
+        let end = self.later(cluster, 2500);
+        cluster.note(format!("{pairs:?} cut off until {end:?}"));
+        pairs.iter().for_each(|(from, to)| cluster.block(from, to, true));
+        self.mends.push((end, Mend::Hear(pairs)));
+    }
+
+    fn pause(&mut self, cluster: &mut Cluster, victim: usize) {
+        let end = self.later(cluster, 3000);
+        cluster.note(format!("{} stands still until {end:?}", cluster.machines[victim].host));
+        cluster.machines[victim].pause();
+        self.mends.push((end, Mend::Resume(victim)));
+    }
+
+    /// One clock is set ahead of the others as far as allowed, or all go back.
+    fn set_clocks(&mut self, cluster: &mut Cluster, victim: usize) {
+        if self.dice.one_in(3) {
+            self.behind += self.dice.millis(3_600_000);
+        }
+        let bound = u64::try_from(self.clock_bound().as_millis()).expect("some seconds");
+        let ahead = self.dice.millis(bound);
+        cluster
+            .note(format!("clocks are {:?} behind, {} is {ahead:?} ahead", self.behind, cluster.machines[victim].host));
+        for (nth, machine) in cluster.machines.iter().enumerate() {
+            machine.wall.set(if nth == victim { ahead } else { Duration::ZERO }, self.behind);
+        }
+    }
+
+    fn slow_down(&mut self, cluster: &mut Cluster, victim: usize) {
+        let (end, slowness) = (self.later(cluster, 2500), [30, 300, 3000][self.dice.size(0, 2)]);
+        cluster.note(format!("the disk of {} takes {slowness} ms until {end:?}", cluster.machines[victim].host));
+        cluster.machines[victim].set_slowness(slowness);
+        self.mends.push((end, Mend::Speed(victim)));
+    }
+}
+
+fn end(mend: Mend, cluster: &mut Cluster) {
+    match mend {
+        Mend::Resume(machine) => cluster.resume(machine),
+        Mend::Hear(pairs) => pairs.iter().for_each(|(from, to)| cluster.block(from, to, false)),
+        Mend::Speed(machine) => cluster.machines[machine].set_slowness(SLOWNESS),
+    }
+}

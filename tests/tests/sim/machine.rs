@@ -1,0 +1,203 @@
+//! One machine of the cluster: what survives its processes, and the process of the moment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_MIN, Settings};
+use apogee_host::{SeededEntropy, SimDisk};
+use apogee_model::{Epoch, ReplicaId};
+use apogee_tests::clients::Dice;
+use apogee_tests::machine::ProcessDisk;
+
+use crate::clock::Wall;
+use crate::kernel::{Kernel, host_of};
+use crate::lanes::Desk;
+use crate::process::{Process, Start};
+use crate::rule::Rule;
+
+/// Longest time of an operation of a healthy disk, in milliseconds.
+pub(crate) const SLOWNESS: u64 = 3;
+
+/// What all machines of a cluster have in common.
+#[derive(Clone)]
+pub(crate) struct Kind {
+    pub(crate) seed: u64,
+    pub(crate) rule: Rule,
+    pub(crate) sync_lies: bool,
+    pub(crate) replicas: u64,
+    pub(crate) settings: Settings,
+}
+
+/// See the module.
+pub(crate) struct Machine {
+    pub(crate) me: ReplicaId,
+    pub(crate) host: String,
+    kind: Kind,
+    disk: SimDisk,
+    views: MemoryViewStore,
+    pub(crate) wall: Wall,
+    kernel: Kernel,
+    desk: Desk,
+    /// The process, if one runs.
+    process: Option<Process>,
+    /// How long the process has stood still, if it does.
+    paused: Option<Duration>,
+    starts: u64,
+    slowness: u64,
+    /// A sync is going to fail.
+    sync_fails: bool,
+}
+
+impl Kind {
+    /// The machines' kind in the run of this seed.
+    pub(crate) fn new(seed: u64, rule: Rule, dice: &Dice) -> Kind {
+        let mut settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
+        if dice.one_in(2) {
+            settings.tail_bytes = 4 << 10;
+        }
+        if dice.one_in(4) {
+            settings.in_flight_max = 12;
+        }
+        if !dice.one_in(4) {
+            settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
+            settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
+        }
+        Kind { seed, rule, sync_lies: false, replicas: 3, settings }
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(kind: Kind, me: ReplicaId, kernel: Kernel, desk: Desk) -> Machine {
+        let disk = SimDisk::new(kind.seed.wrapping_mul(31).wrapping_add(me.0));
+        disk.set_sync_lies(kind.sync_lies);
+        let (host, views, wall) = (host_of(me), MemoryViewStore::default(), Wall::new());
+        let (process, paused, starts, slowness, sync_fails) = (None, None, 0, SLOWNESS, false);
+        Machine { me, host, kind, disk, views, wall, kernel, desk, process, paused, starts, slowness, sync_fails }
+    }
+
+    /// Starts a process, when the simulation is `age` old.
+    pub(crate) fn start(&mut self, age: Duration) -> anyhow::Result<()> {
+        anyhow::ensure!(self.process.is_none(), "{} runs already", self.host);
+        self.starts += 1;
+        let life = (self.me.0 << 32) | (self.starts << 8);
+        let disk = ProcessDisk::new(self.disk.clone(), Dice::new(self.kind.seed, life), self.slowness);
+        let voters: BTreeSet<_> = (1..=self.kind.replicas).map(ReplicaId).collect();
+        let start = Start {
+            members: Members { me: self.me, voters, cluster_id: 7 },
+            settings: self.kind.settings,
+            rule: self.kind.rule,
+            disk: Arc::new(disk),
+            views: self.views.clone(),
+            entropy: SeededEntropy::new(self.kind.seed ^ life.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            wall: self.wall.clone(),
+            age,
+            sockets: self.kernel.start(),
+            desk: self.desk.clone(),
+        };
+        self.process = Some(Process::start(start)?);
+        Ok(())
+    }
+
+    /// kill -9. The page cache lives on.
+    pub(crate) fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.disk.kill();
+            self.kernel.end();
+            self.views.crash();
+            self.paused = None;
+            self.disk.fail_sync_after(u64::MAX);
+            self.sync_fails = false;
+        }
+    }
+
+    /// The power fails.
+    pub(crate) fn lose_power(&mut self) {
+        self.kill();
+        self.disk = self.disk.power_cut();
+        self.disk.set_sync_lies(self.kind.sync_lies);
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn pause(&mut self) {
+        if self.process.is_some() {
+            self.paused.get_or_insert_default();
+        }
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&mut self) {
+        if let (Some(process), Some(time)) = (&self.process, self.paused.take()) {
+            process.wake_after(time);
+        }
+    }
+
+    /// Lets the process run for this much time, unless it stands still.
+    pub(crate) fn tick(&mut self, time: Duration) {
+        let _of = tracing::info_span!("", me = %self.me).entered();
+        match (&self.process, &mut self.paused) {
+            (Some(process), None) => process.tick(time),
+            (_, Some(paused)) => *paused += time,
+            (None, None) => {}
+        }
+    }
+
+    /// Operations of the disk take less than this many milliseconds from now on.
+    pub(crate) fn set_slowness(&mut self, slowness: u64) {
+        self.slowness = slowness;
+        if let Some(process) = &self.process {
+            process.disk.set_slowness(slowness);
+        }
+    }
+
+    /// The process dies in the midst of an operation of its disk, after so many more.
+    pub(crate) fn kill_at_op(&self, operations: u64) {
+        if let Some(process) = &self.process {
+            process.disk.kill_at_op(operations);
+        }
+    }
+
+    /// The disk of this process never answers again.
+    pub(crate) fn hang_disk(&self) {
+        if let Some(process) = &self.process {
+            process.disk.hang();
+        }
+    }
+
+    /// One sync fails after so many good ones.
+    pub(crate) fn fail_sync_after(&mut self, syncs: u64) {
+        self.disk.fail_sync_after(syncs);
+        self.sync_fails = true;
+    }
+
+    /// Nothing that was announced is going to happen to the disk or because of it.
+    pub(crate) fn calm_disk(&mut self) {
+        self.disk.fail_sync_after(u64::MAX);
+        self.kill_at_op(u64::MAX);
+    }
+
+    /// Whether a disk error of the process has a cause that we know.
+    pub(crate) fn disk_may_fail(&self) -> bool {
+        self.sync_fails || self.process.as_ref().is_some_and(|process| process.disk.killed())
+    }
+
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub(crate) fn paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// The epoch in which it believes to lead.
+    pub(crate) fn leads(&self) -> Option<Epoch> {
+        match self.process.as_ref()?.role()? {
+            Role::Leader { epoch } => Some(epoch),
+            Role::Follower { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A store-node's process: one engine on a runtime of its own, which runs when the simulation lets it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_engine::{Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings};
+use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
+use apogee_tests::machine::ProcessDisk;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::clock::{ProcessClock, Wall};
+use crate::kernel::Sockets;
+use crate::lanes::{self, Desk};
+use crate::rule::Rule;
+use crate::wire::{self, Carrier};
+
+/// A dump that takes longer hangs.
+const DUMP_MAX: Duration = Duration::from_secs(5);
+
+/// What a process is started with.
+pub(crate) struct Start {
+    pub(crate) members: Members,
+    pub(crate) settings: Settings,
+    pub(crate) rule: Rule,
+    pub(crate) disk: Arc<ProcessDisk>,
+    pub(crate) views: MemoryViewStore,
+    pub(crate) entropy: SeededEntropy,
+    pub(crate) wall: Wall,
+    /// Age of the simulation.
+    pub(crate) age: Duration,
+    pub(crate) sockets: Sockets,
+    pub(crate) desk: Desk,
+}
+
+/// See the module. Dropping it is kill -9.
+pub(crate) struct Process {
+    runtime: Runtime,
+    stage: Stage,
+    pub(crate) disk: Arc<ProcessDisk>,
+}
+
+/// How far a process is. Clones share it.
+#[derive(Clone, Default)]
+struct Stage(Arc<Mutex<Reached>>);
+
+#[derive(Default)]
+struct Reached {
+    engine: Option<(Engine, watch::Receiver<Role>)>,
+    ended: Option<End>,
+}
+
+/// Why a process ended by itself.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// Its disk failed.
+    Disk(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Process {
+    pub(crate) fn start(start: Start) -> std::io::Result<Process> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        // Timers fire at whole milliseconds of the runtime's own beginning: begin at one of them.
+        runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+        let (stage, disk) = (Stage::default(), Arc::clone(&start.disk));
+        runtime.spawn(run(start, stage.clone()));
+        Ok(Process { runtime, stage, disk })
+    }
+
+    /// Runs for this much time.
+    pub(crate) fn tick(&self, time: Duration) {
+        self.runtime.block_on(async { sleep(time).await });
+    }
+
+    /// It stood still for this long, and notices now.
+    pub(crate) fn wake_after(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::advance(time).await });
+    }
+
+    /// What it says of its role; `None` while it opens its store.
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.stage.reached().engine.as_ref().map(|(_, role)| *role.borrow())
+    }
+
+    /// Set when it ended by itself.
+    pub(crate) fn ended(&self) -> Option<End> {
+        self.stage.reached().ended.clone()
+    }
+
+    /// What it holds; `None` while it opens its store.
+    pub(crate) fn dump(&self) -> anyhow::Result<Option<Dump>> {
+        let engine = self.stage.reached().engine.as_ref().map(|(engine, _)| engine.clone());
+        let Some(engine) = engine else { return Ok(None) };
+        let dump = self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await });
+        Ok(Some(dump??))
+    }
+}
+
+impl Stage {
+    fn reached(&self) -> MutexGuard<'_, Reached> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(start: Start, stage: Stage) {
+    let tasks = Tasks::new();
+    let Start { members, settings, rule, disk, views, entropy, wall, age, sockets, desk } = start;
+    let clock = Arc::new(ProcessClock::new(wall, age));
+    let engine = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
+    let peers = Arc::new(Carrier(sockets.net.clone()));
+    let parts = ReplicaParts { engine, views: Arc::new(views), peers, entropy: Arc::new(entropy) };
+    let opened = tokio::select! {
+        biased;
+        failure = tasks.failed() => Err(End::from(failure)),
+        opened = Engine::open_replica_with_rule(parts, members, settings, rule) => opened.map_err(End::from),
+    };
+    let end = match opened {
+        Ok(engine) => {
+            stage.reached().engine = Some((engine.clone(), engine.role()));
+            tokio::select! {
+                biased;
+                failure = tasks.failed() => failure.into(),
+                () = serve(engine, sockets, desk) => End::Other("the sockets were closed".to_owned()),
+            }
+        }
+        Err(end) => end,
+    };
+    stage.reached().ended = Some(end);
+}
+
+async fn serve(engine: Engine, sockets: Sockets, desk: Desk) {
+    let Sockets { mut lanes, mut peers, .. } = sockets;
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(socket) = peers.recv() => {
+                calls.spawn(wire::answer(engine.clone(), socket));
+            }
+            Some(socket) = lanes.recv() => {
+                let (engine, desk) = (engine.clone(), desk.clone());
+                calls.spawn(async move {
+                    let _asker_is_gone = lanes::answer(engine, desk, socket).await;
+                });
+            }
+            Some(_ended) = calls.join_next(), if !calls.is_empty() => {}
+            else => return,
+        }
+    }
+}
+
+impl From<TaskFailure> for End {
+    fn from(failure: TaskFailure) -> Self {
+        match failure.stop.exit {
+            Exit::Io => End::Disk(failure.to_string()),
+            _ => End::Other(failure.to_string()),
+        }
+    }
+}
+
+impl From<OpenError> for End {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Disk { .. } => End::Disk(error.to_string()),
+            _ => End::Other(error.to_string()),
+        }
+    }
+}

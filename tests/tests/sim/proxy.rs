@@ -1,0 +1,136 @@
+//! What a proxy does for its clients: finds the leader by hints, and asks again where that is safe.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use apogee_engine::Engine;
+use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, Settled, Settlement, StoreError};
+use apogee_model::{GroupId, ReplicaId};
+use apogee_tests::clients::{Dice, Door, NoAnswer};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::lanes::{Desk, Late, Reply, ask};
+
+/// How long a client gives the system for a call.
+pub(crate) const CALL_MAX: Duration = Duration::from_secs(3);
+/// How long one replica may take.
+const TRY_MAX: Duration = Duration::from_secs(1);
+/// Longest pause between two tries, in milliseconds.
+const PAUSE_MAX: u64 = 30;
+
+/// See the module.
+pub(crate) struct Proxy {
+    desk: Desk,
+    dice: Dice,
+    replicas: u64,
+    /// Who is believed to lead.
+    leader: Cell<ReplicaId>,
+    /// Notes on their way.
+    notes: RefCell<JoinSet<()>>,
+}
+
+/// When a call is asked again.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Again {
+    /// When it was certainly not carried out.
+    IfRefused,
+    /// Until the deadline: twice is as good as once.
+    Always,
+}
+
+impl Proxy {
+    pub(crate) fn new(desk: Desk, dice: Dice, replicas: u64) -> Proxy {
+        let leader = Cell::new(ReplicaId(1 + dice.below(replicas)));
+        Proxy { desk, dice, replicas, leader, notes: RefCell::default() }
+    }
+
+    async fn insist<T, F>(&self, again: Again, late: Late, question: F) -> Result<T, NoAnswer>
+    where
+        T: Send + 'static,
+        F: Fn(Engine) -> BoxFuture<'static, Result<T, StoreError>> + Clone + Send + 'static,
+    {
+        let deadline = Instant::now() + CALL_MAX;
+        let mut gave_up = NoAnswer::Refused;
+        while Instant::now() < deadline {
+            let asked = self.leader.get();
+            let one_try = timeout(TRY_MAX, ask(&self.desk, asked, late, Box::new(question.clone())));
+            match timeout_at(deadline, one_try).await.flatten().unwrap_or(Reply::Lost) {
+                Reply::Answered(Ok(answer)) => return Ok(answer),
+                Reply::Answered(Err(StoreError::NotLeader { leader })) => self.look_at(leader, asked),
+                Reply::Answered(Err(error)) if NoAnswer::from(error.clone()) == NoAnswer::Refused => {
+                    return Err(gave_up);
+                }
+                Reply::NotSent => self.look_at(None, asked),
+                Reply::Answered(Err(_)) | Reply::Lost => {
+                    gave_up = NoAnswer::Unknown;
+                    self.look_at(None, asked);
+                    if again == Again::IfRefused {
+                        return Err(gave_up);
+                    }
+                }
+            }
+            sleep(self.dice.millis(PAUSE_MAX)).await;
+        }
+        Err(gave_up)
+    }
+
+    /// Follows the hint of a replica that does not lead, or tries the next one, unless somebody else found out more.
+    fn look_at(&self, hint: Option<ReplicaId>, asked: ReplicaId) {
+        if self.leader.get() == asked {
+            let next = ReplicaId(asked.0 % self.replicas + 1);
+            self.leader.set(hint.filter(|hint| *hint != asked).unwrap_or(next));
+        }
+    }
+}
+
+impl Door for Proxy {
+    async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, NoAnswer> {
+        let question = move |engine: Engine| {
+            let messages = messages.clone();
+            async move { engine.append(messages).await }.boxed()
+        };
+        self.insist(Again::Always, Late::Counts, question).await
+    }
+
+    async fn pop(&self, pop: Pop) -> Result<Popped, NoAnswer> {
+        let question = move |engine: Engine| {
+            let pop = pop.clone();
+            async move { engine.pop(pop).await }.boxed()
+        };
+        self.insist(Again::IfRefused, Late::IsDropped, question).await
+    }
+
+    async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, NoAnswer> {
+        let again = match what {
+            Settlement::Ack => Again::Always,
+            // A second one would start the window anew.
+            Settlement::Change(_) => Again::IfRefused,
+        };
+        let question = move |engine: Engine| async move { engine.settle(key, what).await }.boxed();
+        self.insist(again, Late::IsDropped, question).await
+    }
+
+    fn release(&self, deliveries: Vec<DeliveryKey>) {
+        let (desk, leader) = (self.desk.clone(), self.leader.get());
+        let question = move |engine: Engine| {
+            async move {
+                engine.release(deliveries);
+                Ok(())
+            }
+            .boxed()
+        };
+        let mut notes = self.notes.borrow_mut();
+        while notes.try_join_next().is_some() {}
+        notes.spawn_local(async move {
+            let _best_effort = timeout(TRY_MAX, ask(&desk, leader, Late::IsDropped, Box::new(question))).await;
+        });
+    }
+
+    async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {
+        let question = move |engine: Engine| async move { engine.group_status(group).await }.boxed();
+        self.insist(Again::Always, Late::IsDropped, question).await
+    }
+}

@@ -1,0 +1,227 @@
+//! One seed from its beginning to the verdict.
+
+use std::time::Duration;
+
+use apogee_tests::clients::payload::{GROUPS, QUEUES};
+use apogee_tests::clients::{Consumer, Dice, Patience, Producer, Receive, Site, Sizes, Tempo};
+use apogee_tests::history::{Call, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check};
+use futures::future::{join, join_all};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::faults::Weather;
+use crate::machine::Kind;
+use crate::proxy::{CALL_MAX, Proxy};
+use crate::rule::Rule;
+
+/// The shortest window of a delivery.
+pub(crate) const WINDOW: Duration = Duration::from_millis(1500);
+/// How long a client stays that does not wait for its answer.
+pub(crate) const GLANCE: Duration = Duration::from_millis(9);
+/// Longest time of a cluster without faults until somebody leads.
+const ELECTION_MAX: Duration = Duration::from_secs(10);
+/// Nothing takes longer once the faults are over, or it does not end.
+const HEALING_MAX: Duration = Duration::from_secs(45);
+
+/// A leader may be cut off, or stand still, for this long with a proposal in hand that is committed afterwards.
+const LATE_EFFECT: Duration = Duration::from_secs(5);
+/// Violations of one seed that are told.
+const LINES: usize = 12;
+
+/// The build under test, and the luck it has.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) rule: Rule,
+    pub(crate) sync_lies: bool,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) calls: Vec<Call>,
+    /// What happened to the cluster.
+    pub(crate) log: Vec<String>,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) faults: u64,
+}
+
+impl Verdict {
+    /// What was wrong, in some lines; empty when nothing was.
+    pub(crate) fn told(&self) -> String {
+        let told: Vec<_> = self.violations.iter().take(LINES).map(ToString::to_string).collect();
+        let more = self.violations.len().saturating_sub(LINES);
+        if more > 0 { format!("{}\nand {more} more", told.join("\n")) } else { told.join("\n") }
+    }
+}
+
+impl Plan {
+    pub(crate) fn honest(seed: u64) -> Plan {
+        Plan { seed, rule: Rule::Honest, sync_lies: false }
+    }
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// When a store does not open, or ends for no reason that the simulation knows.
+pub(crate) fn run(plan: Plan) -> anyhow::Result<Verdict> {
+    let dice = Dice::new(plan.seed, 0);
+    let kind = Kind { sync_lies: plan.sync_lies, ..Kind::new(plan.seed, plan.rule, &dice) };
+    let mut cluster = Cluster::new(&kind);
+    let outcome = begin(&mut cluster).and_then(|()| live(plan, &dice, &mut cluster));
+    outcome.map_err(|error| error.context(cluster.log.join("\n")))
+}
+
+/// Starts the processes and waits for the first leader.
+pub(crate) fn begin(cluster: &mut Cluster) -> anyhow::Result<()> {
+    cluster.start_all()?;
+    cluster.until("a first leader", ELECTION_MAX, |cluster| cluster.leader().is_some())
+}
+
+fn live(plan: Plan, dice: &Dice, cluster: &mut Cluster) -> anyhow::Result<Verdict> {
+    let tempo = Tempo { pace: [20, 60, 200][dice.size(0, 2)], window: WINDOW, glance: GLANCE };
+    let clients = Clients::join(cluster, plan.seed, tempo, dice.one_in(4));
+    let mut weather = Weather::new(plan.seed, clients.hosts.clone());
+    let end = cluster.age() + Duration::from_millis(2500) + dice.millis(5000);
+    while cluster.age() < end {
+        weather.blow(cluster);
+        cluster.step()?;
+    }
+    weather.calm(cluster);
+    clients.calm(cluster);
+    judge(cluster, weather.clock_bound(), weather.faults)
+}
+
+/// Those who use the cluster.
+pub(crate) struct Clients {
+    pub(crate) hosts: Vec<String>,
+    over: CancellationToken,
+    healed: CancellationToken,
+}
+
+impl Clients {
+    /// Two proxies with a producer and consumers each. The first drains the cluster when it is healed and all clients
+    /// are at rest.
+    pub(crate) fn join(cluster: &mut Cluster, seed: u64, tempo: Tempo, patient: bool) -> Clients {
+        let hosts: Vec<_> = (1..=2).map(|number| format!("proxy-{number}")).collect();
+        let (over, healed) = (CancellationToken::new(), CancellationToken::new());
+        let at_rest: Vec<_> = hosts.iter().map(|_| CancellationToken::new()).collect();
+        for ((number, host), at_my_rest) in (1..).zip(&hosts).zip(&at_rest) {
+            let site = site(cluster, seed, number, over.clone(), tempo);
+            let (healed, mine, all) = (healed.clone(), at_my_rest.clone(), at_rest.clone());
+            cluster.client(host, async move {
+                work(&site, seed, number).await;
+                mine.cancel();
+                if number == 1 {
+                    healed.cancelled().await;
+                    join_all(all.iter().map(CancellationToken::cancelled)).await;
+                    drain(&site, patient).await;
+                }
+                Ok(())
+            });
+        }
+        Clients { hosts, over, healed }
+    }
+
+    /// Nothing happens any more; what is there shall be received and acked.
+    pub(crate) fn calm(&self, cluster: &Cluster) {
+        self.over.cancel();
+        cluster.history.end(cluster.history.start(), What::Healed);
+        self.healed.cancel();
+    }
+}
+
+/// Waits for the end of the drain and for replicas that hold the same, and compares.
+pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration, faults: u64) -> anyhow::Result<Verdict> {
+    let rules = Rules { clock_bound, call_max: Some(CALL_MAX), late_effect: LATE_EFFECT };
+    let end = cluster.age() + HEALING_MAX;
+    let mut late = Vec::new();
+    while !cluster.step()? {
+        if cluster.age() > end {
+            late.push(too_late("the drain does not come to an end"));
+            break;
+        }
+    }
+    let replicas = loop {
+        let replicas = cluster.replicas()?;
+        if replicas.len() == cluster.machines.len() && replicas.iter().all(|one| one.applied == replicas[0].applied) {
+            break replicas;
+        }
+        if cluster.age() > end {
+            let applied: Vec<_> = replicas.iter().map(|replica| (&replica.name, replica.applied)).collect();
+            late.push(too_late(&format!("replicas do not catch up: {applied:?}")));
+            break replicas;
+        }
+        cluster.pass(Duration::from_millis(50))?;
+    };
+    let calls = cluster.history.calls();
+    let mut violations = late;
+    violations.extend(check(&calls, rules));
+    violations.extend(agree(&replicas));
+    Ok(Verdict { violations, calls, log: std::mem::take(&mut cluster.log), replicas, faults })
+}
+
+fn too_late(told: &str) -> Violation {
+    Violation { invariant: Invariant::I15, told: told.to_owned() }
+}
+
+/// The place of a proxy in the cluster.
+fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, tempo: Tempo) -> Site<Proxy> {
+    let replicas = u64::try_from(cluster.machines.len()).expect("a few");
+    let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
+    Site { door, history: cluster.history.clone(), over, tempo }
+}
+
+/// The clients of one proxy, until it is over.
+async fn work(site: &Site<Proxy>, seed: u64, proxy: u64) {
+    let mut producer = Producer::new(Dice::new(seed, 10 + proxy), proxy, Sizes::Small);
+    let consumer = |nth: u64| {
+        let number = proxy * 100 + nth;
+        Consumer::new(Dice::new(seed, number), 1 + u32::try_from(nth).expect("few groups") % GROUPS, number)
+    };
+    let mut consumers: Vec<_> = (0..2).map(consumer).collect();
+    let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));
+    join(producer.run(site), consuming).await;
+}
+
+/// Sends a message to every queue, then receives and acks until nothing is left. A patient one waits for longer than
+/// any window, and looks again.
+async fn drain(site: &Site<Proxy>, patient: bool) {
+    let mut next = 900_000_000;
+    for queue in 0..QUEUES {
+        loop {
+            next += 1;
+            let before = site.history.calls().len();
+            let _sent = site.send(queue, &[(MessageId(next), 40)], Patience::Waits).await;
+            let calls = site.history.calls();
+            if calls[before..].iter().any(|call| matches!(call.what, What::Send { outcome: Outcome::Ok, .. })) {
+                break;
+            }
+        }
+    }
+    settle_all(site).await;
+    if patient {
+        tokio::time::sleep(WINDOW * 3).await;
+        settle_all(site).await;
+    }
+}
+
+async fn settle_all(site: &Site<Proxy>) {
+    loop {
+        let mut unsettled = Some(0);
+        for group in 1..=GROUPS {
+            let receive = Receive { group, batch: 32, attempt_id: None, invisible: WINDOW };
+            let messages: Vec<_> = site.receive(receive, Patience::Waits).await.into_iter().flatten().collect();
+            // What is not acked comes again.
+            join_all(messages.iter().map(|delivery| site.ack(delivery))).await;
+            let progress = site.progress(group).await.ok().flatten();
+            unsettled = unsettled.zip(progress).map(|(all, group)| all + group);
+        }
+        if unsettled == Some(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! Many seeds, on all processors.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use apogee_host::{Clock, RealClock};
+
+use crate::run::{Plan, Verdict, run};
+
+/// How long seeds are tried when nobody says.
+const SECONDS: u64 = 45;
+/// Failing seeds that are told before it ends.
+const FAILURES: usize = 8;
+
+/// What was done.
+#[derive(Default)]
+struct Tally {
+    seeds: AtomicU64,
+    calls: AtomicU64,
+    faults: AtomicU64,
+    failures: Mutex<Vec<String>>,
+}
+
+#[test]
+fn many_seeds_keep_every_promise() {
+    if let Some(seed) = number("SIM_SEED") {
+        let log = tracing_subscriber::EnvFilter::from_env("SIM_LOG");
+        tracing_subscriber::fmt().without_time().with_ansi(false).with_env_filter(log).init();
+        let told = judged(seed).err();
+        assert!(told.is_none(), "{}", told.unwrap_or_default());
+        return;
+    }
+    let (from, seconds) = (number("SIM_FROM").unwrap_or(0), number("SIM_SECONDS").unwrap_or(SECONDS));
+    let (next, tally) = (AtomicU64::new(from), Tally::default());
+    let began = RealClock.monotonic();
+    let time_left = || RealClock.monotonic().saturating_sub(began) < Duration::from_secs(seconds);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while time_left() && tally.failed() < FAILURES {
+                    tally.add(judged(next.fetch_add(1, Ordering::Relaxed)));
+                }
+            });
+        }
+    });
+    let (seeds, calls, faults) = (&tally.seeds, &tally.calls, &tally.faults);
+    eprintln!("{seeds:?} seeds from {from} on, {calls:?} calls judged, {faults:?} faults");
+    let failures = tally.failures.into_inner().expect("nobody panics with it in hand");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in [1, 2, 3, 4, 5, 6] {
+        let (one, other) = (run(Plan::honest(seed)), run(Plan::honest(seed)));
+        let (one, other) = (one.expect("it runs"), other.expect("it runs"));
+        assert_eq!(one.log, other.log, "seed {seed}");
+        for (one, other) in one.calls.iter().zip(&other.calls) {
+            assert_eq!(one, other, "seed {seed}");
+        }
+        assert!(one == other, "seed {seed} is not reproducible");
+    }
+}
+
+impl Tally {
+    fn add(&self, verdict: Result<Verdict, String>) {
+        self.seeds.fetch_add(1, Ordering::Relaxed);
+        match verdict {
+            Ok(verdict) => {
+                self.calls.fetch_add(u64::try_from(verdict.calls.len()).expect("a count"), Ordering::Relaxed);
+                self.faults.fetch_add(verdict.faults, Ordering::Relaxed);
+            }
+            Err(told) => {
+                eprintln!("{told}");
+                self.failures.lock().expect("nobody panics with it in hand").push(told);
+            }
+        }
+    }
+
+    fn failed(&self) -> usize {
+        self.failures.lock().expect("nobody panics with it in hand").len()
+    }
+}
+
+/// Runs a seed that must pass; otherwise says what was wrong, and how to see it again.
+fn judged(seed: u64) -> Result<Verdict, String> {
+    let replay = format!("SIM_SEED={seed} cargo test --release -p apogee-tests --test sim many_seeds -- --nocapture");
+    let outcome = std::panic::catch_unwind(|| run(Plan::honest(seed)));
+    let outcome = outcome.map_err(|_| format!("seed {seed} panicked\n{replay}"))?;
+    let verdict = outcome.map_err(|error| format!("seed {seed}: {error:#}\n{replay}"))?;
+    if number("SIM_SEED").is_some() {
+        tell(&verdict);
+    }
+    if verdict.violations.is_empty() { Ok(verdict) } else { Err(format!("seed {seed}:\n{}\n{replay}", verdict.told())) }
+}
+
+/// The whole story.
+fn tell(verdict: &Verdict) {
+    verdict.log.iter().for_each(|line| eprintln!("{line}"));
+    verdict.calls.iter().for_each(|call| eprintln!("{} {:?}", call.span, call.what));
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var_os(variable)?;
+    Some(value.to_string_lossy().parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
