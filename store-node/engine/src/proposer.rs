@@ -486,7 +486,8 @@ impl<R: AnswerRule> Proposer<R> {
         let now = self.now();
         let ours = self.log.proposal_at(header.index).map(Ticket);
         let expected = self.in_flight.front().copied();
-        if header.kind == BlockKind::Records && ours != expected {
+        let own_epoch = self.leader(|leader| leader.epoch) == Some(header.term);
+        if own_epoch && header.kind == BlockKind::Records && ours != expected {
             // What was proposed before it is not in the log, and this block may have been made empty for that.
             self.step_down();
         }

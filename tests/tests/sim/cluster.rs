@@ -20,8 +20,6 @@ use crate::process::{End, Process};
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// A machine without power is unheard of for this long at least, so that nobody hears its connections end.
 const SILENCE: Duration = Duration::from_millis(4);
-/// Time of a bit on the wire.
-const LATENCY_MAX: Duration = Duration::from_millis(8);
 /// Segments that wait in a connection, and connections that wait for a process.
 const TCP_CAPACITY: usize = 1024;
 /// No run is longer.
@@ -54,7 +52,7 @@ impl Cluster {
     pub(crate) fn new(kind: &Kind) -> Cluster {
         let mut builder = turmoil::Builder::new();
         builder.rng_seed(kind.seed).simulation_duration(RUN_MAX).tick_duration(TICK).tcp_capacity(TCP_CAPACITY);
-        builder.min_message_latency(Duration::ZERO).max_message_latency(LATENCY_MAX).enable_random_order();
+        builder.min_message_latency(Duration::ZERO).max_message_latency(kind.latency).enable_random_order();
         let mut sim = builder.build();
         let desk = Desk::default();
         let mut machines = Vec::new();
@@ -168,12 +166,11 @@ impl Cluster {
     fn watch_leaders(&mut self) {
         let leads: Vec<_> = self.machines.iter().map(Machine::leads).collect();
         let before = std::mem::replace(&mut self.leads, leads);
-        for machine in 0..self.leads.len() {
-            let epoch = self.leads[machine].filter(|_| self.leads[machine] != before[machine]);
-            if let Some(epoch) = epoch {
-                self.history.end(self.history.start(), What::Down);
-                self.note(format!("{} leads in epoch {epoch}", self.machines[machine].host));
-            }
+        let changed = self.leads.iter().zip(before).enumerate().filter(|(_, (leads, before))| *leads != before);
+        let news: Vec<_> = changed.filter_map(|(machine, (leads, _))| Some((machine, (*leads)?))).collect();
+        for (machine, epoch) in news {
+            self.history.end(self.history.start(), What::Down);
+            self.note(format!("{} leads in epoch {epoch}", self.machines[machine].host));
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Kind {
     pub(crate) rule: Rule,
     pub(crate) sync_lies: bool,
     pub(crate) replicas: u64,
+    /// Longest time of a bit on the wire.
+    pub(crate) latency: Duration,
     pub(crate) settings: Settings,
 }
 
@@ -63,7 +65,8 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        Kind { seed, rule, sync_lies: false, replicas: 3, settings }
+        let latency = Duration::from_millis([3, 8, 40][dice.size(0, 2)]);
+        Kind { seed, rule, sync_lies: false, replicas: 3, latency, settings }
     }
 }
 

@@ -81,7 +81,7 @@ pub(crate) fn begin(cluster: &mut Cluster) -> anyhow::Result<()> {
 }
 
 fn live(plan: Plan, dice: &Dice, cluster: &mut Cluster) -> anyhow::Result<Verdict> {
-    let tempo = Tempo { pace: [20, 60, 200][dice.size(0, 2)], window: WINDOW, glance: GLANCE };
+    let tempo = Tempo { pace: [8, 40, 150][dice.size(0, 2)], window: WINDOW, glance: GLANCE };
     let clients = Clients::join(cluster, plan.seed, tempo, dice.one_in(4));
     let mut weather = Weather::new(plan.seed, clients.hosts.clone());
     let end = cluster.age() + Duration::from_millis(2500) + dice.millis(5000);
