@@ -27,7 +27,7 @@ fn a_leader_that_lost_its_newest_block_does_not_lead_on() {
             let leader = awake_leader(cluster)?;
             cluster.machines[leader].hang_disk();
             from = cluster.age();
-            cluster.pass(Duration::from_millis(150))?;
+            cluster.pass(Duration::from_millis(400))?;
             to = cluster.age();
             cluster.lose_power(leader, Duration::ZERO);
             cluster.pass(ELECTION)

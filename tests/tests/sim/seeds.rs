@@ -1,10 +1,12 @@
 //! Many seeds, on all processors.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use apogee_host::{Clock, RealClock};
+use apogee_host::{Clock, Monotonic, RealClock};
 
 use crate::run::{Plan, Verdict, run};
 
@@ -12,6 +14,8 @@ use crate::run::{Plan, Verdict, run};
 const SECONDS: u64 = 45;
 /// Failing seeds that are told before it ends.
 const FAILURES: usize = 8;
+/// A seed that takes longer, in true time, does not come to an end: time stands still in it.
+const SEED_MAX: Duration = Duration::from_secs(120);
 
 /// What was done.
 #[derive(Default)]
@@ -20,6 +24,8 @@ struct Tally {
     calls: AtomicU64,
     faults: AtomicU64,
     failures: Mutex<Vec<String>>,
+    /// What runs, and since when.
+    running: Mutex<BTreeMap<u64, Monotonic>>,
 }
 
 #[test]
@@ -37,13 +43,18 @@ fn many_seeds_keep_every_promise() {
     let time_left = || RealClock.monotonic().saturating_sub(began) < Duration::from_secs(seconds);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
+        let (alive, ended) = channel::<()>();
         for _ in 0..threads {
-            scope.spawn(|| {
+            let (alive, tally, next) = (alive.clone(), &tally, &next);
+            scope.spawn(move || {
                 while time_left() && tally.failed() < FAILURES {
-                    tally.add(judged(next.fetch_add(1, Ordering::Relaxed)));
+                    tally.judge(next.fetch_add(1, Ordering::Relaxed));
                 }
+                drop(alive);
             });
         }
+        drop(alive);
+        tally.watch(&ended);
     });
     let (seeds, calls, faults) = (&tally.seeds, &tally.calls, &tally.faults);
     eprintln!("{seeds:?} seeds from {from} on, {calls:?} calls judged, {faults:?} faults");
@@ -65,7 +76,10 @@ fn one_seed_is_one_run() {
 }
 
 impl Tally {
-    fn add(&self, verdict: Result<Verdict, String>) {
+    fn judge(&self, seed: u64) {
+        self.running().insert(seed, RealClock.monotonic());
+        let verdict = judged(seed);
+        self.running().remove(&seed);
         self.seeds.fetch_add(1, Ordering::Relaxed);
         match verdict {
             Ok(verdict) => {
@@ -79,6 +93,22 @@ impl Tally {
         }
     }
 
+    /// Returns when all threads are through. Ends the process when a seed does not end.
+    fn watch(&self, ended: &Receiver<()>) {
+        while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+            let now = RealClock.monotonic();
+            let endless = |since: &Monotonic| now.saturating_sub(*since) > SEED_MAX;
+            if let Some((seed, _)) = self.running().iter().find(|(_, since)| endless(since)) {
+                eprintln!("seed {seed} does not come to an end\n{}", replay(*seed));
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Monotonic>> {
+        self.running.lock().expect("nobody panics with it in hand")
+    }
+
     fn failed(&self) -> usize {
         self.failures.lock().expect("nobody panics with it in hand").len()
     }
@@ -86,7 +116,7 @@ impl Tally {
 
 /// Runs a seed that must pass; otherwise says what was wrong, and how to see it again.
 fn judged(seed: u64) -> Result<Verdict, String> {
-    let replay = format!("SIM_SEED={seed} cargo test --release -p apogee-tests --test sim many_seeds -- --nocapture");
+    let replay = replay(seed);
     let outcome = std::panic::catch_unwind(|| run(Plan::honest(seed)));
     let outcome = outcome.map_err(|_| format!("seed {seed} panicked\n{replay}"))?;
     let verdict = outcome.map_err(|error| format!("seed {seed}: {error:#}\n{replay}"))?;
@@ -94,6 +124,10 @@ fn judged(seed: u64) -> Result<Verdict, String> {
         tell(&verdict);
     }
     if verdict.violations.is_empty() { Ok(verdict) } else { Err(format!("seed {seed}:\n{}\n{replay}", verdict.told())) }
+}
+
+fn replay(seed: u64) -> String {
+    format!("SIM_SEED={seed} cargo test --release -p apogee-tests --test sim many_seeds -- --nocapture")
 }
 
 /// The whole story.

@@ -20,6 +20,9 @@ type Inner = DeterministicRng<TokioRuntime>;
 /// milliseconds, so that every block would wait for one: sleeps shorter than this let others have their turn first.
 const SHORTEST: Duration = Duration::from_micros(100);
 
+/// Turns that others get before a sleep becomes one.
+const TURNS: usize = 64;
+
 /// Random numbers come from the seed that a task was started under, see [`super::seeded`].
 #[derive(Debug)]
 pub(crate) struct Runtime(Inner);
@@ -90,12 +93,15 @@ impl AsyncRuntime for Runtime {
     }
 }
 
-/// Mostly the time has come when the others had their turn; where time stands still, it has not.
+/// A microsecond has gone by when the others had some turns; where time stands still, it has not.
 async fn nap(deadline: <Inner as AsyncRuntime>::Instant) {
-    Turn::default().await;
-    if <Inner as AsyncRuntime>::Instant::now() < deadline {
-        Inner::sleep_until(deadline).await;
+    for _ in 0..TURNS {
+        Turn::default().await;
+        if <Inner as AsyncRuntime>::Instant::now() >= deadline {
+            return;
+        }
     }
+    Inner::sleep_until(deadline).await;
 }
 
 /// Lets the other tasks have their turn, once.
