@@ -103,7 +103,7 @@ async fn one_proxy_does_not_disturb_another() {
     let (site, tasks) = (Site::new(1, leader(1)).await, Tasks::new());
     let (one, two) = (stores(&[&site], &tasks), stores(&[&site], &tasks));
     one.append(vec![append(0, 1, "a")]).await.unwrap();
-    two.append(vec![append(0, 1, "b")]).await.unwrap();
+    two.append(vec![append(0, 2, "b")]).await.unwrap();
     assert_eq!(bodies(&one.pop(receive(1)).await.unwrap()), ["a"]);
     assert_eq!(bodies(&two.pop(receive(1)).await.unwrap()), ["b"]);
 }
