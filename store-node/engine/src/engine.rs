@@ -9,8 +9,6 @@ use apogee_model::store::{
     StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, GroupId, TagFilter, TopicId};
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -19,10 +17,10 @@ use crate::block::{self, BLOCK_MAX};
 use crate::commitlog::{Log, OpenError};
 use crate::leader::{Ask, Grant, Granted, StateDump};
 use crate::open::{self, INBOX};
-use crate::peers::{NotAFrame, Peers};
+use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record;
+use crate::record::{self, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
 use crate::views::{MemoryViewStore, ViewStore};
@@ -77,8 +75,10 @@ pub struct ReplicaParts {
     /// Where the views and their bases live.
     pub views: Arc<dyn ViewStore>,
     pub peers: Arc<dyn Peers>,
-    /// Draws election timeouts.
+    /// Draws instances and election timeouts.
     pub entropy: Arc<dyn Entropy>,
+    /// What the others reach; served by the network before the engine is open.
+    pub ear: Ear,
 }
 
 /// The storage engine of one replica group. Clones are cheap and share it.
@@ -91,7 +91,6 @@ pub struct Engine {
     pub(crate) append_bytes: Arc<Semaphore>,
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
-    pub(crate) ear: Ear,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -126,7 +125,7 @@ impl Engine {
         let views = Arc::new(MemoryViewStore::default());
         let (peers, entropy) = (Arc::new(open::Nobody), Arc::new(SeededEntropy::new(0)));
         Self::open_replica_with_rule(
-            ReplicaParts { engine: parts, views, peers, entropy },
+            ReplicaParts { engine: parts, views, peers, entropy, ear: Ear::default() },
             Members::alone(),
             settings,
             rule,
@@ -160,19 +159,6 @@ impl Engine {
     /// shows as a follower of nobody.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
-    }
-
-    /// Answers one frame of another replica.
-    ///
-    /// # Errors
-    /// [`NotAFrame`].
-    pub async fn answer_peer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
-        self.ear.answer(frame).await
-    }
-
-    /// Answers the frames of a pipeline in their order. Ends with `frames`, or at the first that cannot be read.
-    pub fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
-        self.ear.answer_pipeline(frames)
     }
 
     /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more.
@@ -279,7 +265,8 @@ impl Engine {
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
         let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
-        let message = stored_message(&record).map_err(|error| unreadable(error.to_string()))?;
+        let damaged = |why: NotARecord| unreadable(self.log.damaged(place.lsn, &why).to_string());
+        let message = stored_message(&record).map_err(damaged)?;
         let Grant { key, attempt, invisible, .. } = *grant;
         Ok(Delivery { key, attempt, stored_at: place.stored_at, invisible, message })
     }

@@ -13,6 +13,7 @@
 mod block;
 mod codec;
 mod commitlog;
+mod damage;
 mod engine;
 mod leader;
 mod lease_clock;
@@ -34,6 +35,7 @@ pub use leader::Ticket;
 pub use open::Nobody;
 pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
+pub use raft::Ear;
 pub use replica::{AckMode, Members, Role};
 pub use views::{
     Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,

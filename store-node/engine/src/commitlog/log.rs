@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use apogee_host::{Disk, FileId};
 use apogee_model::{BlockIndex, Epoch};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::layout::{Entry, Layout, Sealed, to_u64};
 use super::places::{BlockPlace, Found, Places};
@@ -24,6 +24,8 @@ pub(crate) const READ_BYTES: usize = 4 << 20;
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     shared: Arc<RwLock<Shared>>,
+    /// The first damage that was found by a read.
+    damage: Arc<watch::Sender<Option<Damage>>>,
     segment_bytes: u64,
     tail_bytes: usize,
 }
@@ -121,7 +123,8 @@ impl Log {
             writer: Some(writer),
             failure: None,
         };
-        Self { disk, shared: Arc::new(RwLock::new(shared)), segment_bytes, tail_bytes }
+        let damage = Arc::new(watch::Sender::new(None));
+        Self { disk, shared: Arc::new(RwLock::new(shared)), damage, segment_bytes, tail_bytes }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Shared> {
@@ -315,7 +318,7 @@ impl Log {
         let (mut at, end) = (start, start.0 + self.segment_bytes);
         while at.0 + to_u64(block::HEADER) <= end {
             let head = self.read(at, block::HEADER).await?;
-            let header = block::Header::read(&head, at).map_err(|why| damaged(start, at, &why))?;
+            let header = block::Header::read(&head, at).map_err(|why| self.damaged(at, &why))?;
             if header.kind != BlockKind::Filler {
                 let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
                 blocks.push(BlockPlace { lsn: at, len, term: header.term });
@@ -337,8 +340,23 @@ impl Log {
         let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("block {index} is gone")))?;
         let len = usize::try_from(place.len).expect("blocks are at most 8 MiB");
         let bytes = self.read(place.lsn, len).await?;
-        let start = Lsn(place.lsn.0 - place.lsn.0 % self.segment_bytes);
-        Block::read(&bytes, place.lsn).map_err(|why| damaged(start, place.lsn, &why))
+        Block::read(&bytes, place.lsn).map_err(|why| {
+            // A block that is not committed may have made room for another one meanwhile.
+            if index <= self.committed() { self.damaged(place.lsn, &why) } else { damaged(self.segment_bytes, place.lsn, &why) }
+        })
+    }
+
+    /// What was committed cannot be read at this position. Whoever waits for [`Log::damage`] hears of it.
+    pub(crate) fn damaged(&self, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
+        let error = damaged(self.segment_bytes, at, why);
+        let damage = error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()).cloned();
+        self.damage.send_if_modified(|first| first.is_none() && std::mem::replace(first, damage).is_none());
+        error
+    }
+
+    /// The first damage that a read found, once one did.
+    pub(crate) fn damage(&self) -> watch::Receiver<Option<Damage>> {
+        self.damage.subscribe()
     }
 
     /// The blocks `from..to` that are there, but no more than some MiB at a time, and at least one if there is one.
@@ -394,8 +412,9 @@ fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the log has ended")
 }
 
-fn damaged(start: Lsn, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
-    let damage = Damage { file: segment_name(start), offset: at.0 - start.0, why: why.to_string() };
+fn damaged(segment_bytes: u64, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
+    let offset = at.0 % segment_bytes;
+    let damage = Damage { file: segment_name(Lsn(at.0 - offset)), offset, why: why.to_string() };
     io::Error::new(io::ErrorKind::InvalidData, damage)
 }
 

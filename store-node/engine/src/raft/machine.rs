@@ -7,6 +7,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::mpsc;
 
+use super::join::Committed;
 use super::types::{LogId, StoredMembership, Types, index_of};
 use crate::block::Block;
 use crate::commitlog::Log;
@@ -19,7 +20,7 @@ pub(crate) struct Machine {
     log: Log,
     blocks: mpsc::Sender<Block>,
     applied: Option<LogId>,
-    membership: StoredMembership,
+    membership: Committed,
 }
 
 impl Machine {
@@ -27,7 +28,7 @@ impl Machine {
         log: Log,
         blocks: mpsc::Sender<Block>,
         applied: Option<LogId>,
-        membership: StoredMembership,
+        membership: Committed,
     ) -> Self {
         Self { log, blocks, applied, membership }
     }
@@ -38,7 +39,7 @@ impl RaftStateMachine<Types> for Machine {
     type SnapshotBuilder = NoSnapshots;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok((self.applied, self.membership.clone()))
+        Ok((self.applied, self.membership.get()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
@@ -52,7 +53,7 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Normal(payload) => Block::trusted(payload.bytes)
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a committed block has no header"))?,
                 EntryPayload::Membership(members) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), members);
+                    self.membership.set(StoredMembership::new(Some(entry.log_id), members));
                     self.log.read_block(index).await?
                 }
                 EntryPayload::Blank => self.log.read_block(index).await?,
