@@ -111,7 +111,9 @@ pub(crate) async fn set_aside(disk: &Arc<dyn Disk>, views: &dyn ViewStore) -> Re
 /// When the disk fails.
 pub(crate) async fn forget(disk: &dyn Disk) -> Result<(), OpenError> {
     match disk.remove(MARK).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::disk("remove the mark of a damage")(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(OpenError::disk("remove the mark of a damage")(error))
+        }
         _ => Ok(()),
     }
 }

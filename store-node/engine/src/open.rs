@@ -33,24 +33,39 @@ const LOG_INBOX: usize = 64;
 /// How long the only voter may take to lead; some milliseconds are normal, plus what its disk takes.
 const LEADS_MAX: Duration = Duration::from_secs(60);
 
-/// Opens a replica and starts its tasks; with one voter it leads when this returns.
+/// Opens a replica and starts its tasks; with one voter it leads when this returns. The store of a replica that has
+/// others is made anew when it is damaged.
 pub(crate) async fn open(
     parts: ReplicaParts,
     members: Members,
     settings: Settings,
     rule: impl AnswerRule,
 ) -> Result<Engine, OpenError> {
+    let (alone, mut rule) = (members.voters.len() == 1, Some(rule));
+    match attempt(&parts, &members, settings, &mut rule).await {
+        Err(Unopened::Damaged { damage, .. }) if !alone => {
+            damage::note(&*parts.engine.disk, &damage).await.map_err(OpenError::disk("note a damage"))?;
+            attempt(&parts, &members, settings, &mut rule).await.map_err(Unopened::into_error)
+        }
+        opened => opened.map_err(Unopened::into_error),
+    }
+}
+
+/// As [`open`]. Takes the rule when nothing can go wrong any more that another attempt would make good.
+async fn attempt<R: AnswerRule>(
+    parts: &ReplicaParts,
+    members: &Members,
+    settings: Settings,
+    rule: &mut Option<R>,
+) -> Result<Engine, Unopened> {
     let ReplicaParts { engine: EngineParts { disk, clock, tasks, meter }, views, peers, entropy, ear } = parts;
     let started = clock.monotonic();
     let alone = members.voters.len() == 1;
     ear.is_opening();
-    let metrics = Arc::new(Metrics::new(&meter));
-    let site = Site { disk: &disk, views: &*views, entropy: &*entropy, members: &members, settings: &settings };
-    let Prepared { format, log, state, job_inbox, current, checkpoint, admission, repaired } = if alone {
-        site.prepare().await.map_err(Unopened::into_error)?
-    } else {
-        site.prepare_or_set_aside().await?
-    };
+    let metrics = Arc::new(Metrics::new(meter));
+    let repaired = !alone && damage::set_aside(disk, &**views).await?;
+    let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
+    let Prepared { format, log, state, job_inbox, current, checkpoint, admission } = prepared;
     let (layout, me) = (log.layout(), format.member());
     let took = clock.monotonic().saturating_sub(started);
     tracing::info!(
@@ -62,27 +77,23 @@ pub(crate) async fn open(
         ?took,
         "the store is recovered"
     );
-    let configured = members.voters;
+    let configured = members.voters.clone();
     let admission = match admission {
         Some(admission) => admission,
         None => {
-            let (peers, entropy) = (Arc::clone(&peers), Arc::clone(&entropy));
-            let asker = Asker { me, is_new: !repaired, configured: configured.clone(), peers, entropy, ear: ear.clone() };
-            asker.join(&*disk).await?
+            let (peers, entropy) = (Arc::clone(peers), Arc::clone(entropy));
+            let asker =
+                Asker { me, is_new: !repaired, configured: configured.clone(), peers, entropy, ear: ear.clone() };
+            asker.join(&**disk).await?
         }
     };
     if repaired {
-        damage::forget(&*disk).await?;
-    }
-    if !alone {
-        let watch = damage::watch(Arc::clone(&disk), log.damage(), ear.clone());
-        let watch = tasks.token().run_until_cancelled_owned(watch).map(|ended| ended.unwrap_or(Ok(())));
-        tasks.spawn("damage", OnError::StopProcess, watch);
+        damage::forget(&**disk).await?;
     }
 
-    let (durable_sender, durable) = watch::channel(layout);
+    let (durable_sender, mut durable) = watch::channel(layout);
     let writer = Writer {
-        disk,
+        disk: Arc::clone(disk),
         log: log.clone(),
         segment_bytes: format.segment_bytes,
         inbox: job_inbox,
@@ -100,15 +111,28 @@ pub(crate) async fn open(
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
     let identity = Identity { me, configured, admission };
-    let begun = Consensus::begin(identity, &log, applied, peers, entropy.next_u64(), &ear).await;
-    let (consensus, registrar, committed) = begun.map_err(|why| not_up(&log, why.to_string()))?;
+    let begun = Consensus::begin(identity, &log, applied, Arc::clone(peers), entropy.next_u64(), ear).await;
+    let (consensus, registrar, committed) = match begun {
+        Ok(begun) => begun,
+        Err(why) => {
+            let damage = log.damage().borrow().clone();
+            log.close();
+            // Whoever tries again must be the only one who writes.
+            while durable.changed().await.is_ok() {}
+            return Err(damage.map_or_else(|| not_up(&log, why.to_string()).into(), Unopened::from));
+        }
+    };
     if !alone {
         tasks.spawn("registrar", OnError::LogAndEnd, registrar.run(tasks.token()));
+        let watch = damage::watch(Arc::clone(disk), log.damage(), ear.clone());
+        let watch = tasks.token().run_until_cancelled_owned(watch).map(|ended| ended.unwrap_or(Ok(())));
+        tasks.spawn("damage", OnError::StopProcess, watch);
     }
+
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     let pace = Pace { batch_every: settings.views_batch_every, flush_every: settings.views_flush_every };
-    let keeper = Keeper::new(views, &state, pace, clock.monotonic());
+    let keeper = Keeper::new(Arc::clone(views), &state, pace, clock.monotonic());
     let proposer = Proposer {
         keeper,
         mode: Mode::Follows(Box::new(state)),
@@ -116,11 +140,11 @@ pub(crate) async fn open(
         committed,
         log: log.clone(),
         durable,
-        clock,
+        clock: Arc::clone(clock),
         inbox,
         role: role_sender,
         metrics,
-        rule,
+        rule: rule.take().expect("there is no attempt after this one"),
         settings: ProposerSettings { in_flight_max: settings.in_flight_max, ack_mode: settings.ack_mode },
         applied_term: position.term,
         in_flight: VecDeque::new(),
@@ -154,17 +178,6 @@ struct Prepared {
     checkpoint: Checkpoint,
     /// `None` before this instance came into its group.
     admission: Option<Admission>,
-    /// The store is empty because it was damaged.
-    repaired: bool,
-}
-
-/// Where a store is opened.
-struct Site<'a> {
-    disk: &'a Arc<dyn Disk>,
-    views: &'a dyn ViewStore,
-    entropy: &'a dyn Entropy,
-    members: &'a Members,
-    settings: &'a Settings,
 }
 
 /// Why a store does not open.
@@ -201,46 +214,41 @@ impl From<ViewsError> for Unopened {
     }
 }
 
-impl Site<'_> {
-    /// A store that is damaged is set aside, and an empty one takes its place.
-    async fn prepare_or_set_aside(&self) -> Result<Prepared, OpenError> {
-        let repaired = damage::set_aside(self.disk, self.views).await?;
-        let prepared = match self.prepare().await {
-            Ok(prepared) => Prepared { repaired, ..prepared },
-            Err(Unopened::Damaged { damage, .. }) => {
-                damage::note(&**self.disk, &damage).await.map_err(OpenError::disk("note a damage"))?;
-                let repaired = damage::set_aside(self.disk, self.views).await?;
-                Prepared { repaired, ..self.prepare().await.map_err(Unopened::into_error)? }
-            }
-            Err(Unopened::Refused(error)) => return Err(error),
-        };
-        Ok(prepared)
+impl From<Damage> for Unopened {
+    fn from(damage: Damage) -> Self {
+        let Damage { file, offset, why } = damage;
+        OpenError::Corrupt { file, offset, why }.into()
     }
+}
 
-    async fn prepare(&self) -> Result<Prepared, Unopened> {
-        let Site { disk, views, entropy, members, settings } = *self;
-        let alone = members.voters.len() == 1;
-        let (cluster, replica) = (members.cluster_id, members.me);
-        let instance = Instance(entropy.next_u64());
-        let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };
-        let format = format.settle(&**disk).await?;
-        let admission = Admission::read(&**disk).await?;
-        let mut state = State::open(views.open().await?.0).await?;
-        let Found { layout, places, current, checkpoint, committed } =
-            recover(disk, &format, state.position().end, alone).await?;
-        // The only voter has committed what it has on disk, and it may forget a vote it gave before it had anything.
-        let committed = if alone { layout.index } else { committed };
-        let vote = Vote::read(&**disk).await?.filter(|_| !alone || layout.index > BlockIndex(0));
-        if admission.is_none() && (layout.index > BlockIndex(0) || vote.is_some()) {
-            let why = "it is missing, and the replica was a member".to_owned();
-            return Err(OpenError::Corrupt { file: "store/admission".to_owned(), offset: 0, why }.into());
-        }
-        let (jobs, job_inbox) = mpsc::channel(LOG_INBOX);
-        let recovered = Recovered { layout, places, vote, committed };
-        let log = Log::new(Arc::clone(disk), recovered, settings.tail_bytes, jobs);
-        replay(&log, &mut state, committed, &format).await?;
-        Ok(Prepared { format, log, state, job_inbox, current, checkpoint, admission, repaired: false })
+async fn prepare(
+    disk: &Arc<dyn Disk>,
+    views: &dyn ViewStore,
+    entropy: &dyn Entropy,
+    members: &Members,
+    settings: &Settings,
+) -> Result<Prepared, Unopened> {
+    let alone = members.voters.len() == 1;
+    let (cluster, replica) = (members.cluster_id, members.me);
+    let instance = Instance(entropy.next_u64());
+    let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };
+    let format = format.settle(&**disk).await?;
+    let admission = Admission::read(&**disk).await?;
+    let mut state = State::open(views.open().await?.0).await?;
+    let Found { layout, places, current, checkpoint, committed } =
+        recover(disk, &format, state.position().end, alone).await?;
+    // The only voter has committed what it has on disk, and it may forget a vote it gave before it had anything.
+    let committed = if alone { layout.index } else { committed };
+    let vote = Vote::read(&**disk).await?.filter(|_| !alone || layout.index > BlockIndex(0));
+    if admission.is_none() && (layout.index > BlockIndex(0) || vote.is_some()) {
+        let why = "it is missing, and the replica was a member".to_owned();
+        return Err(OpenError::Corrupt { file: "store/admission".to_owned(), offset: 0, why }.into());
     }
+    let (jobs, job_inbox) = mpsc::channel(LOG_INBOX);
+    let recovered = Recovered { layout, places, vote, committed };
+    let log = Log::new(Arc::clone(disk), recovered, settings.tail_bytes, jobs);
+    replay(&log, &mut state, committed, &format).await?;
+    Ok(Prepared { format, log, state, job_inbox, current, checkpoint, admission })
 }
 
 /// Why a replica did not come up: its disk, if that failed meanwhile.

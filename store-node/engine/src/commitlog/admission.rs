@@ -63,7 +63,9 @@ impl Admission {
             return None;
         }
         match how.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["founder", members @ ..] => Some(Self::Founder(members.iter().map(|text| member(text)).collect::<Option<_>>()?)),
+            ["founder", members @ ..] => {
+                Some(Self::Founder(members.iter().map(|text| member(text)).collect::<Option<_>>()?))
+            }
             ["taken-in"] => Some(Self::TakenIn),
             _ => None,
         }
@@ -85,10 +87,8 @@ mod tests {
 
     #[test]
     fn an_admission_is_read_as_it_was_written_or_not_at_all() {
-        let founders = [(1, 0xa), (2, u64::MAX)].map(|(replica, instance)| Member {
-            replica: ReplicaId(replica),
-            instance: Instance(instance),
-        });
+        let founders = [(1, 0xa), (2, u64::MAX)]
+            .map(|(replica, instance)| Member { replica: ReplicaId(replica), instance: Instance(instance) });
         let founder = Admission::Founder(BTreeSet::from(founders));
         let golden = "founder 1@000000000000000a 2@ffffffffffffffff\nchecksum ";
         assert!(founder.text().starts_with(golden), "{}", founder.text());

@@ -342,7 +342,11 @@ impl Log {
         let bytes = self.read(place.lsn, len).await?;
         Block::read(&bytes, place.lsn).map_err(|why| {
             // A block that is not committed may have made room for another one meanwhile.
-            if index <= self.committed() { self.damaged(place.lsn, &why) } else { damaged(self.segment_bytes, place.lsn, &why) }
+            if index <= self.committed() {
+                self.damaged(place.lsn, &why)
+            } else {
+                damaged(self.segment_bytes, place.lsn, &why)
+            }
         })
     }
 

@@ -24,12 +24,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(
-        log: Log,
-        blocks: mpsc::Sender<Block>,
-        applied: Option<LogId>,
-        membership: Committed,
-    ) -> Self {
+    pub(crate) fn new(log: Log, blocks: mpsc::Sender<Block>, applied: Option<LogId>, membership: Committed) -> Self {
         Self { log, blocks, applied, membership }
     }
 }

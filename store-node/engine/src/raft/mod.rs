@@ -207,8 +207,7 @@ impl Consensus {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
             let voters: Vec<Member> = self.raft.voter_ids().collect();
-            let others =
-                metrics.replication.iter().flatten().filter(|(id, _)| **id != self.me && voters.contains(id));
+            let others = metrics.replication.iter().flatten().filter(|(id, _)| **id != self.me && voters.contains(id));
             others.max_by_key(|(id, matched)| (**matched, **id)).map(|(id, _)| *id)
         };
         let Some(next) = next else { return Ok(None) };

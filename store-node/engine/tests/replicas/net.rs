@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use apogee_engine::{Answers, Ear, Peers, Unreachable};
 use apogee_model::ReplicaId;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, future, stream};
+use tokio::time::sleep;
 
 /// Who listens. Clones share it.
 #[derive(Clone, Default)]
@@ -48,9 +50,9 @@ impl Net {
 }
 
 impl Wire {
-    fn reach(&self, to: ReplicaId) -> Result<Plug, Unreachable> {
+    fn reach(&self, to: ReplicaId) -> Result<Plug, Away> {
         let there = self.net.plugs().get(&to).cloned();
-        there.filter(|_| self.net.has(self.me, self.process)).ok_or_else(|| away(to))
+        there.filter(|_| self.net.has(self.me, self.process)).ok_or(Away(to))
     }
 }
 
@@ -58,7 +60,11 @@ impl Peers for Wire {
     fn call(&self, to: ReplicaId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
         let reached = self.reach(to);
         async move {
-            let answer = reached?.ear.answer(frame).await;
+            let plug = match reached {
+                Ok(plug) => plug,
+                Err(away) => return Err(away.noticed().await),
+            };
+            let answer = plug.ear.answer(frame).await;
             answer.map_err(|refused| Unreachable { to, why: refused.to_string() })
         }
         .boxed()
@@ -67,7 +73,7 @@ impl Peers for Wire {
     fn pipeline(&self, to: ReplicaId, frames: BoxStream<'static, Bytes>) -> Answers {
         let Plug { ear, process: theirs } = match self.reach(to) {
             Ok(plug) => plug,
-            Err(away) => return stream::iter([Err(away)]).boxed(),
+            Err(away) => return stream::once(away.noticed().map(Err)).boxed(),
         };
         let (net, me, ours) = (self.net.clone(), self.me, self.process);
         let plugged = move || net.has(me, ours) && net.has(to, theirs);
@@ -78,6 +84,13 @@ impl Peers for Wire {
     }
 }
 
-fn away(to: ReplicaId) -> Unreachable {
-    Unreachable { to, why: "it is not there".to_owned() }
+/// Nobody is there.
+struct Away(ReplicaId);
+
+impl Away {
+    /// It takes a moment to find out, and callers ask again at once.
+    async fn noticed(self) -> Unreachable {
+        sleep(Duration::from_millis(20)).await;
+        Unreachable { to: self.0, why: "it is not there".to_owned() }
+    }
 }

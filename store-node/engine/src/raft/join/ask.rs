@@ -42,7 +42,10 @@ enum Outcome {
     /// As [`Outcome::Found`], because somebody else did.
     Follow(BTreeSet<Member>),
     TakenIn,
-    Wait { pause: Duration, why: String },
+    Wait {
+        pause: Duration,
+        why: String,
+    },
 }
 
 impl Asker {
@@ -120,7 +123,9 @@ impl Asker {
             Some(_) if !silent.is_empty() => {
                 wait(PAUSE, format!("replica {} has not said whether there is a replica group", listed(&silent)))
             }
-            Some(_) if !self.is_new => wait(PAUSE, "what this replica held is lost, and nobody else has anything".to_owned()),
+            Some(_) if !self.is_new => {
+                wait(PAUSE, "what this replica held is lost, and nobody else has anything".to_owned())
+            }
             Some(fresh) if self.configured.first() == Some(&me.replica) => {
                 Outcome::Found(fresh.into_iter().chain([me]).collect())
             }

@@ -16,9 +16,9 @@ use super::frames::{self, Standing};
 use super::{Committed, Wanted};
 use crate::peers::NotAFrame;
 use crate::raft::machine::Machine;
+use crate::raft::seeded;
 use crate::raft::types::Types;
 use crate::raft::wire::{self, Question};
-use crate::raft::seeded;
 use crate::replica::Member;
 
 /// Answers of a pipeline that wait to be sent.
@@ -210,7 +210,10 @@ impl Inside {
             meant => match meant.and_then(|(_, question)| Question::read(&question)) {
                 Ok(Question::Append(request)) => Some(request),
                 Ok(_) | Err(_) => {
-                    tracing::warn!(event = "pipeline_broken", "another replica sent what is no append; its pipeline ends");
+                    tracing::warn!(
+                        event = "pipeline_broken",
+                        "another replica sent what is no append; its pipeline ends"
+                    );
                     None
                 }
             },

@@ -107,10 +107,8 @@ mod tests {
     use super::*;
 
     fn members() -> impl Strategy<Value = Member> {
-        (any::<u64>(), any::<u64>()).prop_map(|(replica, instance)| Member {
-            replica: ReplicaId(replica),
-            instance: Instance(instance),
-        })
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(replica, instance)| Member { replica: ReplicaId(replica), instance: Instance(instance) })
     }
 
     fn standings() -> impl Strategy<Value = Standing> {
@@ -118,9 +116,8 @@ mod tests {
             any::<u64>().prop_map(|instance| Standing::Fresh(Instance(instance))),
             proptest::collection::btree_set(members(), 0..6).prop_map(Standing::Founded),
             Just(Standing::Member),
-            (0..u64::MAX).prop_map(|leader| Standing::Unknown {
-                leader: Some(ReplicaId(leader)).filter(|leader| leader.0 > 0)
-            }),
+            (0..u64::MAX)
+                .prop_map(|leader| Standing::Unknown { leader: Some(ReplicaId(leader)).filter(|leader| leader.0 > 0) }),
         ]
     }
 

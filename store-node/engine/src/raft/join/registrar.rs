@@ -121,7 +121,9 @@ impl Registrar {
         // Whoever is a voter no more is a member no more.
         let made = seeded(self.seed, self.raft.change_membership(asked, false));
         match timeout(CHANGE_MAX, made).await {
-            Ok(Ok(_)) => tracing::info!(event = "membership_changed", ?change, "the members of the replica group change"),
+            Ok(Ok(_)) => {
+                tracing::info!(event = "membership_changed", ?change, "the members of the replica group change")
+            }
             Ok(Err(why)) => tracing::warn!(event = "membership_not_changed", ?change, %why, "tried again soon"),
             Err(_) => tracing::warn!(event = "membership_not_changed", ?change, "it takes long; looked at again soon"),
         }
