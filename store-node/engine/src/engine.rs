@@ -15,6 +15,7 @@ use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::again::{Again, BeginAgain};
 use crate::block::{self, BLOCK_MAX};
 use crate::commitlog::{Log, OpenError};
 use crate::leader::{Ask, Grant, Granted, StateDump};
@@ -92,6 +93,7 @@ pub struct Engine {
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) ear: Ear,
+    pub(crate) again: Again,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -160,6 +162,18 @@ impl Engine {
     /// shows as a follower of nobody.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
+    }
+
+    /// Waits until this replica has to be closed and opened again to go on. Whoever runs it does that; a crash does, too.
+    ///
+    /// Cancel safe.
+    pub async fn again(&self) -> BeginAgain {
+        self.again.said().await
+    }
+
+    /// Lets everybody who waits for [`Engine::again`] know.
+    pub fn begin_again(&self, why: impl Into<String>) {
+        self.again.because(why);
     }
 
     /// Answers one frame of another replica.

@@ -10,6 +10,7 @@
 //! The alternative, one state that runs ahead of the log, is shorter, but it has to be rebuilt when leadership is
 //! lost, and it must remember of every change whether a client may see it. An overlay is dropped, and that is all.
 
+mod again;
 mod block;
 mod codec;
 mod commitlog;
@@ -28,6 +29,7 @@ mod state;
 mod views;
 mod watch;
 
+pub use again::BeginAgain;
 pub use commitlog::OpenError;
 pub use engine::{Dump, Engine, EngineParts, ReplicaParts, Settings};
 pub use leader::Ticket;

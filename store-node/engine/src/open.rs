@@ -11,6 +11,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::again::Again;
 use crate::commitlog::{Format, Found, Log, OpenError, Progress, Recovered, Vote, Writer, recover};
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
 use crate::leader::Ticket;
@@ -112,7 +113,7 @@ pub(crate) async fn open(
     };
     tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, ear };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, ear, again: Again::new() };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;
