@@ -206,6 +206,18 @@ impl Engine {
         }
     }
 
+    /// Takes a base of what is applied now, as it otherwise does by itself when the log has grown. It is there when the
+    /// store of the views says so.
+    pub fn take_base(&self) {
+        self.tell(Ask::Base);
+    }
+
+    /// Gives up blocks up to `upto`, as far as a base covers them: from now on a replica that lacks them gets that base.
+    /// For tests that cannot wait until nobody needs them.
+    pub fn let_go(&self, upto: BlockIndex) {
+        self.tell(Ask::LetGo { upto });
+    }
+
     /// What this replica has applied, leader or not, to compare it with others.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::again::Again;
-use crate::commitlog::{Format, Found, Log, OpenError, Progress, Recovered, Vote, Writer, recover};
+use crate::commitlog::{Format, Found, Log, OpenError, Progress, Purged, Recovered, Vote, Writer, recover};
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
 use crate::leader::Ticket;
 use crate::metrics::Metrics;
@@ -45,12 +45,14 @@ pub(crate) async fn open(
     let Found { layout, places, current, checkpoint, committed } =
         recover(&disk, &format, state.position().end, alone).await?;
     // The only voter has committed what it has on disk, and it may forget a vote it gave before it had anything.
+    let purged = Purged::read(&*disk).await?;
     let committed = if alone { layout.index } else { committed };
+    let committed = committed.max(purged.map_or(BlockIndex(0), |purged| purged.index));
     let vote = Vote::read(&*disk).await?.filter(|_| !alone || layout.index > BlockIndex(0));
 
     let metrics = Arc::new(Metrics::new(&meter));
     let (jobs, job_inbox) = mpsc::channel(LOG_INBOX);
-    let recovered = Recovered { layout, places, vote, committed };
+    let recovered = Recovered { layout, places, vote, committed, purged };
     let log = Log::new(Arc::clone(&disk), recovered, settings.tail_bytes, jobs);
     replay(&log, &mut state, committed, &format).await?;
     let took = clock.monotonic().saturating_sub(started);
@@ -82,7 +84,7 @@ pub(crate) async fn open(
         index: position.index,
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
-    let joined = Consensus::join(&members, &log, applied, peers, entropy.next_u64()).await;
+    let joined = Consensus::join(&members, &log, applied, peers, Arc::clone(&views), entropy.next_u64()).await;
     let (consensus, committed) = joined.map_err(|why| not_up(&log, why.to_string()))?;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
@@ -108,6 +110,7 @@ pub(crate) async fn open(
         first_ticket: Ticket(1),
         last_ticket: Ticket(0),
         hand_over: false,
+        asked_to_let_go: None,
         based: (position.end, started),
         majority_at: started,
     };
@@ -140,7 +143,7 @@ async fn replay(log: &Log, state: &mut State, committed: BlockIndex, format: &Fo
     }
     let mut next = BlockIndex(applied.0 + 1);
     while next <= committed {
-        let blocks = log.read_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
+        let blocks = log.read_own_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
         if blocks.first().is_none_or(|first| first.header.index != next) {
             let why = format!("block {next} is not in the log, and the views are at block {applied}");
             return Err(OpenError::Corrupt { file: "store/log".to_owned(), offset: 0, why });

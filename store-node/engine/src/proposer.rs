@@ -112,6 +112,8 @@ pub(crate) struct Proposer<R> {
     pub(crate) majority_at: Monotonic,
     /// Somebody asked this replica to let another one lead.
     pub(crate) hand_over: bool,
+    /// Somebody asked to let go of blocks up to here.
+    pub(crate) asked_to_let_go: Option<BlockIndex>,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -234,6 +236,9 @@ impl<R: AnswerRule> Proposer<R> {
             }
             if std::mem::take(&mut self.hand_over) {
                 self.consensus.hand_over().await?;
+            }
+            if let Some(upto) = self.asked_to_let_go.take() {
+                self.consensus.let_go(upto).await?;
             }
             if let Some(Some(ask)) = self.leader(Leader::take_deferred) {
                 self.decide(ask);
@@ -431,6 +436,8 @@ impl<R: AnswerRule> Proposer<R> {
     fn decide(&mut self, ask: Ask) {
         let now = self.now();
         match (&mut self.mode, ask) {
+            (_, Ask::Base) => self.keeper.want_base(),
+            (_, Ask::LetGo { upto }) => self.asked_to_let_go = Some(upto),
             (Mode::Leads(_), Ask::HandOver) => self.hand_over = true,
             (Mode::Leads(leader), ask) => {
                 if let Some(answer) = leader.decide(ask, now) {
