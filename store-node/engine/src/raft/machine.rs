@@ -2,6 +2,7 @@
 
 use std::io;
 
+use apogee_model::BlockIndex;
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -81,8 +82,11 @@ impl RaftStateMachine<Types> for Machine {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// A log without its beginning needs one to start; there is nothing in it that could be sent.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(None)
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        let begins_later = self.log.floor() > BlockIndex(1);
+        Ok(begins_later.then_some(Snapshot { meta, snapshot: () }))
     }
 }
 

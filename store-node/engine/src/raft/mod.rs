@@ -76,6 +76,7 @@ type Outcome = BoxFuture<'static, Option<Refused>>;
 /// The consensus of one replica group, seen from one replica.
 pub(crate) struct Consensus {
     raft: Raft<Types, Machine>,
+    log: Log,
     seed: u64,
     me: ReplicaId,
     alone: bool,
@@ -117,7 +118,7 @@ impl Consensus {
             raft.trigger().elect(false).await.map_err(stopped)?;
         }
         let roles = raft.server_metrics();
-        Ok((Self { raft, seed, me: members.me, alone, roles, outcomes: FuturesUnordered::new() }, committed))
+        Ok((Self { raft, log: log.clone(), seed, me: members.me, alone, roles, outcomes: FuturesUnordered::new() }, committed))
     }
 
     /// A handle for what other replicas ask.
@@ -196,6 +197,13 @@ impl Consensus {
         let Some(next) = next else { return Ok(None) };
         self.raft.trigger().transfer_leader(next).await.map_err(stopped)?;
         Ok(Some(ReplicaId(next)))
+    }
+
+    /// Blocks up to this one are needed no more.
+    #[expect(clippy::unused_async, reason = "consensus is asked before anything goes")]
+    pub(crate) async fn let_go(&mut self, upto: BlockIndex) -> Result<(), Stopped> {
+        self.log.raise_floor(upto);
+        Ok(())
     }
 
     /// Leaves. No block is appended or committed by this replica after it returns.
