@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::again::{Again, BeginAgain};
 use crate::block::{self, BLOCK_MAX};
 use crate::commitlog::{Log, OpenError};
-use crate::leader::{Ask, Grant, Granted, StateDump};
+use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::{NotAFrame, Peers};
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -48,6 +48,8 @@ pub struct Settings {
     pub views_batch_every: Duration,
     /// and flushed at least this often: it bounds what a restart has to apply again.
     pub views_flush_every: Duration,
+    /// How long messages are kept.
+    pub retention: Retention,
 }
 
 impl Default for Settings {
@@ -60,6 +62,7 @@ impl Default for Settings {
             ack_mode: AckMode::QuorumFsync,
             views_batch_every: Duration::from_secs(1),
             views_flush_every: Duration::from_secs(30),
+            retention: Retention::default(),
         }
     }
 }

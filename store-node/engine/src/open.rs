@@ -14,7 +14,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::again::Again;
 use crate::commitlog::{Format, Found, Log, OpenError, Progress, Purged, Recovered, Vote, Writer, recover};
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
-use crate::leader::Ticket;
+use crate::floor::Floor;
+use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
@@ -42,6 +43,7 @@ pub(crate) async fn open(
     let format = Format { segment_bytes: settings.segment_bytes, cluster: members.cluster_id, replica: members.me };
     let format = format.settle(&*disk).await?;
     let mut state = State::open(views.open().await?.0).await?;
+    let floor = Floor::new(&views.bases().await?);
     let Found { layout, places, current, checkpoint, committed } =
         recover(&disk, &format, state.position().end, alone).await?;
     // The only voter has committed what it has on disk, and it may forget a vote it gave before it had anything.
@@ -103,7 +105,15 @@ pub(crate) async fn open(
         role: role_sender,
         metrics,
         rule,
-        settings: ProposerSettings { in_flight_max: settings.in_flight_max, ack_mode: settings.ack_mode },
+        settings: ProposerSettings {
+            ack_mode: settings.ack_mode,
+            terms: Terms {
+                in_flight_max: settings.in_flight_max,
+                retention: settings.retention,
+                segment_bytes: format.segment_bytes,
+            },
+        },
+        floor,
         applied_term: position.term,
         in_flight: VecDeque::new(),
         applied: Ticket(0),

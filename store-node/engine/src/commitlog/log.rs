@@ -38,6 +38,8 @@ struct Shared {
     floor: BlockIndex,
     /// The block before the floor, when that is known.
     purged: Option<Purged>,
+    /// Segments that are to be removed, oldest first, and their files while those are open.
+    doomed: VecDeque<Doomed>,
     /// What the appended blocks of this term were proposed as, to notice a gap.
     proposals: Proposals,
     /// Blocks that hold proposals of this replica, and which.
@@ -50,6 +52,9 @@ struct Shared {
     /// Why the writer ended before it was asked to.
     failure: Option<(io::ErrorKind, String)>,
 }
+
+/// A segment that is to be removed: where it starts, and its file while that is open.
+pub(super) type Doomed = (Lsn, Option<FileId>);
 
 struct TailBlock {
     index: BlockIndex,
@@ -114,6 +119,7 @@ impl Log {
             committed,
             floor,
             purged,
+            doomed: VecDeque::new(),
             proposals: Proposals::default(),
             accepted: VecDeque::new(),
             tail: VecDeque::new(),
@@ -255,10 +261,45 @@ impl Log {
         Ok(())
     }
 
-    /// Blocks up to `gone` are not there for others any more.
+    /// Blocks up to `gone` are not there for others any more. The files that hold nothing else go soon; who reads one of
+    /// them may finish.
     pub(crate) fn raise_floor(&self, gone: BlockIndex) {
         let mut shared = self.write_lock();
         shared.floor = shared.floor.max(BlockIndex(gone.0 + 1));
+        let floor = shared.floor;
+        let doomed = shared.places.let_go(floor);
+        if !doomed.is_empty() {
+            shared.doomed.extend(doomed);
+            // A writer that has no time for it looks again by itself.
+            let _later = shared.writer.as_ref().map(|writer| writer.try_send(Job::Remove));
+        }
+    }
+
+    /// The first block of the newest segment that starts at or before `at` and has a block at or before `index`: what is
+    /// before is not needed by somebody who needs the log from `at` and from `index` on. With where that segment starts.
+    pub(crate) fn start_for(&self, at: Lsn, index: BlockIndex) -> Option<(Lsn, BlockIndex)> {
+        self.read_lock().places.start_for(at, index)
+    }
+
+    /// Where the log begins: the start of its first segment.
+    pub(crate) fn begin(&self) -> Lsn {
+        self.read_lock().places.begin().unwrap_or_default()
+    }
+
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// The segments that nobody finds any more, oldest first, for who removes them.
+    pub(super) fn take_doomed(&self) -> VecDeque<Doomed> {
+        std::mem::take(&mut self.write_lock().doomed)
+    }
+
+    /// Some could not be removed; they are older than those that were doomed meanwhile.
+    pub(super) fn put_back(&self, mut doomed: VecDeque<Doomed>) {
+        let mut shared = self.write_lock();
+        doomed.append(&mut shared.doomed);
+        shared.doomed = doomed;
     }
 
     pub(crate) fn committed(&self) -> BlockIndex {

@@ -90,6 +90,7 @@ impl RaftStateMachine<Types> for Machine {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// A log without its beginning needs one to start; there is nothing in it that could be sent.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         Ok(self.base.show(self.applied.as_ref()).await)
     }
