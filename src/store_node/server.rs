@@ -14,6 +14,7 @@ use apogee_store_node::lanes::{Lanes, LanesParts};
 use apogee_store_node::raft::{self, Replication, TonicPeers};
 use apogee_store_node::{serve_lanes, serve_replication};
 use futures::FutureExt as _;
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use super::config::{Config, Wiring};
@@ -33,6 +34,8 @@ const _: () = assert!(HAND_OVER_MAX.as_secs() + 5 < DRAIN_MAX.as_secs(), "lanes 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
 const REPLICA_GROUP: &str = "replica_group";
+/// The only one there is.
+const REPLICA_GROUP_NAME: &str = "broker-0";
 
 /// Starts everything and runs until somebody asks to stop, something fails that everything needs, or the replica has to
 /// begin again. Ports that the operating system chose are in `config` then, for the next life.
@@ -134,7 +137,7 @@ async fn start(
     let lanes = Lanes::new(parts);
     serve_lanes(tasks, ports.lanes.listener, &lanes);
     health.set(LISTENERS, Check::ok());
-    tell_role(&engine, tasks, health);
+    tell_role(&engine, tasks, health, &metrics.meter());
     tracing::info!(
         event = "serving",
         data = %folder.display(),
@@ -168,9 +171,15 @@ fn views(folder: &Path) -> Result<Arc<RocksViewStore>, Stop> {
     Ok(Arc::new(RocksViewStore::new(folder, RocksSettings::default())?))
 }
 
-/// Ready while the replica leads, or follows somebody who does.
-fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
+/// Ready while the replica leads, or follows somebody who does. The gauge is 0 without a leader, 1 for a follower, 2 for
+/// a leader.
+fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health, meter: &Meter) {
     let (mut role, health, stop) = (engine.role(), health.clone(), tasks.token());
+    let (shown, group) = (engine.role(), [KeyValue::new("group", REPLICA_GROUP_NAME)]);
+    meter
+        .u64_observable_gauge("rocketmq_store_replica_state")
+        .with_callback(move |gauge| gauge.observe(state(*shown.borrow()), &group))
+        .build();
     tasks.spawn("role", OnError::StopProcess, async move {
         let tell = async {
             loop {
@@ -185,6 +194,14 @@ fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
         stop.run_until_cancelled(tell).await;
         Ok::<_, Infallible>(())
     });
+}
+
+fn state(role: Role) -> u64 {
+    match role {
+        Role::Follower { leader: None } => 0,
+        Role::Follower { leader: Some(_) } => 1,
+        Role::Leader { .. } => 2,
+    }
 }
 
 fn check(role: Role) -> Check {
