@@ -16,6 +16,12 @@ BINARY := $(CARGO_TARGET_DIR)/release/apogee
 # Checks the lists of deny.toml; installed by `make lint` when missing.
 CARGO_DENY := 0.20.2
 
+# Simulated clusters. The test is named apart because what it prints is to be seen; with the features of the whole
+# workspace nothing is compiled for it alone.
+SEEDS := many_seeds_keep_every_promise
+SIM = SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
+  cargo test --release --workspace --locked --test sim $(SEEDS) -- --nocapture
+
 ARGS ?=
 SIM_SECONDS ?= 300
 SIM_FROM ?= 0
@@ -50,13 +56,14 @@ test:
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
 	cargo test --release --workspace --locked --doc
-	cargo test --release --workspace --locked --lib --bins --tests
+	cargo test --release --workspace --locked --lib --bins --tests -- --skip $(SEEDS)
+	$(SIM)
 
-# Says how many seeds it had time for; a failing one is told with the command that runs it again.
+# Says how many seeds it had time for and what happened in them; a failing one is told with the command that runs it
+# again. On all processors.
 sim:
 	@tests/setup/build.sh
-	SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
-	  cargo test --release -p apogee-tests --locked --test sim many_seeds -- --nocapture
+	$(SIM)
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::again::{Again, BeginAgain};
-use crate::block::{self, BLOCK_MAX};
+use crate::block;
 use crate::commitlog::{Log, OpenError};
 use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
 use crate::open::{self, INBOX};
@@ -254,7 +254,7 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize =
             messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
-        let max = BLOCK_MAX - block::HEADER;
+        let max = self.log.block_max() - block::HEADER;
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
         }

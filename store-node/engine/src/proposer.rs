@@ -397,7 +397,8 @@ impl<R: AnswerRule> Proposer<R> {
         // Tickets go on where the leader before ended.
         self.applied = self.last_ticket;
         self.first_ticket = Ticket(self.last_ticket.0 + 1);
-        let leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        leader.limit_blocks(self.log.block_max());
         self.mode = Mode::Leads(Box::new(leader));
         self.majority_at = self.clock.monotonic();
     }

@@ -30,7 +30,7 @@ impl Format {
             Ok(bytes) => self.agree(Self::parse(&bytes)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 assert!(
-                    self.segment_bytes >= crate::SEGMENT_MIN && self.segment_bytes.is_multiple_of(8),
+                    self.segment_bytes >= crate::SEGMENT_TINY && self.segment_bytes.is_multiple_of(8),
                     "usable segments"
                 );
                 disk.replace(NAME, Bytes::from(self.text())).await.map_err(OpenError::disk("write store/FORMAT"))?;
@@ -64,7 +64,7 @@ impl Format {
             ["apogee-store", version, "segment-bytes", segment, "cluster", cluster, "replica", replica]
                 if *version == VERSION.to_string() =>
             {
-                let segment_bytes = segment.parse().ok().filter(|bytes| *bytes >= crate::SEGMENT_MIN);
+                let segment_bytes = segment.parse().ok().filter(|bytes| *bytes >= crate::SEGMENT_TINY);
                 let (cluster, replica) = (u64::from_str_radix(cluster, 16).ok(), replica.parse().ok().map(ReplicaId));
                 let found = segment_bytes.zip(cluster).zip(replica);
                 found

@@ -233,6 +233,11 @@ impl Log {
         self.read_lock().layout
     }
 
+    /// Bytes of the largest block that this log takes.
+    pub(crate) fn block_max(&self) -> usize {
+        usize::try_from(self.segment_bytes / 2).map_or(block::BLOCK_MAX, |half| half.min(block::BLOCK_MAX))
+    }
+
     /// The first block that may be read.
     pub(crate) fn floor(&self) -> BlockIndex {
         self.read_lock().floor

@@ -106,6 +106,11 @@ impl Leader {
         leader
     }
 
+    /// The log takes no larger blocks than this.
+    pub(crate) fn limit_blocks(&mut self, block_max: usize) {
+        self.blocks.limit(block_max);
+    }
+
     /// Leads no more. What was proposed and not applied is forgotten here; the log decides what becomes of it.
     pub(crate) fn into_state(self) -> State {
         self.state
