@@ -251,9 +251,7 @@ impl Log {
             (shared.floor, shared.purged)
         };
         match purged.filter(|purged| purged.index.0 + 1 == floor.0) {
-            None if floor > BlockIndex(1) => {
-                Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term }))
-            }
+            None if floor > BlockIndex(1) => Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term })),
             purged => Ok(purged),
         }
     }

@@ -292,11 +292,7 @@ impl Leader {
     }
 
     fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
-        let status = |(queue, state): (QueueId, QueueState)| QueueStatus {
-            queue,
-            min: state.min,
-            max: state.next,
-        };
+        let status = |(queue, state): (QueueId, QueueState)| QueueStatus { queue, min: state.min, max: state.next };
         self.state.queues_of(topic).map(status).collect()
     }
 
