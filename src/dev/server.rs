@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
+use apogee_engine::{Ear, Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -49,7 +49,7 @@ pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Sto
     };
     let Started { front, data_guard, published } = started;
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
-    let exit = ladder.run(signals, || front.drain()).await;
+    let exit = ladder.run(&mut signals, || front.drain()).await;
     drop((published, data_guard));
     Ok(exit)
 }
@@ -137,7 +137,13 @@ async fn open_engine(folder: &Path, seams: &Seams, tasks: &Tasks, meter: Meter) 
     let engine =
         EngineParts { disk: Arc::clone(&seams.disk), clock: Arc::clone(&seams.clock), tasks: tasks.clone(), meter };
     let views = Arc::new(RocksViewStore::new(folder, RocksSettings { views_bytes: VIEWS_BYTES })?);
-    let parts = ReplicaParts { engine, views, peers: Arc::new(Nobody), entropy: Arc::clone(&seams.entropy) };
+    let parts = ReplicaParts {
+        engine,
+        views,
+        peers: Arc::new(Nobody),
+        entropy: Arc::clone(&seams.entropy),
+        ear: Ear::default(),
+    };
     let settings = Settings { segment_bytes: SEGMENT_BYTES, ..Settings::default() };
     Ok(Arc::new(LocalStore(Engine::open_replica(parts, Members::alone(), settings).await?)))
 }

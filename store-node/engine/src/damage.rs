@@ -19,6 +19,7 @@ use apogee_host::{Disk, Exit, ExitWith};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::again::Again;
 use crate::commitlog::{Damage, OpenError};
 use crate::raft::Ear;
 use crate::views::ViewStore;
@@ -29,39 +30,37 @@ const ASIDE: &str = "damaged";
 /// The folders that the store's files are in.
 const FOLDERS: [&str; 2] = ["store", "store/log"];
 
-/// The store turned out to be damaged while it was used. The next start repairs it.
+/// The store is damaged, and the disk does not take a note of it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Ended {
-    #[error("the store is damaged, and is repaired from the other replicas when this one starts again")]
-    Damaged(#[source] Damage),
-    #[error("the store is damaged, and that cannot be noted")]
-    NotNoted(#[source] io::Error),
-}
+#[error("the store is damaged, and that cannot be noted")]
+pub(crate) struct NotNoted(#[source] io::Error);
 
-impl ExitWith for Ended {
+impl ExitWith for NotNoted {
     fn exit(&self) -> Exit {
         Exit::Io
     }
 }
 
-/// Waits until a part of the log cannot be read. Then this replica answers nobody any more, says so for the next start,
-/// and ends.
+/// Waits until a part of the log cannot be read. Then this replica answers no other any more, says so for the next start,
+/// and begins again.
 ///
 /// # Errors
-/// [`Ended`]; nothing when the log is closed before.
+/// [`NotNoted`].
 pub(crate) async fn watch(
     disk: Arc<dyn Disk>,
     mut found: watch::Receiver<Option<Damage>>,
     ear: Ear,
-) -> Result<(), Ended> {
+    again: Again,
+) -> Result<(), NotNoted> {
     let damage = match found.wait_for(Option::is_some).await {
         Ok(found) => found.clone().expect("waited for"),
         // The log is gone, and so is everything else.
         Err(_) => return Ok(()),
     };
     ear.is_opening();
-    note(&*disk, &damage).await.map_err(Ended::NotNoted)?;
-    Err(Ended::Damaged(damage))
+    note(&*disk, &damage).await.map_err(NotNoted)?;
+    again.because("its store is damaged, and is made anew from the other replicas");
+    Ok(())
 }
 
 /// Says for the next start that the store is damaged.

@@ -11,13 +11,16 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::again::Again;
 use crate::block::Lsn;
 use crate::commitlog::{
-    Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Recovered, Vote, Writer, recover,
+    Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
+    recover,
 };
 use crate::damage;
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
-use crate::leader::Ticket;
+use crate::floor::Floor;
+use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
@@ -65,7 +68,7 @@ async fn attempt<R: AnswerRule>(
     let metrics = Arc::new(Metrics::new(meter));
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
     let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
-    let Prepared { format, log, state, job_inbox, current, checkpoint, admission } = prepared;
+    let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
     let (layout, me) = (log.layout(), format.member());
     let took = clock.monotonic().saturating_sub(started);
     tracing::info!(
@@ -111,7 +114,8 @@ async fn attempt<R: AnswerRule>(
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
     let identity = Identity { me, configured, admission };
-    let begun = Consensus::begin(identity, &log, applied, Arc::clone(peers), entropy.next_u64(), ear).await;
+    let begun =
+        Consensus::begin(identity, &log, applied, Arc::clone(peers), Arc::clone(views), entropy.next_u64(), ear).await;
     let (consensus, registrar, committed) = match begun {
         Ok(begun) => begun,
         Err(why) => {
@@ -122,9 +126,10 @@ async fn attempt<R: AnswerRule>(
             return Err(damage.map_or_else(|| not_up(&log, why.to_string()).into(), Unopened::from));
         }
     };
+    let again = Again::new();
     if !alone {
         tasks.spawn("registrar", OnError::LogAndEnd, registrar.run(tasks.token()));
-        let watch = damage::watch(Arc::clone(disk), log.damage(), ear.clone());
+        let watch = damage::watch(Arc::clone(disk), log.damage(), ear.clone(), again.clone());
         let watch = tasks.token().run_until_cancelled_owned(watch).map(|ended| ended.unwrap_or(Ok(())));
         tasks.spawn("damage", OnError::StopProcess, watch);
     }
@@ -145,19 +150,28 @@ async fn attempt<R: AnswerRule>(
         role: role_sender,
         metrics,
         rule: rule.take().expect("there is no attempt after this one"),
-        settings: ProposerSettings { in_flight_max: settings.in_flight_max, ack_mode: settings.ack_mode },
+        settings: ProposerSettings {
+            ack_mode: settings.ack_mode,
+            terms: Terms {
+                in_flight_max: settings.in_flight_max,
+                retention: settings.retention,
+                segment_bytes: format.segment_bytes,
+            },
+        },
+        floor,
         applied_term: position.term,
         in_flight: VecDeque::new(),
         applied: Ticket(0),
         first_ticket: Ticket(1),
         last_ticket: Ticket(0),
         hand_over: false,
+        asked_to_let_go: None,
         based: (position.end, started),
         majority_at: started,
     };
     tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;
@@ -172,6 +186,7 @@ struct Prepared {
     format: Format,
     log: Log,
     state: State,
+    floor: Floor,
     job_inbox: mpsc::Receiver<Job>,
     /// The segment to write to.
     current: (Lsn, FileId),
@@ -235,20 +250,23 @@ async fn prepare(
     let format = format.settle(&**disk).await?;
     let admission = Admission::read(&**disk).await?;
     let mut state = State::open(views.open().await?.0).await?;
+    let floor = Floor::new(&views.bases().await?);
     let Found { layout, places, current, checkpoint, committed } =
         recover(disk, &format, state.position().end, alone).await?;
     // The only voter has committed what it has on disk, and it may forget a vote it gave before it had anything.
+    let purged = Purged::read(&**disk).await?;
     let committed = if alone { layout.index } else { committed };
+    let committed = committed.max(purged.map_or(BlockIndex(0), |purged| purged.index));
     let vote = Vote::read(&**disk).await?.filter(|_| !alone || layout.index > BlockIndex(0));
     if admission.is_none() && (layout.index > BlockIndex(0) || vote.is_some()) {
         let why = "it is missing, and the replica was a member".to_owned();
         return Err(OpenError::Corrupt { file: "store/admission".to_owned(), offset: 0, why }.into());
     }
     let (jobs, job_inbox) = mpsc::channel(LOG_INBOX);
-    let recovered = Recovered { layout, places, vote, committed };
+    let recovered = Recovered { layout, places, vote, committed, purged };
     let log = Log::new(Arc::clone(disk), recovered, settings.tail_bytes, jobs);
     replay(&log, &mut state, committed, &format).await?;
-    Ok(Prepared { format, log, state, job_inbox, current, checkpoint, admission })
+    Ok(Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission })
 }
 
 /// Why a replica did not come up: its disk, if that failed meanwhile.
@@ -268,7 +286,7 @@ async fn replay(log: &Log, state: &mut State, committed: BlockIndex, format: &Fo
     }
     let mut next = BlockIndex(applied.0 + 1);
     while next <= committed {
-        let blocks = log.read_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
+        let blocks = log.read_own_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
         if blocks.first().is_none_or(|first| first.header.index != next) {
             let why = format!("block {next} is not in the log, and the views are at block {applied}");
             return Err(OpenError::Corrupt { file: "store/log".to_owned(), offset: 0, why }.into());

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apogee_engine::{Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings};
+use apogee_engine::{
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings,
+};
 use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
 use apogee_tests::machine::ProcessDisk;
 use tokio::runtime::Runtime;
@@ -55,6 +57,8 @@ struct Reached {
 /// Why a process ended by itself.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
+    /// The replica begins again.
+    Again(String),
     /// Its disk failed.
     Disk(String),
     /// Anything else.
@@ -127,8 +131,9 @@ async fn run(start: Start, stage: Stage) {
             tokio::select! {
                 biased;
                 failure = tasks.failed() => failure.into(),
+                again = engine.again() => End::Again(again.why),
                 () = serve_peers(&ear, &mut peers, &mut calls) => closed(),
-                () = serve(engine, lanes, desk) => closed(),
+                () = serve(engine.clone(), lanes, desk) => closed(),
             }
         }
         Err(end) => end,

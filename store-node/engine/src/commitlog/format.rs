@@ -41,7 +41,7 @@ impl Format {
             Ok(bytes) => self.agree(Self::parse(&bytes)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 assert!(
-                    self.segment_bytes >= crate::SEGMENT_MIN && self.segment_bytes.is_multiple_of(8),
+                    self.segment_bytes >= crate::SEGMENT_TINY && self.segment_bytes.is_multiple_of(8),
                     "usable segments"
                 );
                 disk.replace(NAME, Bytes::from(self.text())).await.map_err(OpenError::disk("write store/FORMAT"))?;
@@ -93,7 +93,7 @@ impl Format {
         };
         let hex = |digits: &str| u64::from_str_radix(digits, 16).ok();
         Some(Self {
-            segment_bytes: segment.parse().ok().filter(|bytes| *bytes >= crate::SEGMENT_MIN)?,
+            segment_bytes: segment.parse().ok().filter(|bytes| *bytes >= crate::SEGMENT_TINY)?,
             cluster: hex(cluster)?,
             replica: ReplicaId(replica.parse().ok()?),
             instance: Instance(hex(instance)?),

@@ -4,9 +4,11 @@
 //! `network` and `wire` (how replicas talk), `join` (how a replica comes in).
 
 mod join;
+mod let_go;
 mod machine;
 mod network;
 mod runtime;
+mod snapshot;
 mod store;
 mod types;
 mod watch;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use apogee_model::{BlockIndex, Epoch, ReplicaId};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use futures::stream::FuturesUnordered;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
@@ -33,6 +35,7 @@ pub use self::join::ear::Ear;
 use self::join::ear::Inside;
 use self::join::registrar::Registrar;
 use self::join::{Committed, Wanted};
+use self::let_go::LettingGo;
 use self::machine::Machine;
 use self::network::Network;
 use self::store::LogStore;
@@ -42,6 +45,7 @@ use crate::commitlog::{Admission, Log, Proposal};
 use crate::leader::{Draft, Ticket};
 use crate::peers::Peers;
 use crate::replica::{Member, Role};
+use crate::views::ViewStore;
 
 /// Committed blocks that wait to be applied.
 const APPLY_QUEUE: usize = 64;
@@ -90,6 +94,7 @@ pub(crate) struct Consensus {
     alone: bool,
     roles: openraft::alias::WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>,
     outcomes: FuturesUnordered<Outcome>,
+    letting_go: Option<LettingGo>,
 }
 
 impl Consensus {
@@ -100,6 +105,7 @@ impl Consensus {
         log: &Log,
         applied: AppliedUpTo,
         peers: Arc<dyn Peers>,
+        views: Arc<dyn ViewStore>,
         seed: u64,
         ear: &Ear,
     ) -> Result<(Self, Registrar, mpsc::Receiver<Block>), Stopped> {
@@ -113,7 +119,7 @@ impl Consensus {
         let last = log_id(applied.term, applied.index);
         let members = Committed::default();
         members.set(membership.unwrap_or_default());
-        let machine = Machine::new(log.clone(), blocks, last, members.clone());
+        let machine = Machine::new(log.clone(), blocks, last, members.clone(), views);
         let fresh = log.layout().index == BlockIndex(0) && log.vote().is_none();
         let raft = Raft::new(me, config, Network(peers), LogStore(log.clone()), machine);
         let raft = seeded(seed, raft).await.map_err(stopped)?;
@@ -139,7 +145,8 @@ impl Consensus {
             Registrar { raft: raft.clone(), seed, me, configured: configured.clone(), wanted: wanted.clone() };
         let inside = Inside { raft: raft.clone(), seed, me, founders, configured, committed: members, wanted };
         ear.is_inside(inside);
-        Ok((Self { raft, me, alone, roles, outcomes: FuturesUnordered::new() }, registrar, committed))
+        let consensus = Self { raft, me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None };
+        Ok((consensus, registrar, committed))
     }
 
     /// What this replica is now, as far as consensus knows.
@@ -192,8 +199,20 @@ impl Consensus {
         tokio::select! {
             biased;
             Some(outcome) = self.outcomes.next() => Ok(outcome),
+            Some(()) = OptionFuture::from(self.letting_go.as_mut()) => {
+                self.letting_go = None;
+                Ok(None)
+            }
             changed = self.roles.changed() => changed.map(|()| None).map_err(stopped),
         }
+    }
+
+    /// Nobody needs to be sent blocks up to here any more, because a base covers them. Takes effect when openraft knows of
+    /// that base and no follower is about to be sent them; on this disk, it is [`Log::give_up`].
+    #[expect(clippy::unused_async, reason = "not every consensus could do it without asking")]
+    pub(crate) async fn let_go(&mut self, upto: BlockIndex) -> Result<(), Stopped> {
+        self.letting_go = Some(let_go::let_go(self.raft.clone(), upto));
+        Ok(())
     }
 
     /// Whether everything that was proposed is decided.

@@ -53,13 +53,13 @@ async fn a_store_that_is_found_damaged_at_the_start_is_set_aside_and_made_anew()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_that_cannot_be_read_ends_the_replica_and_the_next_start_repairs_it() {
+async fn a_block_that_cannot_be_read_makes_the_replica_begin_again() {
     let mut group = with_old_segments(12).await;
     let leader = group.leader().await;
     group.disk(leader).flip_bit(FIRST_SEGMENT, A_BODY);
     group.receive_until_unreadable().await;
-    let why = group.ended(leader).await;
-    assert!(why.contains("is repaired from the other replicas when this one starts again"), "{why}");
+    let why = group.begins_again(leader).await;
+    assert!(why.contains("its store is damaged"), "{why}");
     group.stop(leader).await;
     group.start(leader);
     group.send(5, 1000).await;

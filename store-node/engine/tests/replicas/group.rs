@@ -128,11 +128,10 @@ impl Group {
         self.machines.get_mut(&replica).expect("there are three")
     }
 
-    /// Waits until the process has ended by itself, and says why.
-    pub(crate) async fn ended(&mut self, replica: u64) -> String {
-        let process = self.machine(replica).process.as_ref().expect("it runs");
-        let tasks = process.tasks.clone();
-        timeout(LONG, tasks.failed()).await.expect("it ends by itself").to_string()
+    /// Waits until the replica wants to begin again, and says why.
+    pub(crate) async fn begins_again(&mut self, replica: u64) -> String {
+        let engine = self.open(replica).await;
+        timeout(LONG, engine.again()).await.expect("it begins again").to_string()
     }
 
     /// Receives messages from the leader until one cannot be read.
