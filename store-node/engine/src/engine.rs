@@ -1,5 +1,6 @@
 //! The door of the engine.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,8 +209,15 @@ impl Engine {
         let mut log = Vec::new();
         let mut next = self.log.floor();
         while next <= applied {
-            let blocks = self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await;
-            let blocks = blocks.map_err(|error| unreadable(error.to_string()))?;
+            let blocks = match self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await {
+                // Its segment went meanwhile, and all before it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && next < self.log.floor() => {
+                    next = self.log.floor();
+                    log.clear();
+                    continue;
+                }
+                blocks => blocks.map_err(|error| unreadable(error.to_string()))?,
+            };
             let Some(last) = blocks.last() else { break };
             next = BlockIndex(last.header.index.0 + 1);
             log.extend(blocks.iter().map(|block| {
