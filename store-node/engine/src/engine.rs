@@ -271,6 +271,10 @@ impl Engine {
                 Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
+                // Retention by size took it meanwhile, and its delivery with it.
+                Err(error) if grant.place.lsn < self.log.begin() => {
+                    tracing::warn!(event = "message_gone", %error, "a message went before it could be delivered");
+                }
                 // It stays leased, so that the rest of the queue is not held up by it.
                 Err(error) => {
                     tracing::error!(event = "message_unreadable", %error, "a stored message cannot be read");

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::site::{LEASE, QUEUES, Site, body, difference, everything, queues, rows};
 
-const SEEDS: u64 = 14;
-const LIVES: u64 = 5;
-const STEPS: u64 = 45;
+const SEEDS: u64 = 8;
+const LIVES: u64 = 4;
+const STEPS: u64 = 60;
 /// Messages older than this go, in seeds with retention by time alone.
 const TIME: Duration = Duration::from_secs(90);
 
@@ -126,7 +126,7 @@ impl Run {
             }
             5..7 => {
                 let group = u32::try_from(1 + self.below(2)).ok()?;
-                let popped = site.pop(group, usize::try_from(1 + self.below(4)).ok()?).await.ok()?;
+                let popped = site.pop(group, usize::try_from(1 + self.below(6)).ok()?).await.ok()?;
                 for delivery in popped.messages {
                     let (queue, offset) = (delivery.key.queue.0, delivery.key.offset.0);
                     let number = u64::from_le_bytes(delivery.message.body_part[..8].try_into().ok()?);
@@ -135,20 +135,27 @@ impl Run {
                     }
                     assert!(!self.model.acked.contains_key(&(group, queue, offset)), "acked, and came again");
                     self.model.held.insert((group, queue, offset), delivery.key);
+                    if self.below(8) > 0 {
+                        self.ack(site, (group, queue, offset)).await?;
+                    }
                 }
             }
-            7..9 => {
-                let nth = usize::try_from(self.dice.next_u64() % 7).ok()?;
-                let Some((at, key)) = self.model.held.iter().nth(nth).map(|(at, key)| (*at, *key)) else {
-                    return Some(());
-                };
-                // Whether it took effect is not known when no answer comes.
-                self.model.held.remove(&at);
-                site.ack(key).await.ok()?;
-                self.model.acked.insert(at, ());
+            7 => {
+                let nth = usize::try_from(self.below(7)).ok()?;
+                if let Some(at) = self.model.held.keys().nth(nth).copied() {
+                    self.ack(site, at).await?;
+                }
             }
-            _ => sleep(Duration::from_millis(self.below(30_000))).await,
+            _ => sleep(Duration::from_millis(self.below(20_000))).await,
         }
+        Some(())
+    }
+
+    async fn ack(&mut self, site: &Site, at: (u32, u16, u64)) -> Option<()> {
+        // Whether it took effect is not known when no answer comes.
+        let key = self.model.held.remove(&at)?;
+        site.ack(key).await.ok()?;
+        self.model.acked.insert(at, ());
         Some(())
     }
 
@@ -235,7 +242,7 @@ fn what_goes_may_go_and_what_stays_is_whole() {
 async fn cut_after(operations: u64) -> usize {
     let mut run = Run::new(3);
     let site = run.open(everything()).await.expect("an empty disk opens");
-    for number in 0..40 {
+    for number in 0..34 {
         site.send(0, body(number, 2 << 20)).await.expect("the store takes it");
     }
     site.close().await;
@@ -258,7 +265,7 @@ async fn cut_after(operations: u64) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_is_cut_short_leaves_a_log_that_opens() {
     let mut left = BTreeSet::new();
-    for operations in 0..40 {
+    for operations in 0..24 {
         left.insert(cut_after(operations).await);
     }
     assert!(left.len() > 3, "removals were cut short at {left:?} segments only");
