@@ -164,8 +164,7 @@ mod tests {
     #[test]
     fn a_segment_goes_when_the_next_one_begins_at_the_floor() {
         let firsts = [1, 5, 9, 14, 0];
-        assert_eq!(gone(&firsts, 0), []);
-        assert_eq!(gone(&firsts, 4), []);
+        assert!(gone(&firsts, 0).is_empty() && gone(&firsts, 4).is_empty());
         assert_eq!(gone(&firsts, 5), [0]);
         assert_eq!(gone(&firsts, 8), [0]);
         assert_eq!(gone(&firsts, 9), [0, 100]);
