@@ -1,5 +1,6 @@
 //! The door of the engine.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,8 +221,15 @@ impl Engine {
         let mut log = Vec::new();
         let mut next = self.log.floor();
         while next <= applied {
-            let blocks = self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await;
-            let blocks = blocks.map_err(|error| unreadable(error.to_string()))?;
+            let blocks = match self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await {
+                // Its segment went meanwhile, and all before it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && next < self.log.floor() => {
+                    next = self.log.floor();
+                    log.clear();
+                    continue;
+                }
+                blocks => blocks.map_err(|error| unreadable(error.to_string()))?,
+            };
             let Some(last) = blocks.last() else { break };
             next = BlockIndex(last.header.index.0 + 1);
             log.extend(blocks.iter().map(|block| {
@@ -275,6 +283,10 @@ impl Engine {
                 Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
+                // Retention by size took it meanwhile, and its delivery with it.
+                Err(error) if grant.place.lsn < self.log.begin() => {
+                    tracing::warn!(event = "message_gone", %error, "a message went before it could be delivered");
+                }
                 // It stays leased, so that the rest of the queue is not held up by it.
                 Err(error) => {
                     tracing::error!(event = "message_unreadable", %error, "a stored message cannot be read");
