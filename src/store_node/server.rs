@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
+use apogee_engine::{BeginAgain, Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -13,10 +13,12 @@ use apogee_host::{Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
 use apogee_store_node::lanes::{Lanes, LanesParts};
 use apogee_store_node::raft::{self, Replication, TonicPeers};
 use apogee_store_node::{serve_lanes, serve_replication};
+use futures::FutureExt as _;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use super::config::{Config, Wiring};
+use super::lives::End;
 use crate::process::data::Data;
 use crate::process::ports::{Bound, PortError, bind};
 
@@ -35,9 +37,14 @@ const REPLICA_GROUP: &str = "replica_group";
 /// The only one there is.
 const REPLICA_GROUP_NAME: &str = "broker-0";
 
-/// Starts everything and runs until somebody asks to stop or something fails that everything needs.
-pub(super) async fn run(config: Config, wiring: Wiring, identity: &Identity) -> Result<Exit, Stop> {
-    let mut signals = Signals::install()?;
+/// Starts everything and runs until somebody asks to stop, something fails that everything needs, or the replica has to
+/// begin again. Ports that the operating system chose are in `config` then, for the next life.
+pub(super) async fn run(
+    config: &mut Config,
+    wiring: Wiring,
+    identity: &Identity,
+    signals: &mut Signals,
+) -> Result<End, Stop> {
     let tasks = Tasks::new();
     let health = Health::new(&[LISTENERS, RECOVERY]);
     let started = tokio::select! {
@@ -45,11 +52,33 @@ pub(super) async fn run(config: Config, wiring: Wiring, identity: &Identity) -> 
         failure = tasks.failed() => return Err(Stop::new(failure.stop.exit, failure.to_string())),
         signal = signals.next() => {
             tracing::info!(event = "start_interrupted", signal, "asked to stop before the start was over");
-            return Ok(Exit::Clean);
+            return Ok(End::Exit(Exit::Clean));
         }
     };
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
-    Ok(ladder.run(signals, || drain(started)).await)
+    let engine = started.engine.clone();
+    tokio::select! {
+        biased;
+        exit = ladder.wait(signals) => Ok(End::Exit(ladder.walk_down(exit, signals, drain(started)).await)),
+        why = engine.again() => close(&ladder, started, signals, why).await,
+    }
+}
+
+/// The end of a life before the next one, unless somebody asks to stop or something fails meanwhile.
+async fn close(ladder: &Ladder, started: Started, signals: &mut Signals, why: BeginAgain) -> Result<End, Stop> {
+    tracing::info!(event = "closing", why = %why.why, "the replica is closed, to begin again");
+    let exit = tokio::select! {
+        exit = ladder.walk(drain(started)) => exit,
+        signal = signals.next() => {
+            tracing::info!(event = "stopped_early", signal, "asked to stop before the next life");
+            return Ok(End::Exit(Exit::Clean));
+        }
+    };
+    match (ladder.tasks.failed().now_or_never(), exit) {
+        (Some(failure), _) => Ok(End::Exit(failure.stop.exit)),
+        (None, Exit::Clean) => Ok(End::Again(why)),
+        (None, exit) => Ok(End::Exit(exit)),
+    }
 }
 
 /// What the way down needs.
@@ -71,17 +100,25 @@ impl Ports {
         let [lanes, replication, metrics, health] = config.ports().map(|(key, port)| bind(key, config.listen, port));
         Ok(Ports { lanes: lanes?, replication: replication?, metrics: metrics?, health: health? })
     }
+
+    fn remember(&self, config: &mut Config) {
+        config.lanes.port = self.lanes.address.port();
+        config.replication.port = self.replication.address.port();
+        config.metrics.port = self.metrics.address.port();
+        config.health.port = self.health.address.port();
+    }
 }
 
 async fn start(
-    config: Config,
+    config: &mut Config,
     wiring: Wiring,
     identity: &Identity,
     tasks: &Tasks,
     health: &Health,
 ) -> Result<Started, Stop> {
     let data = Data::open(Some(&config.data))?;
-    let ports = Ports::bind(&config)?;
+    let ports = Ports::bind(config)?;
+    ports.remember(config);
     let (lanes_address, replication_address) = (ports.lanes.address, ports.replication.address);
     let metrics = Metrics::new(identity)?;
     serve(tasks, "health", ports.health.listener, health_routes(health.clone(), identity, tasks));
@@ -91,7 +128,7 @@ async fn start(
     health.set(REPLICA_GROUP, Check::fail("not there yet"));
     let me = raft::Identity { cluster_id: wiring.members.cluster_id, replica: wiring.members.me };
     let folder = data.folder.clone();
-    let engine = open_engine(&config, wiring, me, data, tasks, metrics.meter()).await;
+    let engine = open_engine(config, wiring, me, data, tasks, metrics.meter()).await;
     let engine = engine.map_err(|stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display())))?;
     health.set(RECOVERY, Check::ok());
 

@@ -213,6 +213,11 @@ impl Cluster {
         let Some(end) = self.machines[machine].process().and_then(|process| process.ended()) else { return Ok(()) };
         let host = self.machines[machine].host.clone();
         match end {
+            End::Again(why) => {
+                self.note(format!("{host} begins again: {why}"));
+                self.kill(machine, SILENCE);
+                return Ok(());
+            }
             End::Disk(why) if self.machines[machine].disk_may_fail() => self.note(format!("{host} ended: {why}")),
             End::Disk(why) | End::Other(why) => bail!("{host} ended, and nobody knows why: {why}"),
         }

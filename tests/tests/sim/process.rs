@@ -55,6 +55,8 @@ struct Reached {
 /// Why a process ended by itself.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
+    /// The replica begins again.
+    Again(String),
     /// Its disk failed.
     Disk(String),
     /// Anything else.
@@ -124,7 +126,8 @@ async fn run(start: Start, stage: Stage) {
             tokio::select! {
                 biased;
                 failure = tasks.failed() => failure.into(),
-                () = serve(engine, sockets, desk) => End::Other("the sockets were closed".to_owned()),
+                again = engine.again() => End::Again(again.why),
+                () = serve(engine.clone(), sockets, desk) => End::Other("the sockets were closed".to_owned()),
             }
         }
         Err(end) => end,
