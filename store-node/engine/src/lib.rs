@@ -17,6 +17,7 @@ mod codec;
 mod commitlog;
 mod engine;
 mod floor;
+mod hand_over;
 mod leader;
 mod lease_clock;
 mod metrics;

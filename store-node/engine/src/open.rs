@@ -15,6 +15,7 @@ use crate::again::Again;
 use crate::commitlog::{Format, Found, Log, OpenError, Progress, Purged, Recovered, Vote, Writer, recover};
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
 use crate::floor::Floor;
+use crate::hand_over::HandOver;
 use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
@@ -119,7 +120,7 @@ pub(crate) async fn open(
         applied: Ticket(0),
         first_ticket: Ticket(1),
         last_ticket: Ticket(0),
-        hand_over: false,
+        hand_over: HandOver::default(),
         asked_to_let_go: None,
         based: (position.end, started),
         majority_at: started,
