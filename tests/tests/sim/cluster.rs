@@ -227,6 +227,10 @@ impl Cluster {
                 self.tally.count(fault);
                 self.note(format!("{host} ended: {why}"));
             }
+            (End::Stopped, _) => {
+                self.tally.count(Happening::CleanStop);
+                self.note(format!("{host} stopped"));
+            }
             (End::Disk(why), None) | (End::Other(why), _) => bail!("{host} ended, and nobody knows why: {why}"),
         }
         let down = self.dice.millis(1000);

@@ -11,6 +11,10 @@ pub(crate) enum Happening {
     /// The same in the midst of one.
     KillInOperation,
     PowerLoss,
+    /// SIGTERM, and the process ended in peace.
+    CleanStop,
+    /// A leader was asked to let another replica lead.
+    HandOver,
     /// All machines lose their power at once.
     Blackout,
     /// Nobody hears a machine, and it hears nobody.
@@ -35,10 +39,12 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 13] = [
+    pub(crate) const ALL: [Happening; 15] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
+        Happening::CleanStop,
+        Happening::HandOver,
         Happening::Blackout,
         Happening::Partition,
         Happening::OneWayPartition,
