@@ -234,10 +234,10 @@ impl Cluster {
             (End::Disk(why), None) | (End::Other(why), _) => bail!("{host} ended, and nobody knows why: {why}"),
         }
         let down = self.dice.millis(1000);
-        if self.dice.one_in(2) {
-            self.lose_power(machine, down);
-        } else {
+        if self.dice.one_in(4) {
             self.kill(machine, down);
+        } else {
+            self.lose_power(machine, down);
         }
         Ok(())
     }

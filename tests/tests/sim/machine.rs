@@ -72,7 +72,7 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        let (latency, tick) = [(3, 1), (8, 2), (40, 4)][dice.size(0, 2)];
+        let (latency, tick) = [(4, 2), (10, 3), (40, 5)][dice.size(0, 2)];
         let (latency, tick) = (Duration::from_millis(latency), Duration::from_millis(tick));
         let slowness = SLOWNESS[dice.size(0, 2)];
         Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, slowness, settings }
