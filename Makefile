@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test sim lint fix bench
+.PHONY: help run demo test sim lint fix bench bench-cluster
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -27,6 +27,7 @@ SIM_SECONDS ?= 300
 SIM_FROM ?= 0
 ENDPOINT ?= 127.0.0.1:8081
 COUNT ?= 1000
+ROUNDS ?= 5
 
 help:
 	@echo "make run    build and start apogee dev on 127.0.0.1:8081    ARGS='--ephemeral' and the like"
@@ -36,6 +37,7 @@ help:
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
+	@echo "make bench-cluster  what three replicas cost                ROUNDS=$(ROUNDS)"
 
 run:
 	@tests/setup/build.sh
@@ -82,3 +84,9 @@ bench:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/bench.sh $(CARGO_TARGET_DIR)/release $(ARGS)
+
+# Alternates between one process, one replica and three.
+bench-cluster:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/bench-cluster.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)

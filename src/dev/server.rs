@@ -49,7 +49,7 @@ pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Sto
     };
     let Started { front, data_guard, published } = started;
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
-    let exit = ladder.run(signals, || front.drain()).await;
+    let exit = ladder.run(&mut signals, || front.drain()).await;
     drop((published, data_guard));
     Ok(exit)
 }

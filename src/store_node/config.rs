@@ -81,7 +81,7 @@ pub(super) enum AckMode {
 }
 
 /// The replica and those it forms a replica group with, as they are known to fit together.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wiring {
     pub(super) members: Members,
     /// Replication addresses.

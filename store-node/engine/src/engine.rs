@@ -15,9 +15,10 @@ use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::again::{Again, BeginAgain};
 use crate::block;
 use crate::commitlog::{Log, OpenError};
-use crate::leader::{Ask, Grant, Granted, StateDump};
+use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::{NotAFrame, Peers};
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub views_batch_every: Duration,
     /// and flushed at least this often: it bounds what a restart has to apply again.
     pub views_flush_every: Duration,
+    /// How long messages are kept.
+    pub retention: Retention,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             ack_mode: AckMode::QuorumFsync,
             views_batch_every: Duration::from_secs(1),
             views_flush_every: Duration::from_secs(30),
+            retention: Retention::default(),
         }
     }
 }
@@ -92,6 +96,7 @@ pub struct Engine {
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) ear: Ear,
+    pub(crate) again: Again,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -162,6 +167,18 @@ impl Engine {
         self.role.clone()
     }
 
+    /// Waits until this replica has to be closed and opened again to go on. Whoever runs it does that; a crash does, too.
+    ///
+    /// Cancel safe.
+    pub async fn again(&self) -> BeginAgain {
+        self.again.said().await
+    }
+
+    /// Lets everybody who waits for [`Engine::again`] know.
+    pub fn begin_again(&self, why: impl Into<String>) {
+        self.again.because(why);
+    }
+
     /// Answers one frame of another replica.
     ///
     /// # Errors
@@ -190,6 +207,18 @@ impl Engine {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::Timeout { waited: wait }),
         }
+    }
+
+    /// Takes a base of what is applied now, as it otherwise does by itself when the log has grown. It is there when the
+    /// store of the views says so.
+    pub fn take_base(&self) {
+        self.tell(Ask::Base);
+    }
+
+    /// Gives up blocks up to `upto`, as far as a base covers them: from now on a replica that lacks them gets that base.
+    /// For tests that cannot wait until nobody needs them.
+    pub fn let_go(&self, upto: BlockIndex) {
+        self.tell(Ask::LetGo { upto });
     }
 
     /// What this replica has applied, leader or not, to compare it with others.

@@ -4,16 +4,19 @@
 //! client can see leaves before its record is committed, which with one voter means durable.
 //!
 //! Reading order: `engine` (the door), `record` and `block` (the formats), `state` and `pop` (what records mean),
-//! `leader` and `lease_clock` (decisions), `proposer` (the loop), `commitlog` (files and recovery).
+//! `leader` and `lease_clock` (decisions), `proposer` (the loop), `commitlog` (files and recovery), `floor` (how much of the log
+//! may go).
 //!
 //! The leader keeps an overlay of uncommitted changes over the applied view instead of applying its proposals at once.
 //! The alternative, one state that runs ahead of the log, is shorter, but it has to be rebuilt when leadership is
 //! lost, and it must remember of every change whether a client may see it. An overlay is dropped, and that is all.
 
+mod again;
 mod block;
 mod codec;
 mod commitlog;
 mod engine;
+mod floor;
 mod leader;
 mod lease_clock;
 mod metrics;
@@ -28,9 +31,10 @@ mod state;
 mod views;
 mod watch;
 
+pub use again::BeginAgain;
 pub use commitlog::OpenError;
 pub use engine::{Dump, Engine, EngineParts, ReplicaParts, Settings};
-pub use leader::Ticket;
+pub use leader::{Retention, Ticket};
 pub use open::Nobody;
 pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};

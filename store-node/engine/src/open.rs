@@ -11,9 +11,11 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::commitlog::{Format, Found, Log, OpenError, Progress, Recovered, Vote, Writer, recover};
+use crate::again::Again;
+use crate::commitlog::{Format, Found, Log, OpenError, Progress, Purged, Recovered, Vote, Writer, recover};
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
-use crate::leader::Ticket;
+use crate::floor::Floor;
+use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
@@ -41,15 +43,18 @@ pub(crate) async fn open(
     let format = Format { segment_bytes: settings.segment_bytes, cluster: members.cluster_id, replica: members.me };
     let format = format.settle(&*disk).await?;
     let mut state = State::open(views.open().await?.0).await?;
+    let floor = Floor::new(&views.bases().await?);
     let Found { layout, places, current, checkpoint, committed } =
         recover(&disk, &format, state.position().end, alone).await?;
     // The only voter has committed what it has on disk, and it may forget a vote it gave before it had anything.
+    let purged = Purged::read(&*disk).await?;
     let committed = if alone { layout.index } else { committed };
+    let committed = committed.max(purged.map_or(BlockIndex(0), |purged| purged.index));
     let vote = Vote::read(&*disk).await?.filter(|_| !alone || layout.index > BlockIndex(0));
 
     let metrics = Arc::new(Metrics::new(&meter));
     let (jobs, job_inbox) = mpsc::channel(LOG_INBOX);
-    let recovered = Recovered { layout, places, vote, committed };
+    let recovered = Recovered { layout, places, vote, committed, purged };
     let log = Log::new(Arc::clone(&disk), recovered, settings.tail_bytes, jobs);
     replay(&log, &mut state, committed, &format).await?;
     let took = clock.monotonic().saturating_sub(started);
@@ -81,7 +86,7 @@ pub(crate) async fn open(
         index: position.index,
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
-    let joined = Consensus::join(&members, &log, applied, peers, entropy.next_u64()).await;
+    let joined = Consensus::join(&members, &log, applied, peers, Arc::clone(&views), entropy.next_u64()).await;
     let (consensus, committed) = joined.map_err(|why| not_up(&log, why.to_string()))?;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
@@ -100,19 +105,28 @@ pub(crate) async fn open(
         role: role_sender,
         metrics,
         rule,
-        settings: ProposerSettings { in_flight_max: settings.in_flight_max, ack_mode: settings.ack_mode },
+        settings: ProposerSettings {
+            ack_mode: settings.ack_mode,
+            terms: Terms {
+                in_flight_max: settings.in_flight_max,
+                retention: settings.retention,
+                segment_bytes: format.segment_bytes,
+            },
+        },
+        floor,
         applied_term: position.term,
         in_flight: VecDeque::new(),
         applied: Ticket(0),
         first_ticket: Ticket(1),
         last_ticket: Ticket(0),
         hand_over: false,
+        asked_to_let_go: None,
         based: (position.end, started),
         majority_at: started,
     };
     tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, ear };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, ear, again: Again::new() };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;
@@ -139,7 +153,7 @@ async fn replay(log: &Log, state: &mut State, committed: BlockIndex, format: &Fo
     }
     let mut next = BlockIndex(applied.0 + 1);
     while next <= committed {
-        let blocks = log.read_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
+        let blocks = log.read_own_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
         if blocks.first().is_none_or(|first| first.header.index != next) {
             let why = format!("block {next} is not in the log, and the views are at block {applied}");
             return Err(OpenError::Corrupt { file: "store/log".to_owned(), offset: 0, why });

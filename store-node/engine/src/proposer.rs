@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::block::{Block, BlockKind, Lsn};
 use crate::commitlog::{Layout, Log, Proposal};
-use crate::leader::{Answer, Ask, Leader, Now, StateDump, Ticket};
+use crate::floor::Floor;
+use crate::leader::{Answer, Ask, Leader, Now, StateDump, Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
 use crate::replica::{AckMode, Role};
@@ -38,6 +39,9 @@ const UNWRITTEN_MAX: usize = 128 << 20;
 const BASE_BYTES: u64 = 1 << 30;
 /// or grew at all and this time went by.
 const BASE_EVERY: Duration = Duration::from_secs(600);
+/// When a base would let segments go that nothing else holds, it is taken when the log grew by a segment since the last,
+/// or grew at all and this time went by.
+const BASE_TO_LET_GO: Duration = Duration::from_secs(60);
 /// How long a replica that stops may take to write its views and a last base; the next start does what is left.
 const LAST_VIEWS: Duration = Duration::from_secs(3);
 /// How long a replica that stops waits for the blocks it has proposed.
@@ -108,16 +112,20 @@ pub(crate) struct Proposer<R> {
     pub(crate) last_ticket: Ticket,
     /// Where the log ended, and when, as the last base was asked for.
     pub(crate) based: (Lsn, Monotonic),
+    /// How much of the log may go.
+    pub(crate) floor: Floor,
     /// When a majority was heard last.
     pub(crate) majority_at: Monotonic,
     /// Somebody asked this replica to let another one lead.
     pub(crate) hand_over: bool,
+    /// Somebody asked to let go of blocks up to here.
+    pub(crate) asked_to_let_go: Option<BlockIndex>,
 }
 
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ProposerSettings {
-    pub(crate) in_flight_max: usize,
     pub(crate) ack_mode: AckMode,
+    pub(crate) terms: Terms,
 }
 
 /// What the replica does with its state.
@@ -188,6 +196,7 @@ impl<R: AnswerRule> Proposer<R> {
                 _ => (None, false),
             };
             let tick = tick.into_iter().chain(self.keep()?).min();
+            self.let_go().await?;
             let tick = tick.map(|at| at.saturating_sub(self.clock.monotonic()));
             let leads = matches!(self.mode, Mode::Leads(_));
             let early = leads && self.settings.ack_mode == AckMode::LeaderFsync;
@@ -206,11 +215,7 @@ impl<R: AnswerRule> Proposer<R> {
                     Ok(()) => {}
                     Err(_) => return Err(End::Over),
                 },
-                kept = self.keeper.ended() => {
-                    if let Kept::Written(index) = kept? {
-                        self.state().written(index);
-                    }
-                }
+                kept = self.keeper.ended() => self.note(&kept?),
                 ask = self.inbox.recv(), if !stopping => match ask {
                     Some(ask) => self.decide_burst(ask).await,
                     None => last_blocks = Some(tokio::time::Instant::now() + LAST_BLOCKS),
@@ -234,6 +239,9 @@ impl<R: AnswerRule> Proposer<R> {
             }
             if std::mem::take(&mut self.hand_over) {
                 self.consensus.hand_over().await?;
+            }
+            if let Some(upto) = self.asked_to_let_go.take() {
+                self.consensus.let_go(upto).await?;
             }
             if let Some(Some(ask)) = self.leader(Leader::take_deferred) {
                 self.decide(ask);
@@ -263,13 +271,37 @@ impl<R: AnswerRule> Proposer<R> {
             Mode::Between => unreachable!("only while the mode changes"),
         };
         let (index, end) = (state.applied, state.end);
-        let (grown, old) = (end.0 - self.based.0.0, now.saturating_sub(self.based.1) >= BASE_EVERY);
-        if index > BlockIndex(0) && (grown >= BASE_BYTES || grown > 0 && old) {
+        let (grown, age) = (end.0 - self.based.0.0, now.saturating_sub(self.based.1));
+        let due = grown >= BASE_BYTES || grown > 0 && age >= BASE_EVERY;
+        let worth_it = grown >= self.log.segment_bytes() || grown > 0 && age >= BASE_TO_LET_GO;
+        if index > BlockIndex(0) && (due || worth_it && self.floor.waits_for_a_base(&self.log, state)) {
             self.based = (end, now);
             self.keeper.want_base();
         }
         self.keeper.turn(state, durable, now);
         state.failure().map_or(Ok(self.keeper.next_turn(state)), Err)
+    }
+
+    /// Remembers what the keeper has done.
+    fn note(&mut self, kept: &Kept) {
+        match kept {
+            Kept::Written(index) => self.state().written(*index),
+            Kept::Flushed(_) => {}
+            Kept::Based(base) => self.floor.based(base),
+        }
+    }
+
+    /// Gives up what nobody needs of the log.
+    async fn let_go(&mut self) -> Result<(), Stopped> {
+        let state = match &self.mode {
+            Mode::Follows(state) => state,
+            Mode::Leads(leader) => &leader.state,
+            Mode::Between => unreachable!("only while the mode changes"),
+        };
+        match self.floor.let_go(&self.log, state) {
+            Some(gone) => self.consensus.let_go(gone).await,
+            None => Ok(()),
+        }
     }
 
     /// A clean stop leaves a base, so that the next start has nothing to apply.
@@ -289,11 +321,7 @@ impl<R: AnswerRule> Proposer<R> {
             }
             tokio::select! {
                 biased;
-                kept = self.keeper.ended() => {
-                    if let Kept::Written(index) = kept? {
-                        self.state().written(index);
-                    }
-                }
+                kept = self.keeper.ended() => self.note(&kept?),
                 changed = self.durable.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -369,7 +397,7 @@ impl<R: AnswerRule> Proposer<R> {
         // Tickets go on where the leader before ended.
         self.applied = self.last_ticket;
         self.first_ticket = Ticket(self.last_ticket.0 + 1);
-        let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.in_flight_max, self.now());
+        let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
         leader.limit_blocks(self.log.block_max());
         self.mode = Mode::Leads(Box::new(leader));
         self.majority_at = self.clock.monotonic();
@@ -432,6 +460,8 @@ impl<R: AnswerRule> Proposer<R> {
     fn decide(&mut self, ask: Ask) {
         let now = self.now();
         match (&mut self.mode, ask) {
+            (_, Ask::Base) => self.keeper.want_base(),
+            (_, Ask::LetGo { upto }) => self.asked_to_let_go = Some(upto),
             (Mode::Leads(_), Ask::HandOver) => self.hand_over = true,
             (Mode::Leads(leader), ask) => {
                 if let Some(answer) = leader.decide(ask, now) {
@@ -503,6 +533,10 @@ impl<R: AnswerRule> Proposer<R> {
             Mode::Between => unreachable!("only while the mode changes"),
         }
         self.applied_term = header.term;
+        let trimmed = self.state().take_trimmed();
+        if trimmed > 0 {
+            self.metrics.messages_trimmed(trimmed);
+        }
         Ok(())
     }
 

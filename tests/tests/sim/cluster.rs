@@ -223,6 +223,11 @@ impl Cluster {
         let Some(end) = self.machines[machine].process().and_then(|process| process.ended()) else { return Ok(()) };
         let host = self.machines[machine].host.clone();
         match (end, self.machines[machine].disk_fault()) {
+            (End::Again(why), _) => {
+                self.note(format!("{host} begins again: {why}"));
+                self.kill(machine, self.tick * SILENCE);
+                return Ok(());
+            }
             (End::Disk(why), Some(fault)) => {
                 self.tally.count(fault);
                 self.note(format!("{host} ended: {why}"));

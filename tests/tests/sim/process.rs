@@ -73,6 +73,8 @@ struct Reached {
 pub(crate) enum End {
     /// It was asked to.
     Stopped,
+    /// The replica begins again.
+    Again(String),
     /// Its disk failed.
     Disk(String),
     /// Anything else.
@@ -148,8 +150,9 @@ async fn run(start: Start, stage: Stage, signals: mpsc::Receiver<Signal>) {
             tokio::select! {
                 biased;
                 failure = tasks.failed() => failure.into(),
+                again = engine.again() => End::Again(again.why),
                 () = obey(signals, engine.clone(), tasks.clone()) => End::Stopped,
-                () = serve(engine, sockets, desk) => End::Other("the sockets were closed".to_owned()),
+                () = serve(engine.clone(), sockets, desk) => End::Other("the sockets were closed".to_owned()),
             }
         }
         Err(end) => end,

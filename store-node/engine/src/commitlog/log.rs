@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::layout::{Entry, Layout, Sealed, to_u64};
 use super::places::{BlockPlace, Found, Places};
 use super::writer::{Done, Job};
-use super::{Vote, segment_name};
+use super::{Purged, Vote, segment_name};
 use crate::block::{self, Block, BlockKind, Lsn};
 
 /// Bytes of one answer to [`Log::read_blocks`], unless one block alone has more.
@@ -36,6 +36,10 @@ struct Shared {
     committed: BlockIndex,
     /// The first block that is there for others; those before are about to go.
     floor: BlockIndex,
+    /// The block before the floor, when that is known.
+    purged: Option<Purged>,
+    /// Segments that are to be removed, oldest first, and their files while those are open.
+    doomed: VecDeque<Doomed>,
     /// What the appended blocks of this term were proposed as, to notice a gap.
     proposals: Proposals,
     /// Blocks that hold proposals of this replica, and which.
@@ -48,6 +52,9 @@ struct Shared {
     /// Why the writer ended before it was asked to.
     failure: Option<(io::ErrorKind, String)>,
 }
+
+/// A segment that is to be removed: where it starts, and its file while that is open.
+pub(super) type Doomed = (Lsn, Option<FileId>);
 
 struct TailBlock {
     index: BlockIndex,
@@ -96,16 +103,14 @@ pub(crate) struct Recovered {
     pub(crate) places: Places,
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: BlockIndex,
+    pub(crate) purged: Option<Purged>,
 }
 
 impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, found: Recovered, tail_bytes: usize, writer: mpsc::Sender<Job>) -> Self {
-        let Recovered { layout, places, vote, committed } = found;
-        // The first block of a log that lost its beginning is not there for others: nobody knows the term before it.
-        let floor = match places.first() {
-            None | Some(BlockIndex(1)) => BlockIndex(1),
-            Some(first) => first,
-        };
+        let Recovered { layout, places, vote, committed, purged } = found;
+        let given_up = purged.map_or(BlockIndex(1), |purged| BlockIndex(purged.index.0 + 1));
+        let floor = places.first().unwrap_or_default().max(given_up);
         let (segment_bytes, written) = (layout.segment_bytes, layout.index);
         let shared = Shared {
             layout,
@@ -113,6 +118,8 @@ impl Log {
             vote,
             committed,
             floor,
+            purged,
+            doomed: VecDeque::new(),
             proposals: Proposals::default(),
             accepted: VecDeque::new(),
             tail: VecDeque::new(),
@@ -236,10 +243,66 @@ impl Log {
         self.read_lock().floor
     }
 
-    /// Blocks up to `gone` are not there for others any more.
+    /// The last block that is not there for others; `None` when all are. Of a log that lost its beginning it is the first
+    /// one that is left, because nobody knows the term of the one before.
+    pub(crate) async fn purged(&self) -> io::Result<Option<Purged>> {
+        let (floor, purged) = {
+            let shared = self.read_lock();
+            (shared.floor, shared.purged)
+        };
+        match purged.filter(|purged| purged.index.0 + 1 == floor.0) {
+            None if floor > BlockIndex(1) => Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term })),
+            purged => Ok(purged),
+        }
+    }
+
+    /// Gives blocks up, durably: see [`Log::raise_floor`].
+    pub(crate) async fn give_up(&self, purged: Purged) -> io::Result<()> {
+        purged.write(&*self.disk).await?;
+        self.write_lock().purged = Some(purged);
+        self.raise_floor(purged.index);
+        Ok(())
+    }
+
+    /// Blocks up to `gone` are not there for others any more. The files that hold nothing else go soon; who reads one of
+    /// them may finish.
     pub(crate) fn raise_floor(&self, gone: BlockIndex) {
         let mut shared = self.write_lock();
         shared.floor = shared.floor.max(BlockIndex(gone.0 + 1));
+        let floor = shared.floor;
+        let doomed = shared.places.let_go(floor);
+        if !doomed.is_empty() {
+            shared.doomed.extend(doomed);
+            // A writer that has no time for it looks again by itself.
+            let _later = shared.writer.as_ref().map(|writer| writer.try_send(Job::Remove));
+        }
+    }
+
+    /// The first block of the newest segment that starts at or before `at` and has a block at or before `index`: what is
+    /// before is not needed by somebody who needs the log from `at` and from `index` on. With where that segment starts.
+    pub(crate) fn start_for(&self, at: Lsn, index: BlockIndex) -> Option<(Lsn, BlockIndex)> {
+        self.read_lock().places.start_for(at, index)
+    }
+
+    /// Where the log begins: the start of its first segment.
+    pub(crate) fn begin(&self) -> Lsn {
+        self.read_lock().places.begin().unwrap_or_default()
+    }
+
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// The segments that nobody finds any more, oldest first, for who removes them.
+    pub(super) fn take_doomed(&self) -> VecDeque<Doomed> {
+        std::mem::take(&mut self.write_lock().doomed)
+    }
+
+    /// Some could not be removed; they are older than those that were doomed meanwhile.
+    pub(super) fn put_back(&self, mut doomed: VecDeque<Doomed>) {
+        let mut shared = self.write_lock();
+        doomed.append(&mut shared.doomed);
+        shared.doomed = doomed;
     }
 
     pub(crate) fn committed(&self) -> BlockIndex {
@@ -346,14 +409,18 @@ impl Log {
         Block::read(&bytes, place.lsn).map_err(|why| damaged(start, place.lsn, &why))
     }
 
-    /// The blocks `from..to` that are there, but no more than some MiB at a time, and at least one if there is one.
+    /// The blocks `from..to` that are there for others, but no more than some MiB at a time, and at least one if there
+    /// is one.
     pub(crate) async fn read_blocks(&self, from: BlockIndex, to: BlockIndex) -> io::Result<Vec<Block>> {
+        let floor = self.floor();
+        self.read_own_blocks(from.max(floor), to).await
+    }
+
+    /// As [`Log::read_blocks`], with those that are about to go.
+    pub(crate) async fn read_own_blocks(&self, from: BlockIndex, to: BlockIndex) -> io::Result<Vec<Block>> {
         let (mut blocks, mut bytes) = (Vec::new(), 0);
-        let (floor, end) = {
-            let shared = self.read_lock();
-            (shared.floor, shared.layout.index.0 + 1)
-        };
-        for index in from.max(floor).0..to.0.min(end) {
+        let end = self.layout().index.0 + 1;
+        for index in from.0..to.0.min(end) {
             let block = self.read_block(BlockIndex(index)).await?;
             bytes += block.bytes.len();
             if bytes > READ_BYTES && !blocks.is_empty() {

@@ -1,7 +1,7 @@
 //! The CommitLog: blocks one after the other in preallocated segments.
 //!
 //! Reading order: `layout` gives each block its place and header, `log` is the log as its users see it (with `places`,
-//! where each block is), `writer` owns the files and makes blocks durable, `recover` finds the end of the log after a
+//! where each block is), `writer` owns the files and makes blocks durable (with `remove`, for those that go), `recover` finds the end of the log after a
 //! crash, with the help of `checkpoint`.
 
 mod checkpoint;
@@ -9,7 +9,9 @@ mod format;
 mod layout;
 mod log;
 mod places;
+mod purged;
 mod recover;
+mod remove;
 mod vote;
 mod writer;
 
@@ -21,6 +23,7 @@ pub(crate) use checkpoint::Checkpoint;
 pub(crate) use format::Format;
 pub(crate) use layout::{Entry, Layout};
 pub(crate) use log::{Append, Damage, Log, Proposal, Recovered};
+pub(crate) use purged::Purged;
 pub(crate) use recover::{Found, recover};
 pub(crate) use vote::Vote;
 pub(crate) use writer::{Progress, Writer};

@@ -105,6 +105,30 @@ impl Places {
     pub(crate) fn remove_segment(&mut self, start: Lsn) -> Option<Segment> {
         self.segments.remove(&start)
     }
+
+    /// Forgets the segments that have only blocks before `floor`; returns them, oldest first. The newest one with blocks
+    /// stays.
+    pub(crate) fn let_go(&mut self, floor: BlockIndex) -> Vec<(Lsn, Option<FileId>)> {
+        let start = self.start_for(Lsn(u64::MAX), floor);
+        let kept = start.map_or_else(BTreeMap::new, |(start, _)| self.segments.split_off(&start));
+        if kept.is_empty() {
+            return Vec::new();
+        }
+        let gone = std::mem::replace(&mut self.segments, kept);
+        gone.into_iter().map(|(start, segment)| (start, segment.file)).collect()
+    }
+
+    /// The newest segment that starts at or before `at` with a block at or before `index`: where it starts, and its
+    /// first block.
+    pub(crate) fn start_for(&self, at: Lsn, index: BlockIndex) -> Option<(Lsn, BlockIndex)> {
+        let firsts = self.segments.range(..=at).rev().filter_map(|(start, segment)| Some((*start, segment.first?)));
+        firsts.into_iter().find(|(_, first)| *first <= index)
+    }
+
+    /// Where the first segment starts.
+    pub(crate) fn begin(&self) -> Option<Lsn> {
+        self.segments.first_key_value().map(|(start, _)| *start)
+    }
 }
 
 /// See [`Places::find`].

@@ -41,7 +41,8 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, format: &Format, from: Lsn, al
     let (places, segments) = (Places::new(segment_bytes), Vec::new());
     let mut scan =
         Scan { disk, segment_bytes, layout, chained: false, places, segments, alone, committed: BlockIndex(0) };
-    let old = starts.iter().take_while(|start| start.0 + segment_bytes <= from.0).count();
+    // The one that holds the byte before `from` is walked, so that the block before is known.
+    let old = starts.iter().take_while(|start| start.0 + segment_bytes < from.0).count();
     // The last one is walked in any case, because it tells where the log ends.
     let old = old.min(starts.len().saturating_sub(1));
     for start in &starts[..old] {

@@ -78,6 +78,12 @@ pub(crate) enum Ask {
     },
     /// Lets another replica lead.
     HandOver,
+    /// Of any replica: a base of what is applied.
+    Base,
+    /// Of any replica: nobody needs to be sent blocks up to here.
+    LetGo {
+        upto: BlockIndex,
+    },
     DropTopic {
         topic: TopicId,
         reply: Sender<()>,

@@ -3,9 +3,11 @@
 //! Reading order: this file (the words), `types`, `store` (the CommitLog as its log), `machine` (what it commits),
 //! `network` and `wire` (how replicas talk).
 
+mod let_go;
 mod machine;
 mod network;
 mod runtime;
+mod snapshot;
 mod store;
 mod types;
 mod watch;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use apogee_model::{BlockIndex, Epoch, ReplicaId};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use futures::stream::{self, BoxStream, FuturesUnordered};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
@@ -28,6 +30,7 @@ use openraft::{Config, Instant as _, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc;
 
+use self::let_go::LettingGo;
 use self::machine::Machine;
 use self::network::Network;
 use self::store::LogStore;
@@ -38,6 +41,7 @@ use crate::commitlog::{Log, Proposal};
 use crate::leader::{Draft, Ticket};
 use crate::peers::{NotAFrame, Peers};
 use crate::replica::{Members, Role};
+use crate::views::ViewStore;
 
 /// Committed blocks that wait to be applied.
 const APPLY_QUEUE: usize = 64;
@@ -81,6 +85,7 @@ pub(crate) struct Consensus {
     alone: bool,
     roles: openraft::alias::WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>,
     outcomes: FuturesUnordered<Outcome>,
+    letting_go: Option<LettingGo>,
 }
 
 impl Consensus {
@@ -91,6 +96,7 @@ impl Consensus {
         log: &Log,
         applied: AppliedUpTo,
         peers: Arc<dyn Peers>,
+        views: Arc<dyn ViewStore>,
         seed: u64,
     ) -> Result<(Self, mpsc::Receiver<Block>), Stopped> {
         let alone = members.voters.len() == 1;
@@ -100,7 +106,7 @@ impl Consensus {
             Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
         });
         let last = log_id(applied.term, applied.index);
-        let machine = Machine::new(log.clone(), blocks, last, membership.unwrap_or_default());
+        let machine = Machine::new(log.clone(), blocks, last, membership.unwrap_or_default(), views);
         let fresh = log.layout().index == BlockIndex(0) && log.vote().is_none();
         let raft = Raft::new(members.me.0, config, Network(peers), LogStore(log.clone()), machine);
         let raft = seeded(seed, raft).await.map_err(stopped)?;
@@ -117,7 +123,10 @@ impl Consensus {
             raft.trigger().elect(false).await.map_err(stopped)?;
         }
         let roles = raft.server_metrics();
-        Ok((Self { raft, seed, me: members.me, alone, roles, outcomes: FuturesUnordered::new() }, committed))
+        Ok((
+            Self { raft, seed, me: members.me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None },
+            committed,
+        ))
     }
 
     /// A handle for what other replicas ask.
@@ -174,8 +183,20 @@ impl Consensus {
         tokio::select! {
             biased;
             Some(outcome) = self.outcomes.next() => Ok(outcome),
+            Some(()) = OptionFuture::from(self.letting_go.as_mut()) => {
+                self.letting_go = None;
+                Ok(None)
+            }
             changed = self.roles.changed() => changed.map(|()| None).map_err(stopped),
         }
+    }
+
+    /// Nobody needs to be sent blocks up to here any more, because a base covers them. Takes effect when openraft knows of
+    /// that base and no follower is about to be sent them; on this disk, it is [`Log::give_up`].
+    #[expect(clippy::unused_async, reason = "not every consensus could do it without asking")]
+    pub(crate) async fn let_go(&mut self, upto: BlockIndex) -> Result<(), Stopped> {
+        self.letting_go = Some(let_go::let_go(self.raft.clone(), upto));
+        Ok(())
     }
 
     /// Whether everything that was proposed is decided.

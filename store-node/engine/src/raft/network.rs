@@ -14,7 +14,7 @@ use openraft::{AnyError, OptionalSend};
 use std::sync::Arc;
 use tokio::time::timeout;
 
-use super::machine::Snapshot;
+use super::snapshot::Snapshot;
 use super::types::{RaftVote, Types};
 use super::wire;
 use crate::peers::{NotAFrame, Peers};
