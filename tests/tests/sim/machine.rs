@@ -20,6 +20,9 @@ use crate::tally::Happening;
 /// Longest time of an operation of a healthy disk, in milliseconds; a run has one of these.
 const SLOWNESS: [u64; 3] = [3, 3, 25];
 
+/// Whether there are runs that do not keep all messages.
+const TRIMS: bool = false;
+
 /// What all machines of a cluster have in common.
 #[derive(Clone)]
 pub(crate) struct Kind {
@@ -34,6 +37,17 @@ pub(crate) struct Kind {
     /// Longest time of an operation of a healthy disk, in milliseconds.
     pub(crate) slowness: u64,
     pub(crate) settings: Settings,
+    /// Messages are trimmed when they are old, or also when there are too many; or never.
+    pub(crate) trims: Trims,
+}
+
+/// Which messages a run does not keep.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Trims {
+    None,
+    Old(Duration),
+    /// The oldest ones, whoever holds them.
+    Many,
 }
 
 /// See the module.
@@ -72,10 +86,24 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
+        let trims = match dice.below(if TRIMS { 6 } else { 1 }) + if TRIMS { 0 } else { 3 } {
+            0 | 1 => Trims::Old(Duration::from_millis(1500) + dice.millis(3000)),
+            2 => Trims::Many,
+            _ => Trims::None,
+        };
+        settings.retention.every = Duration::from_millis(50) + dice.millis(400);
+        match trims {
+            Trims::None => {}
+            Trims::Old(time) => settings.retention.time = time,
+            Trims::Many => settings.retention.bytes = Some(2 * SEGMENT_TINY),
+        }
+        if trims != Trims::None {
+            settings.segment_bytes = SEGMENT_TINY;
+        }
         let (latency, tick) = [(4, 2), (10, 3), (40, 5)][dice.size(0, 2)];
         let (latency, tick) = (Duration::from_millis(latency), Duration::from_millis(tick));
         let slowness = SLOWNESS[dice.size(0, 2)];
-        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, slowness, settings }
+        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, slowness, settings, trims }
     }
 }
 
@@ -128,6 +156,14 @@ impl Machine {
         self.kill();
         self.disk = self.disk.power_cut();
         self.disk.set_sync_lies(self.kind.sync_lies);
+    }
+
+    /// Somebody removes the live views of a machine without a process, and perhaps a bit of the newest base flips.
+    pub(crate) fn lose_views(&self, and_base: bool) {
+        self.views.damage_live();
+        if and_base {
+            self.views.damage_newest_base();
+        }
     }
 
     /// Asks something of the process.

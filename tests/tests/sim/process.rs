@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use apogee_engine::{Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings};
 use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
+use apogee_model::store::StoreError;
 use apogee_tests::machine::ProcessDisk;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -117,12 +118,14 @@ impl Process {
         self.stage.reached().ended.clone()
     }
 
-    /// What it holds; `None` while it opens its store.
+    /// What it holds; `None` while it opens its store, and when it is about to end.
     pub(crate) fn dump(&self) -> anyhow::Result<Option<Dump>> {
         let engine = self.stage.reached().engine.as_ref().map(|(engine, _)| engine.clone());
         let Some(engine) = engine else { return Ok(None) };
-        let dump = self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await });
-        Ok(Some(dump??))
+        match self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await })? {
+            Err(StoreError::Stopped) => Ok(None),
+            dump => Ok(Some(dump?)),
+        }
     }
 }
 

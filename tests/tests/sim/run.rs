@@ -158,6 +158,9 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
         }
         cluster.pass(Duration::from_millis(50))?;
     };
+    if let Some(replica) = replicas.first() {
+        cluster.note_trims(replica);
+    }
     let calls = cluster.history.calls();
     let mut violations = late;
     violations.extend(check(&calls, rules));

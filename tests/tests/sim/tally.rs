@@ -11,6 +11,8 @@ pub(crate) enum Happening {
     /// The same in the midst of one.
     KillInOperation,
     PowerLoss,
+    /// The live views are gone; they come from a base and the log.
+    LostViews,
     /// SIGTERM, and the process ended in peace.
     CleanStop,
     /// A leader was asked to let another replica lead.
@@ -32,6 +34,10 @@ pub(crate) enum Happening {
     NewLeader,
     /// A segment of a log was full.
     FullSegment,
+    /// A queue lost messages to retention.
+    TrimmedQueue,
+    /// The oldest segment of a log is gone.
+    ShortenedLog,
 }
 
 /// Counts of what happened.
@@ -39,10 +45,11 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 15] = [
+    pub(crate) const ALL: [Happening; 16] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
+        Happening::LostViews,
         Happening::CleanStop,
         Happening::HandOver,
         Happening::Blackout,
