@@ -15,6 +15,7 @@ mod block;
 mod codec;
 mod commitlog;
 mod engine;
+mod incoming;
 mod leader;
 mod lease_clock;
 mod metrics;

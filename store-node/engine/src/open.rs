@@ -14,11 +14,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::again::Again;
 use crate::commitlog::{Format, Found, Log, OpenError, Progress, Purged, Recovered, Vote, Writer, recover};
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
+use crate::incoming;
 use crate::leader::Ticket;
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
-use crate::raft::{AppliedUpTo, Consensus};
+use crate::raft::{AppliedUpTo, Consensus, Receiver, ReceiverParts};
 use crate::replica::{Members, Role};
 use crate::state::{Keeper, Pace, State};
 
@@ -41,6 +42,7 @@ pub(crate) async fn open(
     let alone = members.voters.len() == 1;
     let format = Format { segment_bytes: settings.segment_bytes, cluster: members.cluster_id, replica: members.me };
     let format = format.settle(&*disk).await?;
+    incoming::take_over(&*disk, &*views).await?;
     let mut state = State::open(views.open().await?.0).await?;
     let Found { layout, places, current, checkpoint, committed } =
         recover(&disk, &format, state.position().end, alone).await?;
@@ -66,6 +68,14 @@ pub(crate) async fn open(
     );
 
     let (durable_sender, durable) = watch::channel(layout);
+    let again = Again::new();
+    let receiver = ReceiverParts {
+        disk: Arc::clone(&disk),
+        views: Arc::clone(&views),
+        log: log.clone(),
+        again: again.clone(),
+        tasks: tasks.clone(),
+    };
     let writer = Writer {
         disk,
         log: log.clone(),
@@ -84,11 +94,12 @@ pub(crate) async fn open(
         index: position.index,
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
-    let joined = Consensus::join(&members, &log, applied, peers, Arc::clone(&views), entropy.next_u64()).await;
-    let (consensus, committed) = joined.map_err(|why| not_up(&log, why.to_string()))?;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
+    let (asks, seed) = (inbox_sender.downgrade(), entropy.next_u64());
+    let joined = Consensus::join(&members, &log, applied, peers, Arc::clone(&views), asks, seed).await;
+    let (consensus, committed) = joined.map_err(|why| not_up(&log, why.to_string()))?;
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
-    let ear = consensus.ear();
+    let ear = consensus.ear(Receiver::new(receiver));
     let pace = Pace { batch_every: settings.views_batch_every, flush_every: settings.views_flush_every };
     let keeper = Keeper::new(views, &state, pace, clock.monotonic());
     let proposer = Proposer {
@@ -116,7 +127,7 @@ pub(crate) async fn open(
     };
     tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, ear, again: Again::new() };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, ear, again };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;

@@ -240,9 +240,7 @@ impl Log {
             (shared.floor, shared.purged)
         };
         match purged.filter(|purged| purged.index.0 + 1 == floor.0) {
-            None if floor > BlockIndex(1) => {
-                Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term }))
-            }
+            None if floor > BlockIndex(1) => Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term })),
             purged => Ok(purged),
         }
     }
@@ -347,6 +345,17 @@ impl Log {
             at = Lsn(at.0 + to_u64(header.total_len));
         }
         Ok(blocks)
+    }
+
+    /// Where the segment begins that holds a block; `None` when it is not there.
+    pub(crate) async fn segment_of(&self, index: BlockIndex) -> io::Result<Option<Lsn>> {
+        let place = self.place(index).await?;
+        Ok(place.map(|place| Lsn(place.lsn.0 - place.lsn.0 % self.segment_bytes)))
+    }
+
+    /// Bytes of one segment.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// The term of a block; `None` when it is not there.

@@ -1,7 +1,7 @@
 //! Consensus: openraft behind the few words the engine needs, so that another engine could take its place.
 //!
 //! Reading order: this file (the words), `types`, `store` (the CommitLog as its log), `machine` (what it commits),
-//! `network` and `wire` (how replicas talk).
+//! `network` and `wire` (how replicas talk), `snapshot`, `let_go` and `transfer` (bases instead of blocks).
 
 mod let_go;
 mod machine;
@@ -9,6 +9,7 @@ mod network;
 mod runtime;
 mod snapshot;
 mod store;
+mod transfer;
 mod types;
 mod watch;
 mod wire;
@@ -34,11 +35,13 @@ use self::let_go::LettingGo;
 use self::machine::Machine;
 use self::network::Network;
 use self::store::LogStore;
+use self::transfer::Source;
+pub(crate) use self::transfer::{Receiver, ReceiverParts};
 use self::types::{Payload, StoredMembership, Types, committed_leader, log_id, membership_of_bytes};
 use self::wire::Question;
 use crate::block::Block;
 use crate::commitlog::{Log, Proposal};
-use crate::leader::{Draft, Ticket};
+use crate::leader::{Ask, Draft, Ticket};
 use crate::peers::{NotAFrame, Peers};
 use crate::replica::{Members, Role};
 use crate::views::ViewStore;
@@ -97,6 +100,7 @@ impl Consensus {
         applied: AppliedUpTo,
         peers: Arc<dyn Peers>,
         views: Arc<dyn ViewStore>,
+        inbox: mpsc::WeakSender<Ask>,
         seed: u64,
     ) -> Result<(Self, mpsc::Receiver<Block>), Stopped> {
         let alone = members.voters.len() == 1;
@@ -106,9 +110,10 @@ impl Consensus {
             Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
         });
         let last = log_id(applied.term, applied.index);
-        let machine = Machine::new(log.clone(), blocks, last, membership.unwrap_or_default(), views);
+        let machine = Machine::new(log.clone(), blocks, last, membership.unwrap_or_default(), Arc::clone(&views));
+        let source = Arc::new(Source::new(log.clone(), views, inbox));
         let fresh = log.layout().index == BlockIndex(0) && log.vote().is_none();
-        let raft = Raft::new(members.me.0, config, Network(peers), LogStore(log.clone()), machine);
+        let raft = Raft::new(members.me.0, config, Network { peers, source }, LogStore(log.clone()), machine);
         let raft = seeded(seed, raft).await.map_err(stopped)?;
         if fresh {
             // Every founding voter does the same, so it does not matter who is first.
@@ -130,8 +135,8 @@ impl Consensus {
     }
 
     /// A handle for what other replicas ask.
-    pub(crate) fn ear(&self) -> Ear {
-        Ear { raft: self.raft.clone(), seed: self.seed }
+    pub(crate) fn ear(&self, receiver: Receiver) -> Ear {
+        Ear { raft: self.raft.clone(), receiver, seed: self.seed }
     }
 
     /// What this replica is now, as far as consensus knows.
@@ -227,16 +232,26 @@ impl Consensus {
     }
 }
 
+/// This replica has told its leader of a base that only its next life has.
+const SILENT: NotAFrame = NotAFrame { why: "this replica begins again" };
+
 /// Answers what other replicas ask. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Ear {
     raft: Raft<Types, Machine>,
+    receiver: Receiver,
     seed: u64,
 }
 
 impl Ear {
     pub(crate) async fn answer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
-        seeded(self.seed, self.answer_in_scope(frame)).await
+        if let Some((attempt, question)) = transfer::read_question(&frame)? {
+            let answer = seeded(self.seed, self.receiver.answer(&self.raft, attempt, question)).await;
+            return Ok(transfer::answer(&answer));
+        }
+        let silence = self.receiver.silence();
+        let answer = if silence.is_kept() { Err(SILENT) } else { seeded(self.seed, self.answer_in_scope(frame)).await };
+        if silence.is_kept() { Err(SILENT) } else { answer }
     }
 
     async fn answer_in_scope(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
@@ -257,6 +272,8 @@ impl Ear {
     }
 
     pub(crate) fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+        let silence = self.receiver.silence().clone();
+        let frames = frames.take_while(move |_| std::future::ready(!silence.is_kept()));
         let requests = frames.map(|frame| match Question::read(&frame) {
             Ok(Question::Append(request)) => Some(request),
             Ok(_) | Err(_) => {
@@ -266,10 +283,14 @@ impl Ear {
         });
         let requests =
             requests.take_while(|request| std::future::ready(request.is_some())).filter_map(std::future::ready);
+        let silence = self.receiver.silence().clone();
         let (raft, (sender, answers)) = (self.raft.clone(), mpsc::channel(PIPELINE));
         let work = async move {
             let mut answers = pin!(raft.stream_append(requests.boxed()));
             while let Some(Ok(answer)) = answers.next().await {
+                if silence.is_kept() {
+                    return;
+                }
                 if sender.send(wire::appended(&answer)).await.is_err() {
                     return;
                 }

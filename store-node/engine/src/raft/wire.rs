@@ -17,7 +17,7 @@ use crate::codec::{Reader, u64_at};
 use crate::commitlog::Vote;
 use crate::peers::NotAFrame;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 const APPEND: u8 = 1;
 const VOTE: u8 = 2;
 const PRE_VOTE: u8 = 3;
@@ -90,7 +90,7 @@ impl Question {
     }
 }
 
-const CUT: NotAFrame = NotAFrame { why: "it ends too early" };
+pub(super) const CUT: NotAFrame = NotAFrame { why: "it ends too early" };
 
 fn read_append(frame: &Bytes, reader: &mut Reader<'_>) -> Result<AppendEntriesRequest<Types>, NotAFrame> {
     let vote = get_vote(reader)?;
@@ -182,19 +182,19 @@ pub(crate) fn read_transferred(frame: &Bytes) -> Result<bool, NotAFrame> {
     }
 }
 
-fn head(out: &mut BytesMut, kind: u8) {
+pub(super) fn head(out: &mut BytesMut, kind: u8) {
     out.put_u8(kind);
     out.put_u8(VERSION);
 }
 
-fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
+pub(super) fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
     let Vote { term, leader, granted } = vote_of_raft(vote);
     out.put_u64_le(term.0);
     out.put_u64_le(leader.0);
     out.put_u8(u8::from(granted));
 }
 
-fn get_vote(reader: &mut Reader<'_>) -> Result<RaftVote, NotAFrame> {
+pub(super) fn get_vote(reader: &mut Reader<'_>) -> Result<RaftVote, NotAFrame> {
     let (term, leader) = (Epoch(reader.u64().ok_or(CUT)?), ReplicaId(reader.u64().ok_or(CUT)?));
     Ok(vote_to_raft(Vote { term, leader, granted: reader.u8().ok_or(CUT)? != 0 }))
 }
