@@ -48,7 +48,7 @@ async fn the_power_may_fail_at_any_moment() {
     assert!((20..MANY).contains(&took), "{took}");
     for operations in 0..took {
         // Most of them write pieces of a segment, one as the other.
-        if operations < 14 || operations + 20 > took || operations.is_multiple_of(4) {
+        if operations < 14 || operations + 20 > took || operations.is_multiple_of(8) {
             tokio::time::timeout(20 * SOON, cut_after(operations)).await.expect("it ends");
         }
     }

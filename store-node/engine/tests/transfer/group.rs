@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
-    Answers, Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, Role, SEGMENT_MIN,
-    Settings, Unreachable, ViewStore as _,
+    Answers, Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, RocksSettings,
+    RocksViewStore, Role, SEGMENT_MIN, Settings, Unreachable, ViewStore,
 };
-use apogee_host::{RealClock, SeededEntropy, SimDisk, Tasks};
+use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
     BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter,
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use tempfile::TempDir;
 
 /// Virtual time; far more than anything takes.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -62,6 +63,8 @@ pub(crate) struct Site {
     pub(crate) me: ReplicaId,
     pub(crate) disk: SimDisk,
     pub(crate) views: MemoryViewStore,
+    /// Real files in place of those two.
+    pub(crate) folder: Option<TempDir>,
     life: Option<Life>,
     starts: u64,
 }
@@ -69,6 +72,7 @@ pub(crate) struct Site {
 struct Life {
     engine: Engine,
     tasks: Tasks,
+    views: Arc<dyn ViewStore>,
 }
 
 pub(crate) struct Group {
@@ -152,15 +156,24 @@ impl Site {
     pub(crate) async fn start(&mut self, net: &Net) -> Result<(), OpenError> {
         self.starts += 1;
         let (tasks, voters) = (Tasks::new(), (1..=3).map(ReplicaId).collect::<BTreeSet<_>>());
+        let (disk, views): (Arc<dyn Disk>, Arc<dyn ViewStore>) = match &self.folder {
+            None => (Arc::new(self.disk.clone()), Arc::new(self.views.clone())),
+            Some(folder) => {
+                let views = RocksViewStore::new(folder.path(), RocksSettings { views_bytes: 8 << 20 });
+                // Others may still hold an answer of the process before.
+                let disk = until(|| RealDisk::open(folder.path()).ok()).await;
+                (Arc::new(disk), Arc::new(views.expect("there are threads")))
+            }
+        };
         let engine = EngineParts {
-            disk: Arc::new(self.disk.clone()),
+            disk,
             clock: Arc::new(RealClock),
             tasks: tasks.clone(),
             meter: opentelemetry::global::meter("test"),
         };
         let parts = ReplicaParts {
             engine,
-            views: Arc::new(self.views.clone()),
+            views: Arc::clone(&views),
             peers: Arc::new(Wire { from: self.me, net: net.clone() }),
             entropy: Arc::new(SeededEntropy::new(self.me.0 << 32 | self.starts)),
         };
@@ -175,7 +188,7 @@ impl Site {
         match opened {
             Ok(engine) => {
                 net.lock().engines.insert(self.me, engine.clone());
-                self.life = Some(Life { engine, tasks });
+                self.life = Some(Life { engine, tasks, views });
                 Ok(())
             }
             Err(error) => {
@@ -187,9 +200,9 @@ impl Site {
 
     /// SIGTERM, and the end of the process.
     pub(crate) async fn stop(&mut self, net: &Net) {
-        if let Some(Life { engine, tasks }) = self.life.take() {
+        if let Some(Life { engine, tasks, views }) = self.life.take() {
             net.lock().engines.remove(&self.me);
-            drop(engine);
+            drop((engine, views));
             assert_eq!(tasks.close(SOON).await, Vec::<&str>::new());
         }
     }
@@ -197,7 +210,7 @@ impl Site {
     /// The power fails, or has failed in the midst of an operation of the disk.
     pub(crate) async fn lose_power(&mut self, net: &Net) {
         self.disk = self.disk.power_cut();
-        if let Some(Life { engine, tasks }) = self.life.take() {
+        if let Some(Life { engine, tasks, .. }) = self.life.take() {
             net.lock().engines.remove(&self.me);
             drop(engine);
             tasks.close(SOON).await;
@@ -209,18 +222,27 @@ impl Site {
     pub(crate) async fn begins_again(&mut self, net: &Net) -> Result<(), OpenError> {
         let engine = self.engine().clone();
         tokio::time::timeout(SOON, engine.again()).await.expect("it begins again");
+        drop(engine);
         self.stop(net).await;
         self.start(net).await
     }
 
+    /// Waits until the disk does nothing any more, which not everybody notices who still runs.
+    async fn loses_its_disk(&self) {
+        while self.disk.list("store").await.is_ok() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Waits until its disk fails, or until it has begun again. Says whether the disk failed, also when it opened.
     pub(crate) async fn fails_or_begins_again(&mut self, net: &Net) -> bool {
-        let Life { engine, tasks } = self.life.as_ref().expect("it runs");
+        let Life { engine, tasks, .. } = self.life.as_ref().expect("it runs");
         let (engine, tasks) = (engine.clone(), tasks.clone());
         let failed = tokio::select! {
             biased;
             _ = tasks.failed() => true,
             _ = engine.again() => false,
+            () = self.loses_its_disk() => true,
             () = tokio::time::sleep(6 * SOON) => panic!("neither happened"),
         };
         drop((engine, tasks));
@@ -234,7 +256,17 @@ impl Site {
 
 impl Group {
     pub(crate) async fn start() -> Self {
+        Self::start_on(|| None).await
+    }
+
+    /// On files of this machine.
+    pub(crate) async fn start_on_files() -> Self {
+        Self::start_on(|| Some(tempfile::tempdir().expect("a temporary folder"))).await
+    }
+
+    async fn start_on(folder: impl Fn() -> Option<TempDir>) -> Self {
         let site = |me| Site {
+            folder: folder(),
             me: ReplicaId(me),
             disk: SimDisk::new(me),
             views: MemoryViewStore::default(),
@@ -315,7 +347,8 @@ impl Group {
         let deadline = tokio::time::Instant::now() + SOON;
         loop {
             assert!(tokio::time::Instant::now() < deadline, "a base is taken");
-            let bases = site.views.bases().await.expect("bases in memory");
+            let views = &site.life.as_ref().expect("it runs").views;
+            let bases = views.bases().await.expect("there are bases");
             if bases.last().is_some_and(|base| base.index() >= dump.applied) {
                 break;
             }

@@ -107,3 +107,17 @@ async fn it_comes_in_while_load_runs() {
     assert!(more > 5 && numbers.len() > 12, "{more} {numbers:?}");
     assert!(numbers.iter().zip(1..).all(|(number, expected)| *number == expected), "{numbers:?}");
 }
+
+#[tokio::test]
+async fn real_files_come_in_too() {
+    let mut group = Group::start_on_files().await;
+    group.send(2).await;
+    let late = group.stop_follower().await;
+    group.send(5).await;
+    group.shorten(6).await;
+    group.sites[late].start(&group.net).await.unwrap();
+    group.sites[late].begins_again(&group.net).await.unwrap();
+    group.send(1).await;
+    group.let_lead(late).await;
+    assert_eq!(group.pop_all(1).await, (1..=group.sent()).collect::<Vec<_>>());
+}

@@ -143,7 +143,8 @@ pub(crate) fn read_question(frame: &Bytes) -> Result<Option<(Attempt, Question)>
         }
         SEGMENT => {
             let at = Lsn(reader.u64().ok_or(CUT)?);
-            Question::Segment { at, bytes: piece(frame, &reader)? }
+            let bytes = Some(piece(frame, &reader)?).filter(|bytes| !bytes.is_empty()).ok_or(CUT)?;
+            Question::Segment { at, bytes }
         }
         END => Question::End(get_vote(&mut reader)?),
         _ => Question::Wait,
@@ -199,7 +200,6 @@ impl Question {
 /// What is left of a frame.
 fn piece(frame: &Bytes, reader: &Reader<'_>) -> Result<Bytes, NotAFrame> {
     match reader.left() {
-        0 => Err(NotAFrame { why: "it brings nothing" }),
         len if len > PIECE_MAX => Err(NotAFrame { why: "it brings too much at once" }),
         len => Ok(frame.slice(frame.len() - len..)),
     }
@@ -250,6 +250,7 @@ mod tests {
             Question::Begin(vote(), offer()),
             Question::Begin(vote(), Offer { purged: None, ..offer() }),
             Question::File { name: "CURRENT".to_owned(), at: 5, bytes: bytes.clone() },
+            Question::File { name: "000007.log".to_owned(), at: 0, bytes: Bytes::new() },
             Question::Segment { at: Lsn(72), bytes },
             Question::End(vote()),
             Question::Wait,

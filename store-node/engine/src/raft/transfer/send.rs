@@ -124,16 +124,20 @@ where
         }
         for file in views.base_files(index).await? {
             let mut at = 0;
-            while at < file.len {
+            // A file without bytes is a file too.
+            loop {
                 let bytes = views.read_base(index, file.name.clone(), at, PIECE_MAX).await?;
                 let sent = to_u64(bytes.len());
-                if sent == 0 {
+                if sent == 0 && at < file.len {
                     return Err(NotSent::NoBase { index });
                 }
                 if let Some(end) = self.ask(&Question::File { name: file.name.clone(), at, bytes }).await? {
                     return Ok(end);
                 }
                 at += sent;
+                if at >= file.len {
+                    break;
+                }
             }
         }
         let mut at = first;

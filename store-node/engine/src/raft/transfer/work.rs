@@ -88,6 +88,10 @@ impl Work {
     /// When the disk failed and nobody knows whether what came in is complete.
     pub(super) async fn run(mut self, bench: Arc<Mutex<()>>) -> Result<(), Stop> {
         let _turn = bench.lock().await;
+        if self.silence.is_kept() {
+            // The attempt before has ended well meanwhile.
+            return Ok(());
+        }
         let end = match self.work().await {
             Ok(None) => return Ok(()),
             Ok(Some(end)) => end,
