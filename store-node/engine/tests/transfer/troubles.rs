@@ -32,8 +32,8 @@ async fn meddled(kind: u8, nth: u64, meddle: impl Fn(&Bytes) -> Passage + Send +
         let is_it = frame.first() == Some(&kind) && count.fetch_add(1, Ordering::Relaxed) == nth;
         if is_it { meddle(frame) } else { Passage::Pass }
     })));
-    group.sites[late].start(&net).await.unwrap();
-    group.sites[late].begins_again(&net).await.unwrap();
+    group.sites[late].start(&net).await.expect("what it has is sound");
+    group.sites[late].begins_again(&net).await.expect("it takes over");
     assert!(seen.load(Ordering::Relaxed) > nth, "frame {nth} of kind {kind} was meddled with");
     group.send(1).await;
     group.agree().await;
