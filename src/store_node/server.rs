@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{BeginAgain, Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
+use apogee_engine::{BeginAgain, Ear, Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -14,6 +14,7 @@ use apogee_store_node::lanes::{Lanes, LanesParts};
 use apogee_store_node::raft::{self, Replication, TonicPeers};
 use apogee_store_node::{serve_lanes, serve_replication};
 use futures::FutureExt as _;
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use super::config::{Config, Wiring};
@@ -33,6 +34,8 @@ const _: () = assert!(HAND_OVER_MAX.as_secs() + 5 < DRAIN_MAX.as_secs(), "lanes 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
 const REPLICA_GROUP: &str = "replica_group";
+/// The only one there is.
+const REPLICA_GROUP_NAME: &str = "broker-0";
 
 /// Starts everything and runs until somebody asks to stop, something fails that everything needs, or the replica has to
 /// begin again. Ports that the operating system chose are in `config` then, for the next life.
@@ -123,18 +126,24 @@ async fn start(
 
     data.check_format().await?;
     health.set(REPLICA_GROUP, Check::fail("not there yet"));
+    let ear = Ear::default();
     let me = raft::Identity { cluster_id: wiring.members.cluster_id, replica: wiring.members.me };
     let folder = data.folder.clone();
-    let engine = open_engine(config, wiring, me, data, tasks, metrics.meter()).await;
+    // From the beginning on, because a replica that has no log needs the others to come up, and they need it.
+    serve_replication(tasks, ports.replication.listener, Replication::new(ear.clone(), me));
+    let opened = open_engine(config, wiring, me, data, tasks, metrics.meter(), ear.clone());
+    let engine = tokio::select! {
+        engine = opened => engine,
+        never = tell_waits(&ear, health) => match never {},
+    };
     let engine = engine.map_err(|stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display())))?;
     health.set(RECOVERY, Check::ok());
 
-    serve_replication(tasks, ports.replication.listener, Replication::new(engine.clone(), me));
     let parts = LanesParts { engine: engine.clone(), role: engine.role(), me, tasks: tasks.clone() };
     let lanes = Lanes::new(parts);
     serve_lanes(tasks, ports.lanes.listener, &lanes);
     health.set(LISTENERS, Check::ok());
-    tell_role(&engine, tasks, health);
+    tell_role(&engine, tasks, health, &metrics.meter());
     tracing::info!(
         event = "serving",
         data = %folder.display(),
@@ -155,22 +164,42 @@ async fn open_engine(
     data: Data,
     tasks: &Tasks,
     meter: Meter,
+    ear: Ear,
 ) -> Result<Engine, Stop> {
-    let Wiring { members, addresses } = wiring;
+    let Wiring { members, addresses, retention } = wiring;
     let peers = TonicPeers::new(me, &addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
     let views = views(&data.folder)?;
     let engine = EngineParts { disk: Arc::new(data.disk), clock: Arc::new(RealClock), tasks: tasks.clone(), meter };
-    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy) };
-    Ok(Engine::open_replica(parts, members, config.engine()).await?)
+    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy), ear };
+    Ok(Engine::open_replica(parts, members, config.engine(retention)).await?)
 }
 
 fn views(folder: &Path) -> Result<Arc<RocksViewStore>, Stop> {
     Ok(Arc::new(RocksViewStore::new(folder, RocksSettings::default())?))
 }
 
-/// Ready while the replica leads, or follows somebody who does.
-fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
+/// Why the replica does not take part yet, while it is opened.
+async fn tell_waits(ear: &Ear, health: &Health) -> Infallible {
+    let mut waits = ear.waits();
+    loop {
+        if let Some(why) = waits.borrow_and_update().clone() {
+            health.set(REPLICA_GROUP, Check::fail(why));
+        }
+        if waits.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Ready while the replica leads, or follows somebody who does. The gauge is 0 without a leader, 1 for a follower, 2 for
+/// a leader.
+fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health, meter: &Meter) {
     let (mut role, health, stop) = (engine.role(), health.clone(), tasks.token());
+    let (shown, group) = (engine.role(), [KeyValue::new("group", REPLICA_GROUP_NAME)]);
+    meter
+        .u64_observable_gauge("rocketmq_store_replica_state")
+        .with_callback(move |gauge| gauge.observe(state(*shown.borrow()), &group))
+        .build();
     tasks.spawn("role", OnError::StopProcess, async move {
         let tell = async {
             loop {
@@ -185,6 +214,14 @@ fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
         stop.run_until_cancelled(tell).await;
         Ok::<_, Infallible>(())
     });
+}
+
+fn state(role: Role) -> u64 {
+    match role {
+        Role::Follower { leader: None } => 0,
+        Role::Follower { leader: Some(_) } => 1,
+        Role::Leader { .. } => 2,
+    }
 }
 
 fn check(role: Role) -> Check {

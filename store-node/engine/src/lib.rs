@@ -4,7 +4,8 @@
 //! client can see leaves before its record is committed, which with one voter means durable.
 //!
 //! Reading order: `engine` (the door), `record` and `block` (the formats), `state` and `pop` (what records mean),
-//! `leader` and `lease_clock` (decisions), `proposer` (the loop), `commitlog` (files and recovery).
+//! `leader` and `lease_clock` (decisions), `proposer` (the loop), `commitlog` (files and recovery), `floor` (how much of the log
+//! may go).
 //!
 //! The leader keeps an overlay of uncommitted changes over the applied view instead of applying its proposals at once.
 //! The alternative, one state that runs ahead of the log, is shorter, but it has to be rebuilt when leadership is
@@ -14,7 +15,10 @@ mod again;
 mod block;
 mod codec;
 mod commitlog;
+mod damage;
 mod engine;
+mod floor;
+mod hand_over;
 mod incoming;
 mod leader;
 mod lease_clock;
@@ -33,10 +37,11 @@ mod watch;
 pub use again::BeginAgain;
 pub use commitlog::OpenError;
 pub use engine::{Dump, Engine, EngineParts, ReplicaParts, Settings};
-pub use leader::Ticket;
+pub use leader::{Retention, Ticket};
 pub use open::Nobody;
 pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
+pub use raft::Ear;
 pub use replica::{AckMode, Members, Role};
 pub use views::{
     Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,
@@ -44,8 +49,10 @@ pub use views::{
 };
 pub use watch::Watch;
 
-/// Smallest segment: one largest block and then some.
+/// Smallest segment that takes every message: one largest block and then some.
 pub const SEGMENT_MIN: u64 = 16 << 20;
+/// Smallest segment at all, for simulations. A block fills at most half of a segment, so that larger messages are refused.
+pub const SEGMENT_TINY: u64 = 64 << 10;
 
 /// A stable 64-bit hash (FNV-1a) for ids that records name by hash.
 fn hash(bytes: &[u8]) -> u64 {

@@ -15,15 +15,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::block::{Block, BlockKind, Lsn};
 use crate::commitlog::{Layout, Log, Proposal};
-use crate::leader::{Answer, Ask, Leader, Now, StateDump, Ticket};
+use crate::floor::Floor;
+use crate::hand_over::HandOver;
+use crate::leader::{Answer, Ask, Leader, Now, StateDump, Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
 use crate::replica::{AckMode, Role};
 use crate::state::{BadBlock, Keeper, Kept, State};
 use crate::views::ViewsError;
 
-/// While a block is on its way, a partial one waits for company until it has this size.
-const COMPANY_BYTES: usize = 256 << 10;
+/// While a block is on its way, a partial one waits for company until it has this part of the largest block: 256 KiB.
+const COMPANY_PART: usize = 32;
 /// Blocks on their way to a majority.
 const BLOCKS_IN_FLIGHT: usize = 4;
 /// Requests taken before the loop looks at the log again.
@@ -38,6 +40,9 @@ const UNWRITTEN_MAX: usize = 128 << 20;
 const BASE_BYTES: u64 = 1 << 30;
 /// or grew at all and this time went by.
 const BASE_EVERY: Duration = Duration::from_secs(600);
+/// When a base would let segments go that nothing else holds, it is taken when the log grew by a segment since the last,
+/// or grew at all and this time went by.
+const BASE_TO_LET_GO: Duration = Duration::from_secs(60);
 /// How long a replica that stops may take to write its views and a last base; the next start does what is left.
 const LAST_VIEWS: Duration = Duration::from_secs(3);
 /// How long a replica that stops waits for the blocks it has proposed.
@@ -108,18 +113,19 @@ pub(crate) struct Proposer<R> {
     pub(crate) last_ticket: Ticket,
     /// Where the log ended, and when, as the last base was asked for.
     pub(crate) based: (Lsn, Monotonic),
+    /// How much of the log may go.
+    pub(crate) floor: Floor,
     /// When a majority was heard last.
     pub(crate) majority_at: Monotonic,
-    /// Somebody asked this replica to let another one lead.
-    pub(crate) hand_over: bool,
+    pub(crate) hand_over: HandOver,
     /// Somebody asked to let go of blocks up to here.
     pub(crate) asked_to_let_go: Option<BlockIndex>,
 }
 
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ProposerSettings {
-    pub(crate) in_flight_max: usize,
     pub(crate) ack_mode: AckMode,
+    pub(crate) terms: Terms,
 }
 
 /// What the replica does with its state.
@@ -190,6 +196,7 @@ impl<R: AnswerRule> Proposer<R> {
                 _ => (None, false),
             };
             let tick = tick.into_iter().chain(self.keep()?).min();
+            self.let_go().await?;
             let tick = tick.map(|at| at.saturating_sub(self.clock.monotonic()));
             let leads = matches!(self.mode, Mode::Leads(_));
             let early = leads && self.settings.ack_mode == AckMode::LeaderFsync;
@@ -208,12 +215,8 @@ impl<R: AnswerRule> Proposer<R> {
                     Ok(()) => {}
                     Err(_) => return Err(End::Over),
                 },
-                kept = self.keeper.ended() => {
-                    if let Kept::Written(index) = kept? {
-                        self.state().written(index);
-                    }
-                }
-                ask = self.inbox.recv(), if !stopping => match ask {
+                kept = self.keeper.ended() => self.note(&kept?),
+                ask = self.inbox.recv(), if !stopping && !self.hand_over.is_under_way() => match ask {
                     Some(ask) => self.decide_burst(ask).await,
                     None => last_blocks = Some(tokio::time::Instant::now() + LAST_BLOCKS),
                 },
@@ -234,9 +237,7 @@ impl<R: AnswerRule> Proposer<R> {
                 }
                 () = tokio::task::yield_now(), if deferred => {}
             }
-            if std::mem::take(&mut self.hand_over) {
-                self.consensus.hand_over().await?;
-            }
+            self.hand_over().await?;
             if let Some(upto) = self.asked_to_let_go.take() {
                 self.consensus.let_go(upto).await?;
             }
@@ -268,13 +269,38 @@ impl<R: AnswerRule> Proposer<R> {
             Mode::Between => unreachable!("only while the mode changes"),
         };
         let (index, end) = (state.applied, state.end);
-        let (grown, old) = (end.0 - self.based.0.0, now.saturating_sub(self.based.1) >= BASE_EVERY);
-        if index > BlockIndex(0) && (grown >= BASE_BYTES || grown > 0 && old) {
+        let (grown, age) = (end.0 - self.based.0.0, now.saturating_sub(self.based.1));
+        let due = grown >= BASE_BYTES || grown > 0 && age >= BASE_EVERY;
+        let worth_it = grown >= self.log.segment_bytes() || grown > 0 && age >= BASE_TO_LET_GO;
+        if index > BlockIndex(0) && (due || worth_it && self.floor.waits_for_a_base(&self.log, state)) {
             self.based = (end, now);
             self.keeper.want_base();
         }
         self.keeper.turn(state, durable, now);
         state.failure().map_or(Ok(self.keeper.next_turn(state)), Err)
+    }
+
+    /// Remembers what the keeper has done.
+    fn note(&mut self, kept: &Kept) {
+        match kept {
+            Kept::Written(index) => self.state().written(*index),
+            Kept::Flushed(_) => {}
+            Kept::Based(base) => self.floor.based(base),
+        }
+    }
+
+    /// Gives up what nobody needs of the log.
+    async fn let_go(&mut self) -> Result<(), Stopped> {
+        let now = self.clock.monotonic();
+        let state = match &self.mode {
+            Mode::Follows(state) => state,
+            Mode::Leads(leader) => &leader.state,
+            Mode::Between => unreachable!("only while the mode changes"),
+        };
+        match self.floor.let_go(&self.log, state, now) {
+            Some(gone) => self.consensus.let_go(gone).await,
+            None => Ok(()),
+        }
     }
 
     /// A clean stop leaves a base, so that the next start has nothing to apply.
@@ -294,11 +320,7 @@ impl<R: AnswerRule> Proposer<R> {
             }
             tokio::select! {
                 biased;
-                kept = self.keeper.ended() => {
-                    if let Kept::Written(index) = kept? {
-                        self.state().written(index);
-                    }
-                }
+                kept = self.keeper.ended() => self.note(&kept?),
                 changed = self.durable.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -341,8 +363,9 @@ impl<R: AnswerRule> Proposer<R> {
         if epoch.is_some() && epoch != ours {
             self.step_down();
         }
+        self.hand_over.saw(ours, self.clock.monotonic());
         // What an earlier leader of this replica proposed has to be decided before anything new can rest on it.
-        let free = self.consensus.is_settled() && self.hears_majority();
+        let free = self.consensus.is_settled() && self.hears_majority() && !self.hand_over.is_under_way();
         if let Some(epoch) = ours.filter(|_| free && matches!(self.mode, Mode::Follows(_))) {
             while let Ok(block) = self.committed.try_recv() {
                 self.apply(&block)?;
@@ -350,7 +373,9 @@ impl<R: AnswerRule> Proposer<R> {
             self.take_lead(epoch);
         }
         let shown = match (&self.mode, role) {
-            (Mode::Leads(leader), _) if self.hears_majority() => Role::Leader { epoch: leader.epoch },
+            (Mode::Leads(leader), _) if self.hears_majority() && !self.hand_over.is_under_way() => {
+                Role::Leader { epoch: leader.epoch }
+            }
             (_, Role::Follower { leader }) => Role::Follower { leader },
             (_, Role::Leader { .. }) => Role::Follower { leader: None },
         };
@@ -374,7 +399,8 @@ impl<R: AnswerRule> Proposer<R> {
         // Tickets go on where the leader before ended.
         self.applied = self.last_ticket;
         self.first_ticket = Ticket(self.last_ticket.0 + 1);
-        let leader = Leader::new(*state, epoch, self.first_ticket, self.settings.in_flight_max, self.now());
+        let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        leader.limit_blocks(self.log.block_max());
         self.mode = Mode::Leads(Box::new(leader));
         self.majority_at = self.clock.monotonic();
     }
@@ -438,7 +464,9 @@ impl<R: AnswerRule> Proposer<R> {
         match (&mut self.mode, ask) {
             (_, Ask::Base) => self.keeper.want_base(),
             (_, Ask::LetGo { upto }) => self.asked_to_let_go = Some(upto),
-            (Mode::Leads(_), Ask::HandOver) => self.hand_over = true,
+            (Mode::Leads(_), Ask::HandOver { reply }) if !self.consensus.is_alone() => {
+                self.hand_over.begin(reply, now.monotonic);
+            }
             (Mode::Leads(leader), ask) => {
                 if let Some(answer) = leader.decide(ask, now) {
                     self.give([answer]);
@@ -447,6 +475,24 @@ impl<R: AnswerRule> Proposer<R> {
             (Mode::Follows(state), Ask::Dump { reply }) => drop(reply.send(StateDump::of(state))),
             (Mode::Follows(_) | Mode::Between, _) => {}
         }
+    }
+
+    /// Lets another replica lead when everything that was decided is committed.
+    async fn hand_over(&mut self) -> Result<(), Stopped> {
+        let open = self.leader(|leader| (leader.epoch, leader.open_bytes()));
+        let idle = self.in_flight.is_empty() && open.is_none_or(|(_, bytes)| bytes == 0);
+        if !self.hand_over.is_due(idle, self.clock.monotonic()) {
+            return Ok(());
+        }
+        match (open, self.consensus.hand_over().await?) {
+            (Some((epoch, _)), Some(to)) => {
+                tracing::info!(event = "hands_over", %epoch, %to, "this replica lets another one lead");
+                self.hand_over.gave_away(epoch, self.clock.monotonic());
+                self.step_down();
+            }
+            _ => self.hand_over.end(),
+        }
+        Ok(())
     }
 
     /// Tells callers; batches nobody waits for any more are released.
@@ -461,10 +507,11 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// Proposes blocks: full ones at once, a partial one when nothing is on its way or enough came together.
     async fn submit(&mut self) -> Result<(), Stopped> {
+        let company = self.log.block_max() / COMPANY_PART;
         while self.in_flight.len() < BLOCKS_IN_FLIGHT && self.state().unwritten_bytes() < UNWRITTEN_MAX {
             let idle = self.in_flight.is_empty();
             let next = self.leader(|leader| {
-                let may_be_partial = idle || leader.open_bytes() >= COMPANY_BYTES;
+                let may_be_partial = idle || leader.open_bytes() >= company;
                 Some((leader.epoch, leader.take_block(may_be_partial)?))
             });
             let Some(Some((epoch, (ticket, draft)))) = next else { break };
@@ -508,6 +555,10 @@ impl<R: AnswerRule> Proposer<R> {
             Mode::Between => unreachable!("only while the mode changes"),
         }
         self.applied_term = header.term;
+        let trimmed = self.state().take_trimmed();
+        if trimmed > 0 {
+            self.metrics.messages_trimmed(trimmed);
+        }
         Ok(())
     }
 

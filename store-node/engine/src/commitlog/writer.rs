@@ -42,6 +42,8 @@ pub(crate) enum Job {
         vote: Vote,
         reply: oneshot::Sender<()>,
     },
+    /// There are segments to remove. They do not hold up the log.
+    Remove,
 }
 
 /// The task that writes. Writing block N + 1 overlaps the sync of block N; everything written while a sync runs
@@ -100,11 +102,13 @@ impl Writer {
     async fn work(&mut self) -> Result<(), LogFailed> {
         let mut syncing: Step<Layout> = None;
         let mut noting: Step<()> = None;
+        let mut removing: Option<BoxFuture<'static, ()>> = None;
         // A job that waits until everything before it is durable.
         let mut barrier: Option<Job> = None;
         let mut open = true;
         let mut checkpoint_due = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.tell_size();
         while open || syncing.is_some() || barrier.is_some() {
             self.prepare_next();
             tokio::select! {
@@ -118,8 +122,15 @@ impl Writer {
                     noting = None;
                     noted?;
                 }
+                Some(()) = OptionFuture::from(removing.as_mut()) => {
+                    removing = None;
+                    self.tell_size();
+                }
                 job = self.inbox.recv(), if open && barrier.is_none() => match job {
-                    Some(job) => barrier = self.take_waiting(job).await?,
+                    Some(job) => {
+                        barrier = self.take_waiting(job).await?;
+                        removing = removing.or_else(|| self.remove());
+                    }
                     None => open = false,
                 },
                 Some(file) = OptionFuture::from(self.progress.next.as_mut()), if self.progress.prepared.is_none() => {
@@ -135,6 +146,7 @@ impl Writer {
                 _ = checkpoint_due.tick() => {
                     self.progress.paused = false;
                     noting = noting.or_else(|| self.checkpoint(0));
+                    removing = removing.or_else(|| self.remove());
                 }
             }
             if syncing.is_none() && !self.progress.dirty.is_empty() {
@@ -153,6 +165,9 @@ impl Writer {
         if let Some(noting) = noting {
             noting.await?;
         }
+        if let Some(removing) = removing {
+            removing.await;
+        }
         match self.checkpoint(0) {
             Some(noting) => noting.await,
             None => Ok(()),
@@ -163,13 +178,18 @@ impl Writer {
     async fn take_waiting(&mut self, first: Job) -> Result<Option<Job>, LogFailed> {
         let mut next = Some(first);
         while let Some(job) = next {
-            let Job::Write { blocks, layout, done } = job else { return Ok(Some(job)) };
-            self.progress.waiting.push_back((layout.index, done));
-            for sealed in blocks {
-                self.write(sealed).await?;
+            match job {
+                Job::Write { blocks, layout, done } => {
+                    self.progress.waiting.push_back((layout.index, done));
+                    for sealed in blocks {
+                        self.write(sealed).await?;
+                    }
+                    self.progress.written = layout;
+                    self.log.set_written(layout.index);
+                }
+                Job::Remove => {}
+                Job::Truncate { .. } | Job::Vote { .. } => return Ok(Some(job)),
             }
-            self.progress.written = layout;
-            self.log.set_written(layout.index);
             next = self.inbox.try_recv().ok();
         }
         Ok(None)
@@ -207,7 +227,13 @@ impl Writer {
         let file = file.map_err(|cause| LogFailed { what: "extend", cause })?;
         self.current = (start, file);
         self.log.set_file(start, file);
+        self.tell_size();
         Ok(())
+    }
+
+    fn tell_size(&self) {
+        let begin = self.log.begin();
+        self.metrics.log_is(begin, self.current.0.0 + self.segment_bytes - begin.0);
     }
 
     /// Starts to create the segment after the current one, unless that happened.
@@ -237,7 +263,7 @@ impl Writer {
     /// Does what must not overlap anything else.
     async fn alone(&mut self, job: Job) -> Result<(), LogFailed> {
         match job {
-            Job::Write { .. } => unreachable!("writes share their sync with others"),
+            Job::Write { .. } | Job::Remove => unreachable!("they are done beside others"),
             Job::Vote { vote, reply } => {
                 vote.write(&*self.disk).await.map_err(|cause| LogFailed { what: "write a vote beside", cause })?;
                 let _nobody_waits = reply.send(());
@@ -304,6 +330,11 @@ impl Writer {
             self.disk.close(prepared).await?;
         }
         Ok(())
+    }
+
+    /// Removes the segments that are to go, if there are any.
+    fn remove(&self) -> Option<BoxFuture<'static, ()>> {
+        super::remove::doomed(&self.disk, &self.log, &self.metrics)
     }
 
     /// Writes a checkpoint when the log grew by more than `grown_by` since the last. It does not hold up the log.

@@ -4,12 +4,13 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop` and `settle` for the decisions.
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle` and `retention` for the decisions.
 
 mod ask;
 mod block;
 mod pop;
 mod ready;
+mod retention;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -21,12 +22,13 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
+pub use retention::Retention;
 
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
 use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
-use crate::state::{BadBlock, State};
+use crate::state::{BadBlock, QueueState, State};
 use crate::watch::Watches;
 
 /// Number of a block among those that this replica proposes, from 1.
@@ -44,6 +46,16 @@ enum Known {
 pub(crate) struct Now {
     pub(crate) wall: Timestamp,
     pub(crate) monotonic: Monotonic,
+}
+
+/// What the leader decides by.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Terms {
+    /// Unsettled messages of one group in one queue; more are not delivered.
+    pub(crate) in_flight_max: usize,
+    pub(crate) retention: Retention,
+    /// Bytes of a segment of the log: retention by size lets whole ones go.
+    pub(crate) segment_bytes: u64,
 }
 
 /// See the module.
@@ -64,13 +76,15 @@ pub(crate) struct Leader {
     /// Pops that ran out of their scan budget.
     deferred: VecDeque<Ask>,
     in_flight_max: usize,
+    retention: retention::Retaining,
     pub(crate) epoch: Epoch,
     last_delivery: DeliverySeq,
 }
 
 impl Leader {
     /// Takes the lead over `state`, with `first` as its first proposal: leases that run go on for what remains of them by log time.
-    pub(crate) fn new(state: State, epoch: Epoch, first: Ticket, in_flight_max: usize, now: Now) -> Self {
+    pub(crate) fn new(state: State, epoch: Epoch, first: Ticket, terms: Terms, now: Now) -> Self {
+        let Terms { in_flight_max, retention, segment_bytes } = terms;
         let blocks = block::Blocks::new(first, state.log_time);
         let mut leader = Self {
             state,
@@ -84,11 +98,17 @@ impl Leader {
             blocks,
             deferred: VecDeque::new(),
             in_flight_max,
+            retention: retention::Retaining::new(retention, segment_bytes, now.monotonic),
             epoch,
             last_delivery: DeliverySeq(0),
         };
         leader.resume_leases(now);
         leader
+    }
+
+    /// The log takes no larger blocks than this.
+    pub(crate) fn limit_blocks(&mut self, block_max: usize) {
+        self.blocks.limit(block_max);
     }
 
     /// Leads no more. What was proposed and not applied is forgotten here; the log decides what becomes of it.
@@ -98,7 +118,7 @@ impl Leader {
 
     fn resume_leases(&mut self, now: Now) {
         let log_time = self.state.log_time;
-        for ((group, topic), state) in &self.state.pops {
+        for ((group, topic), state) in self.state.pops.iter() {
             for (queue, state) in &state.queues {
                 for (offset, entry) in &state.entries {
                     let of = QueueOf { group: *group, topic: *topic, queue: *queue };
@@ -157,7 +177,7 @@ impl Leader {
                 let _nobody_waits = reply.send(StateDump::of(&self.state));
                 None
             }
-            Ask::HandOver | Ask::Base | Ask::LetGo { .. } => None, // the loop's business
+            Ask::HandOver { .. } | Ask::Base | Ask::LetGo { .. } => None, // the loop's business
             Ask::DropTopic { topic, reply } => {
                 self.drop_topic(topic, now);
                 self.blocks.answer(Answer::Done(reply))
@@ -220,6 +240,11 @@ impl Leader {
         self.overlay.next_offset(topic, queue).unwrap_or_else(|| self.state.queue(topic, queue).next)
     }
 
+    /// The first offset a queue holds, uncommitted trims included.
+    fn min(&self, topic: TopicId, queue: QueueId) -> QueueOffset {
+        self.state.queue(topic, queue).min.max(self.overlay.min(topic, queue).unwrap_or_default())
+    }
+
     fn name_topic(&mut self, topic: &TopicRef, now: Now) {
         if !self.state.knows_topic(topic.id) && !self.overlay.knows_topic(topic.id) {
             self.propose(Record::TopicName { id: topic.id, name: topic.name.clone() }, now);
@@ -267,22 +292,19 @@ impl Leader {
     }
 
     fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
-        let status = |(queue, state): (QueueId, crate::state::QueueState)| QueueStatus {
-            queue,
-            min: state.min,
-            max: state.next,
-        };
+        let status = |(queue, state): (QueueId, QueueState)| QueueStatus { queue, min: state.min, max: state.next };
         self.state.queues_of(topic).map(status).collect()
     }
 
     fn group_status(&self, group: GroupId) -> Vec<GroupStatus> {
         let mut all = Vec::new();
         for (topic, state) in self.state.topics_of(group) {
-            for (queue, max) in self.state.queues_of(topic) {
+            for (queue, QueueState { min, next: max, .. }) in self.state.queues_of(topic) {
                 let pop = state.queues.get(&queue);
-                let (floor, cursor) = pop.map_or((QueueOffset(0), QueueOffset(0)), |pop| (pop.floor(), pop.cursor));
+                // A group that never read a queue has nothing to do with what was trimmed.
+                let (floor, cursor) = pop.map_or((min, min), |pop| (pop.floor().max(min), pop.cursor.max(min)));
                 let in_flight = pop.map_or(0, |pop| u64::try_from(pop.entries.len()).unwrap_or(u64::MAX));
-                all.push(GroupStatus { topic, queue, floor, cursor, max: max.next, in_flight });
+                all.push(GroupStatus { topic, queue, floor, cursor, max, in_flight });
             }
         }
         all
@@ -367,11 +389,12 @@ impl Leader {
 
     /// When [`Leader::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Monotonic> {
-        self.clock.next()
+        self.clock.next().into_iter().chain([self.retention.due()]).min()
     }
 
-    /// Ends and renews the leases whose time came.
+    /// Ends and renews the leases whose time came, and trims what was kept long enough.
     pub(crate) fn tick(&mut self, now: Now) {
+        self.retain(now);
         let mut renewals: BTreeMap<(QueueOf, u64, Duration), Vec<QueueOffset>> = BTreeMap::new();
         for due in self.clock.due(now.monotonic) {
             match due {

@@ -74,6 +74,7 @@ impl Leader {
         let duration = duration(pop.lease);
         let mut grants = Vec::new();
         let mut batches: BTreeMap<(QueueOf, DeliverySeq), Vec<QueueOffset>> = BTreeMap::new();
+        candidates.retain(|(queue, offset)| *offset >= self.min(topic, *queue));
         for (queue, offset) in candidates {
             let of = QueueOf { group, topic, queue };
             let entry = self.entry(of, offset).filter(|entry| entry.attempt_id == attempt_id);
@@ -103,7 +104,7 @@ impl Leader {
         }
         self.name_topic(&pop.topic, now);
         self.name_group(&pop.group, now);
-        let old = self.state.queues_of(topic).filter(|(_, state)| state.min > QueueOffset(0));
+        let old = self.state.queues_of(topic).filter(|(queue, _)| self.min(topic, *queue) > QueueOffset(0));
         let starts: Vec<_> = old.map(|(queue, _)| (queue, self.next_offset(topic, queue))).collect();
         self.propose(Record::Open { group, topic, starts }, now);
     }
@@ -135,8 +136,9 @@ impl Leader {
             let ready = self.ready.get(&(group, topic));
             let Some((queue, offset)) = ready.and_then(|ready| ready.first(&picking.pop.filter)) else { return };
             self.forget_ready((picking.of(queue), offset));
-            if let (Some(_), Some(place)) =
-                (self.entry(picking.of(queue), offset), self.state.place(topic, queue, offset))
+            if offset >= self.min(topic, queue)
+                && let (Some(_), Some(place)) =
+                    (self.entry(picking.of(queue), offset), self.state.place(topic, queue, offset))
             {
                 picking.picked.push((queue, offset, place));
             }
@@ -158,7 +160,7 @@ impl Leader {
     fn pick_new_in(&self, picking: &mut Picking<'_>, queue: QueueId) {
         let (of, topic) = (picking.of(queue), picking.pop.topic.id);
         let state = self.state.queue(topic, queue);
-        let from = self.cursor(of).max(state.min);
+        let from = self.cursor(of).max(self.min(topic, queue));
         let room = self.in_flight_room(of);
         if from >= state.next || room == 0 {
             return;
@@ -248,7 +250,7 @@ impl Leader {
         self.ready.contains_key(&key)
             || self.state.queues_of(key.1).any(|(queue, state)| {
                 let of = QueueOf { group: key.0, topic: key.1, queue };
-                self.cursor(of) < state.next && self.in_flight_room(of) > 0
+                self.cursor(of).max(self.min(of.topic, queue)) < state.next && self.in_flight_room(of) > 0
             })
     }
 }

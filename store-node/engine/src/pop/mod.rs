@@ -8,7 +8,9 @@
 mod entry;
 mod group_topic;
 mod overlay;
+mod pops;
 
 pub(crate) use entry::{Entry, PopStore, When, apply};
 pub(crate) use group_topic::GroupTopic;
 pub(crate) use overlay::Overlay;
+pub(crate) use pops::Pops;

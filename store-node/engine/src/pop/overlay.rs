@@ -15,6 +15,7 @@ use crate::record::{QueueOf, Record};
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     next_offsets: BTreeMap<(TopicId, QueueId), (Ticket, QueueOffset)>,
+    mins: BTreeMap<(TopicId, QueueId), (Ticket, QueueOffset)>,
     pops: BTreeMap<(GroupId, TopicId), PendingPop>,
     topics: BTreeMap<TopicId, Ticket>,
     groups: BTreeMap<GroupId, Ticket>,
@@ -33,6 +34,7 @@ struct PendingPop {
 #[derive(Debug)]
 enum Touch {
     NextOffset(TopicId, QueueId),
+    Min(TopicId, QueueId),
     Open(GroupId, TopicId),
     Cursor(QueueOf),
     Entry(QueueOf, QueueOffset),
@@ -61,7 +63,12 @@ impl Overlay {
             Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
                 self.shadow(queue.group, queue.topic, record, block, at, applied);
             }
-            Record::Close { .. } | Record::Trim { .. } => {}
+            Record::Trim { topic, queue, min } => {
+                let known = self.mins.entry((*topic, *queue)).or_insert((block, *min));
+                *known = (block, known.1.max(*min));
+                self.touched.push_back((block, Touch::Min(*topic, *queue)));
+            }
+            Record::Close { .. } => {}
         }
     }
 
@@ -83,6 +90,7 @@ impl Overlay {
         while let Some((_, touch)) = self.touched.pop_front_if(|(block, _)| *block <= applied) {
             match touch {
                 Touch::NextOffset(topic, queue) => retire_key(&mut self.next_offsets, &(topic, queue), applied),
+                Touch::Min(topic, queue) => retire_key(&mut self.mins, &(topic, queue), applied),
                 Touch::TopicName(id) => drop(self.topics.remove(&id)),
                 Touch::GroupName(id) => drop(self.groups.remove(&id)),
                 Touch::Open(group, topic) => self.retire_pop(group, topic, |pending| pending.open = None),
@@ -111,6 +119,17 @@ impl Overlay {
     /// The offset the next message of a queue gets, if uncommitted messages moved it.
     pub(crate) fn next_offset(&self, topic: TopicId, queue: QueueId) -> Option<QueueOffset> {
         self.next_offsets.get(&(topic, queue)).map(|(_, offset)| *offset)
+    }
+
+    /// The first offset a queue will hold, if uncommitted trims moved it.
+    pub(crate) fn min(&self, topic: TopicId, queue: QueueId) -> Option<QueueOffset> {
+        self.mins.get(&(topic, queue)).map(|(_, min)| *min)
+    }
+
+    /// Groups for which uncommitted deliveries moved the cursor of a queue.
+    pub(crate) fn readers(&self, topic: TopicId, queue: QueueId) -> impl Iterator<Item = GroupId> + '_ {
+        let of_topic = self.pops.iter().filter(move |((_, of), _)| *of == topic);
+        of_topic.filter(move |(_, pending)| pending.cursors.contains_key(&queue)).map(|((group, _), _)| *group)
     }
 
     pub(crate) fn knows_topic(&self, id: TopicId) -> bool {

@@ -1,6 +1,5 @@
 //! How openraft reaches the other replicas.
 
-use apogee_model::ReplicaId;
 use bytes::Bytes;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use openraft::base::{BoxFuture, BoxStream};
@@ -19,6 +18,7 @@ use super::transfer::Source;
 use super::types::{RaftVote, Types};
 use super::wire;
 use crate::peers::{NotAFrame, Peers};
+use crate::replica::Member;
 
 type RpcResult<T> = Result<T, RPCError<Types>>;
 
@@ -31,16 +31,16 @@ pub(crate) struct Network {
 impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: u64, _node: &()) -> Peer {
-        Peer { peers: Arc::clone(&self.peers), source: Arc::clone(&self.source), to: ReplicaId(target) }
+    async fn new_client(&mut self, target: Member, _node: &()) -> Peer {
+        Peer { peers: Arc::clone(&self.peers), source: Arc::clone(&self.source), to: target }
     }
 }
 
-/// One other replica.
+/// One other replica, in one of its lives.
 pub(crate) struct Peer {
     peers: Arc<dyn Peers>,
     source: Arc<Source>,
-    to: ReplicaId,
+    to: Member,
 }
 
 impl Peer {
@@ -50,7 +50,8 @@ impl Peer {
         option: &RPCOption,
         read: impl FnOnce(&Bytes) -> Result<T, NotAFrame>,
     ) -> RpcResult<T> {
-        let answer = timeout(option.hard_ttl(), self.peers.call(self.to, frame)).await;
+        let call = self.peers.call(self.to.replica, wire::meant_for(self.to.instance, frame));
+        let answer = timeout(option.hard_ttl(), call).await;
         let answer = answer.map_err(unreachable)?.map_err(unreachable)?;
         read(&answer).map_err(unreachable)
     }
@@ -83,8 +84,9 @@ impl RaftNetworkV2<Types> for Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let frames = input.map(|request| wire::append(&request)).boxed();
-        let answers = self.peers.pipeline(self.to, frames).map(|answer| {
+        let instance = self.to.instance;
+        let frames = input.map(move |request| wire::meant_for(instance, wire::append(&request))).boxed();
+        let answers = self.peers.pipeline(self.to.replica, frames).map(|answer| {
             let frame = answer.map_err(unreachable)?;
             wire::read_appended(&frame).map_err(unreachable)
         });
@@ -107,7 +109,9 @@ impl RaftNetworkV2<Types> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let sending = self.source.send(vote, &snapshot.meta, |frame| self.peers.call(self.to, frame));
+        let sending = self.source.send(vote, &snapshot.meta, |frame| {
+            self.peers.call(self.to.replica, wire::meant_for(self.to.instance, frame))
+        });
         let sent = tokio::select! {
             biased;
             closed = cancel => return Err(closed.into()),

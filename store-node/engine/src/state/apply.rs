@@ -12,6 +12,10 @@ use crate::record::{NotARecord, QueueOf, Record};
 use crate::views::rows::Earlier;
 use crate::views::{Membership, Place};
 
+/// Rows of the ConsumeQueue that are worth a range deletion when a trim leaves none; fewer go when the views rewrite
+/// their files, because a range deletion makes every later read of the table a little slower.
+const RANGE_MIN: u64 = 4096;
+
 /// What applying a block changed, for those who wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
@@ -148,10 +152,12 @@ impl State {
     fn append(&mut self, queue: (TopicId, QueueId), offset: QueueOffset, place: Place) {
         let state = self.queues.entry(queue).or_default();
         assert_eq!(offset, state.next, "the offsets of a queue follow one another");
+        let before = *state;
         if state.min == state.next {
             state.min_lsn = place.lsn;
         }
         state.next = offset.next();
+        self.oldest.moved(queue, before, *state);
         self.tail.push(queue, offset, place);
         self.dirty.queue(queue);
     }
@@ -159,7 +165,7 @@ impl State {
     fn close(&mut self, group: GroupId, applied: &mut Applied) {
         let topics: Vec<_> = self.topics_of(group).map(|(topic, _)| topic).collect();
         for topic in topics {
-            let Some(state) = self.pops.remove(&(group, topic)) else { continue };
+            let Some(state) = self.pops.remove(group, topic) else { continue };
             for (queue, state) in state.queues {
                 let of = QueueOf { group, topic, queue };
                 applied.touched.extend(state.entries.keys().map(|offset| (of, *offset)));
@@ -170,28 +176,32 @@ impl State {
     }
 
     fn trim(&mut self, (topic, queue): (TopicId, QueueId), min: QueueOffset, applied: &mut Applied) {
-        let Some(state) = self.queues.get_mut(&(topic, queue)) else { return };
-        let min = min.min(state.next);
-        if min <= state.min {
+        let key = (topic, queue);
+        let Some(state) = self.queues.get_mut(&key) else { return };
+        let before = *state;
+        let min = min.min(before.next);
+        if min <= before.min {
             return;
         }
         state.min = min;
-        let empty = min == state.next;
-        self.tail.trim((topic, queue), min);
-        self.dirty.trim((topic, queue), empty);
-        if let Some(oldest) = self.place(topic, queue, min)
-            && let Some(state) = self.queues.get_mut(&(topic, queue))
-        {
-            state.min_lsn = oldest.lsn;
+        let gone = min.0 - before.min.0;
+        self.trimmed += gone;
+        self.tail.trim(key, min);
+        self.dirty.trim(key, min == before.next && gone >= RANGE_MIN);
+        let oldest = self.place(topic, queue, min);
+        if let Some(state) = self.queues.get_mut(&key) {
+            state.min_lsn = oldest.map_or(state.min_lsn, |oldest| oldest.lsn);
+            self.oldest.moved(key, before, *state);
         }
-        for ((group, of_topic), state) in &mut self.pops {
-            if *of_topic == topic && state.queues.contains_key(&queue) {
-                let of = QueueOf { group: *group, topic, queue };
-                self.dirty.cursor(of);
-                for offset in state.trim(queue, min) {
-                    self.dirty.removed(of, offset);
-                    applied.touched.push((of, offset));
-                }
+        let readers = self.pops.of_topic(topic).filter(|(_, state)| state.queues.contains_key(&queue));
+        let readers: Vec<_> = readers.map(|(group, _)| group).collect();
+        for group in readers {
+            let Some(state) = self.pops.get_mut(group, topic) else { continue };
+            let of = QueueOf { group, topic, queue };
+            self.dirty.cursor(of);
+            for offset in state.trim(queue, min) {
+                self.dirty.removed(of, offset);
+                applied.touched.push((of, offset));
             }
         }
     }

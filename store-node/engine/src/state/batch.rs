@@ -56,10 +56,10 @@ impl State {
             batch.delete_range(Table::GroupQueue, &from, &to);
             batch.delete_range(Table::Lease, &from, &to);
         }
-        for ((topic, queue), emptied) in std::mem::take(&mut self.dirty.trimmed) {
+        for ((topic, queue), as_a_whole) in std::mem::take(&mut self.dirty.trimmed) {
             let min = self.queue(topic, queue).min;
             batch.trim((topic, queue), min);
-            if emptied {
+            if as_a_whole {
                 let from = consume_queue_key(topic, queue, QueueOffset(0));
                 batch.delete_range(Table::ConsumeQueue, &from, &consume_queue_key(topic, queue, min));
             }

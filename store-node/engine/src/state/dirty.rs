@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apogee_model::{GroupId, QueueId, QueueOffset, TopicId};
 
-use crate::pop::{Entry, GroupTopic, PopStore};
+use crate::pop::{Entry, GroupTopic, PopStore, Pops};
 use crate::record::QueueOf;
 
 /// Keys of rows that are not in the views as they are in memory. The values are taken from memory when the batch is.
@@ -19,7 +19,7 @@ pub(super) struct Dirty {
     pub(super) groups: BTreeSet<GroupId>,
     /// Groups whose rows go as a whole, before anything is put.
     pub(super) closed: BTreeSet<GroupId>,
-    /// Trimmed queues, and whether they were emptied by that.
+    /// Trimmed queues, and whether the rows of what is gone go as a whole.
     pub(super) trimmed: BTreeMap<(TopicId, QueueId), bool>,
 }
 
@@ -28,9 +28,9 @@ impl Dirty {
         self.queues.insert(queue);
     }
 
-    pub(super) fn trim(&mut self, queue: (TopicId, QueueId), emptied: bool) {
+    pub(super) fn trim(&mut self, queue: (TopicId, QueueId), as_a_whole: bool) {
         self.queues.insert(queue);
-        *self.trimmed.entry(queue).or_default() |= emptied;
+        *self.trimmed.entry(queue).or_default() |= as_a_whole;
     }
 
     pub(super) fn cursor(&mut self, of: QueueOf) {
@@ -84,19 +84,16 @@ pub(super) struct Tracked<'a> {
     topic: TopicId,
 }
 
-type Pops = BTreeMap<(GroupId, TopicId), GroupTopic>;
-
 impl<'a> Tracked<'a> {
     pub(super) fn or_create(pops: &'a mut Pops, dirty: &'a mut Dirty, group: GroupId, topic: TopicId) -> Self {
-        let store = pops.entry((group, topic)).or_insert_with(|| {
+        if !pops.contains_key(&(group, topic)) {
             dirty.opens.insert((group, topic));
-            GroupTopic::default()
-        });
-        Self { store, dirty, group, topic }
+        }
+        Self { store: pops.or_create(group, topic), dirty, group, topic }
     }
 
     pub(super) fn existing(pops: &'a mut Pops, dirty: &'a mut Dirty, group: GroupId, topic: TopicId) -> Option<Self> {
-        Some(Self { store: pops.get_mut(&(group, topic))?, dirty, group, topic })
+        Some(Self { store: pops.get_mut(group, topic)?, dirty, group, topic })
     }
 
     fn of(&self, queue: QueueId) -> QueueOf {

@@ -31,7 +31,7 @@ impl State {
     }
 
     fn dump_pops(&self, lines: &mut Vec<String>) {
-        for ((group, topic), pop) in &self.pops {
+        for ((group, topic), pop) in self.pops.iter() {
             lines.push(format!("pop {group}/{topic} open {}", pop.open));
             for (queue, state) in &pop.queues {
                 lines.push(format!("pop {group}/{topic}/{queue} cursor {}", state.cursor));

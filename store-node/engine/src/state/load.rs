@@ -60,18 +60,20 @@ impl State {
             Table::ConsumeQueue | Table::System => {}
             Table::QueueMeta => {
                 let (min, next, min_lsn) = rows::queue(row).filter(|(min, next, _)| min <= next)?;
-                self.queues.insert(rows::split_queue_key(key)?, QueueState { min, next, min_lsn });
+                let (queue, state) = (rows::split_queue_key(key)?, QueueState { min, next, min_lsn });
+                let before = self.queues.insert(queue, state).unwrap_or_default();
+                self.oldest.moved(queue, before, state);
             }
             Table::GroupQueue => match rows::split_group_key(key)? {
-                (group, topic, None) => self.pops.entry((group, topic)).or_default().open = rows::open(row)?,
+                (group, topic, None) => self.pops.or_create(group, topic).open = rows::open(row)?,
                 (group, topic, Some(queue)) => {
-                    self.pops.entry((group, topic)).or_default().set_cursor(queue, rows::cursor(row)?);
+                    self.pops.or_create(group, topic).set_cursor(queue, rows::cursor(row)?);
                 }
             },
             Table::Lease => {
                 let (of, offset) = rows::split_lease_key(key)?;
                 let QueueOf { group, topic, queue } = of;
-                self.pops.entry((group, topic)).or_default().put(queue, offset, rows::entry(row)?);
+                self.pops.or_create(group, topic).put(queue, offset, rows::entry(row)?);
             }
             Table::Name => match rows::name(key, row)? {
                 Name::Topic(id, name) => drop(self.topics.insert(id, name)),

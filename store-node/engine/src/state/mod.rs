@@ -6,7 +6,7 @@
 //! message that is acked at once) never reaches the views.
 //!
 //! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`,
-//! `places` (reading the ConsumeQueue), `batch` and `load` (to the views and back), `keeper` (when), `dump`.
+//! `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper` (when), `dump`.
 
 mod apply;
 mod batch;
@@ -14,6 +14,7 @@ mod dirty;
 mod dump;
 mod keeper;
 mod load;
+mod oldest;
 mod places;
 mod resend;
 mod tail;
@@ -31,7 +32,7 @@ pub(crate) use apply::BadBlock;
 pub(crate) use keeper::{Keeper, Kept, Pace};
 
 use crate::block::Lsn;
-use crate::pop::{Entry, GroupTopic, PopStore as _};
+use crate::pop::{Entry, GroupTopic, PopStore as _, Pops};
 use crate::record::{NotARecord, QueueOf, Record};
 use crate::views::rows::Earlier;
 use crate::views::{Membership, Position, Views, ViewsError};
@@ -42,7 +43,8 @@ pub(crate) struct State {
     pub(crate) log_time: Timestamp,
     pub(crate) next_delivery: DeliverySeq,
     pub(crate) queues: BTreeMap<(TopicId, QueueId), QueueState>,
-    pub(crate) pops: BTreeMap<(GroupId, TopicId), GroupTopic>,
+    oldest: oldest::Oldest,
+    pub(crate) pops: Pops,
     term: Epoch,
     pub(crate) end: Lsn,
     hash: u32,
@@ -54,6 +56,8 @@ pub(crate) struct State {
     dirty: dirty::Dirty,
     /// The position of the newest batch.
     taken: BlockIndex,
+    /// Messages that trims removed since somebody asked.
+    trimmed: u64,
     reader: places::ViewReader,
 }
 
@@ -80,7 +84,8 @@ impl State {
             log_time,
             next_delivery,
             queues: BTreeMap::new(),
-            pops: BTreeMap::new(),
+            oldest: oldest::Oldest::default(),
+            pops: Pops::default(),
             term,
             end,
             hash,
@@ -91,6 +96,7 @@ impl State {
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,
+            trimmed: 0,
             reader: places::ViewReader::new(views),
         }
     }
@@ -135,6 +141,24 @@ impl State {
         self.queues.get(&(topic, queue)).copied().unwrap_or_default()
     }
 
+    /// Where the oldest message of all queues is; `None` while there is none.
+    pub(crate) fn oldest(&self) -> Option<Lsn> {
+        self.oldest.first()
+    }
+
+    /// The queues that hold messages, by the place of their oldest one, behind `after`.
+    pub(crate) fn by_age(
+        &self,
+        after: Option<(Lsn, (TopicId, QueueId))>,
+    ) -> impl Iterator<Item = (Lsn, (TopicId, QueueId))> + '_ {
+        self.oldest.behind(after)
+    }
+
+    /// Messages that trims removed since this was asked last.
+    pub(crate) fn take_trimmed(&mut self) -> u64 {
+        std::mem::take(&mut self.trimmed)
+    }
+
     pub(crate) fn queues_of(&self, topic: TopicId) -> impl Iterator<Item = (QueueId, QueueState)> + '_ {
         self.queues.range((topic, QueueId(0))..=(topic, QueueId(u16::MAX))).map(|((_, queue), state)| (*queue, *state))
     }
@@ -151,6 +175,12 @@ impl State {
     pub(crate) fn unsettled(&self, of: QueueOf) -> usize {
         let queue = self.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
         queue.map_or(0, |queue| queue.entries.len())
+    }
+
+    /// As [`State::unsettled`], of messages below `min`.
+    pub(crate) fn unsettled_below(&self, of: QueueOf, min: QueueOffset) -> usize {
+        let queue = self.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
+        queue.map_or(0, |queue| queue.entries.range(..min).count())
     }
 }
 

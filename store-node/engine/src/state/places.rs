@@ -64,17 +64,27 @@ impl ViewReader {
         }
         let first = offset.0 - offset.0 % CHUNK;
         let (first, end) = (first.max(held.start.0), first.saturating_add(CHUNK).min(held.end.0));
-        match self.read(queue, QueueOffset(first), QueueOffset(end)) {
-            Ok(chunk) => {
-                let chunk = Arc::new(chunk);
-                chunks.truncate(CHUNKS - 1);
-                chunks.push_front(Arc::clone(&chunk));
-                Some(chunk)
+        let chunk = Arc::new(self.read_or_note(queue, QueueOffset(first), QueueOffset(end))?);
+        chunks.truncate(CHUNKS - 1);
+        chunks.push_front(Arc::clone(&chunk));
+        Some(chunk)
+    }
+
+    /// One row that the views have, read by itself. `None` is a failure, which is noted.
+    fn row(&self, queue: (TopicId, QueueId), offset: QueueOffset) -> Option<Place> {
+        self.read_or_note(queue, offset, offset.next())?.places.first().copied()
+    }
+
+    fn read_or_note(&self, queue: (TopicId, QueueId), first: QueueOffset, end: QueueOffset) -> Option<Chunk> {
+        let read = self.read(queue, first, end);
+        let noted = read.inspect_err(|why| {
+            if let ViewsError::Damaged { why } = why {
+                self.views.distrust(why);
             }
+        });
+        match noted {
+            Ok(chunk) => Some(chunk),
             Err(why) => {
-                if let ViewsError::Damaged { why } = &why {
-                    self.views.distrust(why);
-                }
                 self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
                 None
             }
@@ -118,6 +128,17 @@ impl State {
             ControlFlow::Break(())
         });
         found
+    }
+
+    /// Where the message at one offset is, for somebody who jumps about in a queue: what is kept for those who read it
+    /// in order is left alone.
+    pub(crate) fn glance(&self, topic: TopicId, queue: QueueId, offset: QueueOffset) -> Option<Place> {
+        let key = (topic, queue);
+        let state = self.queues.get(&key).filter(|state| state.min <= offset && offset < state.next)?;
+        if offset >= self.tail.first(key).unwrap_or(state.next) {
+            return self.tail.from(key, offset).next().copied();
+        }
+        self.reader.row(key, offset)
     }
 
     /// Visits the messages of a queue with `from <= offset < to` in order. Ends early when the views cannot be read,
