@@ -26,7 +26,7 @@ use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
-use crate::raft::{AppliedUpTo, Around, Asker, Consensus, Identity, Receiver, ReceiverParts};
+use crate::raft::{AppliedUpTo, Asker, Consensus, Exchange, Identity, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
 use crate::state::{BadBlock, Keeper, Pace, State};
 use crate::views::{ViewStore, ViewsError};
@@ -97,6 +97,7 @@ async fn attempt<R: AnswerRule>(
     }
 
     let (durable_sender, mut durable) = watch::channel(layout);
+    let again = Again::new();
     let writer = Writer {
         disk: Arc::clone(disk),
         log: log.clone(),
@@ -115,23 +116,18 @@ async fn attempt<R: AnswerRule>(
         index: position.index,
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
-    let again = Again::new();
-    let receiver = ReceiverParts {
+    let (inbox_sender, inbox) = mpsc::channel(INBOX);
+    let receiver = Receiver::new(ReceiverParts {
         disk: Arc::clone(disk),
         views: Arc::clone(views),
         log: log.clone(),
         again: again.clone(),
         tasks: tasks.clone(),
-    };
-    let (inbox_sender, inbox) = mpsc::channel(INBOX);
-    let around = Around {
-        peers: Arc::clone(peers),
-        views: Arc::clone(views),
-        inbox: inbox_sender.downgrade(),
-        receiver: Receiver::new(receiver),
-    };
+    });
+    let inbox_of_bases = inbox_sender.downgrade();
+    let exchange = Exchange { peers: Arc::clone(peers), views: Arc::clone(views), inbox: inbox_of_bases, receiver };
     let identity = Identity { me, configured, admission };
-    let begun = Consensus::begin(identity, &log, applied, around, entropy.next_u64(), ear).await;
+    let begun = Consensus::begin(identity, &log, applied, exchange, entropy.next_u64(), ear).await;
     let (consensus, registrar, committed) = match begun {
         Ok(begun) => begun,
         Err(why) => {
@@ -148,7 +144,6 @@ async fn attempt<R: AnswerRule>(
         let watch = tasks.token().run_until_cancelled_owned(watch).map(|ended| ended.unwrap_or(Ok(())));
         tasks.spawn("damage", OnError::StopProcess, watch);
     }
-
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     let pace = Pace { batch_every: settings.views_batch_every, flush_every: settings.views_flush_every };
     let keeper = Keeper::new(Arc::clone(views), &state, pace, clock.monotonic());

@@ -83,12 +83,14 @@ pub(crate) struct Identity {
     pub(crate) admission: Admission,
 }
 
-/// What consensus deals with besides the log.
-pub(crate) struct Around {
+/// What this replica has to do with the others.
+pub(crate) struct Exchange {
     pub(crate) peers: Arc<dyn Peers>,
+    /// Where bases are that others may need.
     pub(crate) views: Arc<dyn ViewStore>,
-    /// Where a base can be asked for.
+    /// Where a base is asked for.
     pub(crate) inbox: mpsc::WeakSender<Ask>,
+    /// Takes a base in.
     pub(crate) receiver: Receiver,
 }
 
@@ -117,11 +119,10 @@ impl Consensus {
         identity: Identity,
         log: &Log,
         applied: AppliedUpTo,
-        around: Around,
+        exchange: Exchange,
         seed: u64,
         ear: &Ear,
     ) -> Result<(Self, Registrar, mpsc::Receiver<Block>), Stopped> {
-        let Around { peers, views, inbox, receiver } = around;
         let Identity { me, configured, admission } = identity;
         let alone = configured.len() == 1;
         let config = Arc::new(config(alone).validate().map_err(stopped)?);
@@ -130,6 +131,7 @@ impl Consensus {
             Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
         });
         let last = log_id(applied.term, applied.index);
+        let Exchange { peers, views, inbox, receiver } = exchange;
         let members = Committed::default();
         members.set(membership.unwrap_or_default());
         let machine = Machine::new(log.clone(), blocks, last, members.clone(), Arc::clone(&views));
@@ -157,8 +159,8 @@ impl Consensus {
         let wanted = Wanted::default();
         let registrar =
             Registrar { raft: raft.clone(), seed, me, configured: configured.clone(), wanted: wanted.clone() };
-        let raft_too = raft.clone();
-        let inside = Inside { raft: raft_too, seed, me, founders, configured, committed: members, wanted, receiver };
+        let inside =
+            Inside { raft: raft.clone(), seed, me, founders, configured, committed: members, wanted, receiver };
         ear.is_inside(inside);
         let consensus = Self { raft, me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None };
         Ok((consensus, registrar, committed))

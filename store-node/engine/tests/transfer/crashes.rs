@@ -31,6 +31,7 @@ async fn cut_after(operations: u64) -> Option<u64> {
     }
     site.disk.cut_at_op(u64::MAX);
     group.catches_up(late).await;
+    assert!(!group.sites[late].was_damaged().await, "a cut damages nothing");
     group.send(1).await;
     group.agree().await;
     let leader = group.leader().await;

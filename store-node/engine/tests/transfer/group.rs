@@ -90,7 +90,6 @@ impl Net {
         self.lock().meddle = meddle;
     }
 
-    /// What replica `of` answers with, when it is there.
     pub(crate) fn ear(&self, of: ReplicaId) -> Ear {
         self.lock().ears[&of].clone()
     }
@@ -255,6 +254,11 @@ impl Site {
         };
         drop((engine, tasks));
         failed || self.begins_again(net).await.is_err()
+    }
+
+    /// Whether it set a damaged store aside.
+    pub(crate) async fn was_damaged(&self) -> bool {
+        !self.disk.list("damaged/store").await.expect("a disk that works").is_empty()
     }
 
     pub(crate) async fn dump(&self) -> Dump {

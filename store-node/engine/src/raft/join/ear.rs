@@ -22,6 +22,8 @@ use crate::raft::types::Types;
 use crate::raft::wire::{self, Question};
 use crate::replica::Member;
 
+/// This replica has told its leader of a base that only its next life has.
+const SILENT: NotAFrame = NotAFrame { why: "this replica begins again" };
 /// Answers of a pipeline that wait to be sent.
 const PIPELINE: usize = 64;
 
@@ -63,9 +65,6 @@ pub(crate) struct Inside {
     pub(crate) receiver: Receiver,
 }
 
-/// This replica has told its leader of a base that only its next life has.
-const SILENT: NotAFrame = NotAFrame { why: "this replica begins again" };
-
 impl Default for Ear {
     fn default() -> Self {
         Self(Arc::new(Shared { place: Mutex::new(Place::Opening), waits: watch::Sender::new(None) }))
@@ -88,7 +87,7 @@ impl Ear {
             return Ok(self.standing_of(asker).as_ref().map_or_else(wire::not_meant, frames::standing));
         }
         match self.inside() {
-            Some(inside) if inside.me.instance == meant => seeded(inside.seed, inside.answer(&question)).await,
+            Some(inside) if inside.me.instance == meant => seeded(inside.seed, inside.hear(question)).await,
             Some(_) | None => Ok(wire::not_meant()),
         }
     }
@@ -184,18 +183,19 @@ impl Inside {
         Standing::Unknown { leader: leader.map(|leader| leader.replica) }
     }
 
-    async fn answer(&self, question: &Bytes) -> Result<Bytes, NotAFrame> {
-        if let Some((attempt, question)) = transfer::read_question(question)? {
+    /// Answers what is meant for this instance.
+    async fn hear(&self, question: Bytes) -> Result<Bytes, NotAFrame> {
+        if let Some((attempt, question)) = transfer::read_question(&question)? {
             return Ok(transfer::answer(&self.receiver.answer(&self.raft, attempt, question).await));
         }
-        let silence = self.receiver.silence();
-        let answer = if silence.is_kept() { Err(SILENT) } else { self.answer_of_consensus(question).await };
+        let (question, silence) = (Question::read(&question)?, self.receiver.silence());
+        let answer = if silence.is_kept() { Err(SILENT) } else { self.answer(question).await };
         if silence.is_kept() { Err(SILENT) } else { answer }
     }
 
-    async fn answer_of_consensus(&self, question: &Bytes) -> Result<Bytes, NotAFrame> {
+    async fn answer(&self, question: Question) -> Result<Bytes, NotAFrame> {
         const ENDED: NotAFrame = NotAFrame { why: "this replica has stopped" };
-        match Question::read(question)? {
+        match question {
             Question::Append(request) => {
                 let (prev, last) = (request.prev_log_id, request.entries.last().map(|entry| entry.log_id));
                 let answer = self.raft.append_entries(request).await.map_err(|_| ENDED)?;
