@@ -15,14 +15,12 @@ use apogee_proxy::{RemoteStores, RemoteStoresParts, Routes, StoreNode};
 use opentelemetry::metrics::Meter;
 
 use super::adapters::{LocalRoutes, LocalStore};
-use super::config::Config;
+use super::config::{Config, SEGMENT_BYTES};
 use super::front::{Front, FrontParts, open_tls};
 use super::ports::Ports;
 use crate::process::data::Data;
 use crate::record::{DevRecord, Published};
 
-/// Small segments: a laptop has no use for large ones.
-const SEGMENT_BYTES: u64 = 32 << 20;
 /// Memory of the views.
 const VIEWS_BYTES: usize = 32 << 20;
 /// From SIGTERM to the end of the last call.
@@ -77,8 +75,10 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
     let seams = Seams { disk: Arc::new(disk), clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) };
     let routes = open_namesrv(&seams, tasks).await.map_err(|stop| of_folder(&folder, &stop))?;
     let store = match config.stores.as_slice() {
-        [] => open_engine(&folder, &seams, tasks, metrics.meter()).await.map_err(|stop| of_folder(&folder, &stop))?,
-        stores => reach_stores(stores, &seams, tasks, health)?,
+        [] => open_engine(&config, &folder, &seams, tasks, metrics.meter())
+            .await
+            .map_err(|stop| of_folder(&folder, &stop))?,
+        stores => reach_stores(stores, &seams, tasks, health, metrics.meter())?,
     };
     health.set(RECOVERY, Check::ok());
 
@@ -133,7 +133,13 @@ async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, S
     Ok(Arc::new(LocalRoutes(Namesrv::open(parts).await?)))
 }
 
-async fn open_engine(folder: &Path, seams: &Seams, tasks: &Tasks, meter: Meter) -> Result<Arc<dyn StoreNode>, Stop> {
+async fn open_engine(
+    config: &Config,
+    folder: &Path,
+    seams: &Seams,
+    tasks: &Tasks,
+    meter: Meter,
+) -> Result<Arc<dyn StoreNode>, Stop> {
     let engine =
         EngineParts { disk: Arc::clone(&seams.disk), clock: Arc::clone(&seams.clock), tasks: tasks.clone(), meter };
     let views = Arc::new(RocksViewStore::new(folder, RocksSettings { views_bytes: VIEWS_BYTES })?);
@@ -144,7 +150,8 @@ async fn open_engine(folder: &Path, seams: &Seams, tasks: &Tasks, meter: Meter) 
         entropy: Arc::clone(&seams.entropy),
         ear: Ear::default(),
     };
-    let settings = Settings { segment_bytes: SEGMENT_BYTES, ..Settings::default() };
+    let retention = config.retention()?;
+    let settings = Settings { segment_bytes: SEGMENT_BYTES, retention, ..Settings::default() };
     Ok(Arc::new(LocalStore(Engine::open_replica(parts, Members::alone(), settings).await?)))
 }
 
@@ -154,9 +161,10 @@ fn reach_stores(
     seams: &Seams,
     tasks: &Tasks,
     health: &Health,
+    meter: Meter,
 ) -> Result<Arc<dyn StoreNode>, Stop> {
     let entropy = Arc::clone(&seams.entropy);
-    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone() };
+    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone(), meter };
     let stores = Arc::new(RemoteStores::new(parts).map_err(|error| Stop::new(Exit::Usage, error))?);
     health.set(STORES, Check::fail("no store-node says that it leads"));
     let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());

@@ -166,12 +166,12 @@ async fn open_engine(
     meter: Meter,
     ear: Ear,
 ) -> Result<Engine, Stop> {
-    let Wiring { members, addresses } = wiring;
+    let Wiring { members, addresses, retention } = wiring;
     let peers = TonicPeers::new(me, &addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
     let views = views(&data.folder)?;
     let engine = EngineParts { disk: Arc::new(data.disk), clock: Arc::new(RealClock), tasks: tasks.clone(), meter };
     let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy), ear };
-    Ok(Engine::open_replica(parts, members, config.engine()).await?)
+    Ok(Engine::open_replica(parts, members, config.engine(retention)).await?)
 }
 
 fn views(folder: &Path) -> Result<Arc<RocksViewStore>, Stop> {

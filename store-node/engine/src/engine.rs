@@ -1,5 +1,6 @@
 //! The door of the engine.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,17 +179,14 @@ impl Engine {
         self.again.because(why);
     }
 
-    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more.
+    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more. From the
+    /// beginning on it decides nothing new: callers hear that it is not the leader.
     ///
     /// # Errors
     /// [`StoreError::Timeout`] when nobody took over within `wait`.
     pub async fn hand_over(&self, wait: Duration) -> Result<(), StoreError> {
-        let mut role = self.role();
-        if !matches!(*role.borrow(), Role::Leader { .. }) {
-            return Ok(());
-        }
-        self.tell(Ask::HandOver);
-        let led = role.wait_for(|role| !matches!(role, Role::Leader { .. }));
+        let (reply, led) = oneshot::channel();
+        self.tell(Ask::HandOver { reply });
         match tokio::time::timeout(wait, led).await {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::Timeout { waited: wait }),
@@ -220,8 +218,15 @@ impl Engine {
         let mut log = Vec::new();
         let mut next = self.log.floor();
         while next <= applied {
-            let blocks = self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await;
-            let blocks = blocks.map_err(|error| unreadable(error.to_string()))?;
+            let blocks = match self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await {
+                // Its segment went meanwhile, and all before it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && next < self.log.floor() => {
+                    next = self.log.floor();
+                    log.clear();
+                    continue;
+                }
+                blocks => blocks.map_err(|error| unreadable(error.to_string()))?,
+            };
             let Some(last) = blocks.last() else { break };
             next = BlockIndex(last.header.index.0 + 1);
             log.extend(blocks.iter().map(|block| {
@@ -275,6 +280,10 @@ impl Engine {
                 Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
+                // Retention by size took it meanwhile, and its delivery with it.
+                Err(error) if grant.place.lsn < self.log.begin() => {
+                    tracing::warn!(event = "message_gone", %error, "a message went before it could be delivered");
+                }
                 // It stays leased, so that the rest of the queue is not held up by it.
                 Err(error) => {
                     tracing::error!(event = "message_unreadable", %error, "a stored message cannot be read");

@@ -18,6 +18,7 @@ mod commitlog;
 mod damage;
 mod engine;
 mod floor;
+mod hand_over;
 mod leader;
 mod lease_clock;
 mod metrics;

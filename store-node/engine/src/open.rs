@@ -20,6 +20,7 @@ use crate::commitlog::{
 use crate::damage;
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
 use crate::floor::Floor;
+use crate::hand_over::HandOver;
 use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
@@ -164,7 +165,7 @@ async fn attempt<R: AnswerRule>(
         applied: Ticket(0),
         first_ticket: Ticket(1),
         last_ticket: Ticket(0),
-        hand_over: false,
+        hand_over: HandOver::default(),
         asked_to_let_go: None,
         based: (position.end, started),
         majority_at: started,

@@ -40,6 +40,8 @@ struct Shared {
     floor: BlockIndex,
     /// The block before the floor, when that is known.
     purged: Option<Purged>,
+    /// The first block that somebody here may need.
+    needed: BlockIndex,
     /// Segments that are to be removed, oldest first, and their files while those are open.
     doomed: VecDeque<Doomed>,
     /// What the appended blocks of this term were proposed as, to notice a gap.
@@ -121,6 +123,7 @@ impl Log {
             committed,
             floor,
             purged,
+            needed: BlockIndex(0),
             doomed: VecDeque::new(),
             proposals: Proposals::default(),
             accepted: VecDeque::new(),
@@ -267,18 +270,19 @@ impl Log {
         Ok(())
     }
 
-    /// Blocks up to `gone` are not there for others any more. The files that hold nothing else go soon; who reads one of
-    /// them may finish.
+    /// Blocks up to `gone` are not there for others any more.
     pub(crate) fn raise_floor(&self, gone: BlockIndex) {
         let mut shared = self.write_lock();
         shared.floor = shared.floor.max(BlockIndex(gone.0 + 1));
-        let floor = shared.floor;
-        let doomed = shared.places.let_go(floor);
-        if !doomed.is_empty() {
-            shared.doomed.extend(doomed);
-            // A writer that has no time for it looks again by itself.
-            let _later = shared.writer.as_ref().map(|writer| writer.try_send(Job::Remove));
-        }
+        shared.doom();
+    }
+
+    /// Nothing here needs the blocks up to `gone`. When others do not need them either, see [`Log::raise_floor`], the
+    /// files that hold nothing else go; who reads one of them may finish.
+    pub(crate) fn may_go(&self, gone: BlockIndex) {
+        let mut shared = self.write_lock();
+        shared.needed = shared.needed.max(BlockIndex(gone.0 + 1));
+        shared.doom();
     }
 
     /// The first block of the newest segment that starts at or before `at` and has a block at or before `index`: what is
@@ -455,6 +459,16 @@ impl Log {
 }
 
 impl Shared {
+    /// Forgets the segments that nobody needs, and has them removed.
+    fn doom(&mut self) {
+        let doomed = self.places.let_go(self.floor.min(self.needed));
+        if !doomed.is_empty() {
+            self.doomed.extend(doomed);
+            // A writer that has no time for it looks again by itself.
+            let _later = self.writer.as_ref().map(|writer| writer.try_send(Job::Remove));
+        }
+    }
+
     fn push(&mut self, sealed: &Sealed) {
         let Sealed { header, bytes } = sealed;
         let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
