@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test sim lint fix bench bench-restart
+.PHONY: help run demo test sim lint fix bench bench-cluster bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -16,11 +16,18 @@ BINARY := $(CARGO_TARGET_DIR)/release/apogee
 # Checks the lists of deny.toml; installed by `make lint` when missing.
 CARGO_DENY := 0.20.2
 
+# Simulated clusters. The test is named apart because what it prints is to be seen; with the features of the whole
+# workspace nothing is compiled for it alone.
+SEEDS := many_seeds_keep_every_promise
+SIM = SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
+  cargo test --release --workspace --locked --test sim $(SEEDS) -- --nocapture
+
 ARGS ?=
 SIM_SECONDS ?= 300
 SIM_FROM ?= 0
 ENDPOINT ?= 127.0.0.1:8081
 COUNT ?= 1000
+ROUNDS ?= 5
 
 help:
 	@echo "make run    build and start apogee dev on 127.0.0.1:8081    ARGS='--ephemeral' and the like"
@@ -30,6 +37,7 @@ help:
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
+	@echo "make bench-cluster  what three replicas cost                ROUNDS=$(ROUNDS)"
 	@echo "make bench-restart  kill -9 with a large log, and how long until it serves again    ARGS='GIB BODY_BYTES RUNS'"
 
 run:
@@ -49,13 +57,14 @@ test:
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
 	cargo test --release --workspace --locked --doc
-	cargo test --release --workspace --locked --lib --bins --tests
+	cargo test --release --workspace --locked --lib --bins --tests -- --skip $(SEEDS)
+	$(SIM)
 
-# Says how many seeds it had time for; a failing one is told with the command that runs it again.
+# Says how many seeds it had time for and what happened in them; a failing one is told with the command that runs it
+# again. On all processors.
 sim:
 	@tests/setup/build.sh
-	SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
-	  cargo test --release -p apogee-tests --locked --test sim many_seeds -- --nocapture
+	$(SIM)
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:
@@ -76,6 +85,12 @@ bench:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/bench.sh $(CARGO_TARGET_DIR)/release $(ARGS)
+
+# Alternates between one process, one replica and three.
+bench-cluster:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/bench-cluster.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
 
 bench-restart:
 	@tests/setup/build.sh

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
+use apogee_engine::{Ear, Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -47,7 +47,7 @@ pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Sto
     };
     let Started { front, data_guard, published } = started;
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
-    let exit = ladder.run(signals, || front.drain()).await;
+    let exit = ladder.run(&mut signals, || front.drain()).await;
     drop((published, data_guard));
     Ok(exit)
 }
@@ -78,7 +78,7 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
         [] => open_engine(&config, &folder, &seams, tasks, metrics.meter())
             .await
             .map_err(|stop| of_folder(&folder, &stop))?,
-        stores => reach_stores(stores, &seams, tasks, health)?,
+        stores => reach_stores(stores, &seams, tasks, health, metrics.meter())?,
     };
     health.set(RECOVERY, Check::ok());
 
@@ -143,7 +143,13 @@ async fn open_engine(
     let engine =
         EngineParts { disk: Arc::clone(&seams.disk), clock: Arc::clone(&seams.clock), tasks: tasks.clone(), meter };
     let views = Arc::new(RocksViewStore::new(folder, RocksSettings { views_bytes: VIEWS_BYTES })?);
-    let parts = ReplicaParts { engine, views, peers: Arc::new(Nobody), entropy: Arc::clone(&seams.entropy) };
+    let parts = ReplicaParts {
+        engine,
+        views,
+        peers: Arc::new(Nobody),
+        entropy: Arc::clone(&seams.entropy),
+        ear: Ear::default(),
+    };
     let retention = config.retention()?;
     let settings = Settings { segment_bytes: SEGMENT_BYTES, retention, ..Settings::default() };
     Ok(Arc::new(LocalStore(Engine::open_replica(parts, Members::alone(), settings).await?)))
@@ -155,9 +161,10 @@ fn reach_stores(
     seams: &Seams,
     tasks: &Tasks,
     health: &Health,
+    meter: Meter,
 ) -> Result<Arc<dyn StoreNode>, Stop> {
     let entropy = Arc::clone(&seams.entropy);
-    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone() };
+    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone(), meter };
     let stores = Arc::new(RemoteStores::new(parts).map_err(|error| Stop::new(Exit::Usage, error))?);
     health.set(STORES, Check::fail("no store-node says that it leads"));
     let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());

@@ -54,7 +54,7 @@ pub(super) struct Cluster {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replica {
-    /// From 1; a wiped disk comes back under another. No default.
+    /// From 1; a replica that lost its disk comes back under the same. No default.
     pub(super) id: u64,
     /// `id=host:port` of the replication port of every replica, this one too. No default.
     pub(super) peers: Vec<String>,
@@ -88,7 +88,7 @@ pub(super) enum AckMode {
 }
 
 /// The replica and those it forms a replica group with, as they are known to fit together.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wiring {
     pub(super) members: Members,
     /// Replication addresses.

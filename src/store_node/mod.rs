@@ -1,9 +1,10 @@
 //! `apogee store-node`: one replica of the replica group, with lanes for proxies and a port for the other replicas.
 //!
-//! Reading order: this file (flags, life of the process), `config`, `server` (how it is put together, and how it comes
-//! down).
+//! Reading order: this file (flags, life of the process), `config`, `lives`, `server` (how it is put together, and how it
+//! comes down).
 
 mod config;
+mod lives;
 mod server;
 
 use std::io::Write as _;
@@ -104,10 +105,7 @@ fn live(args: &Args) -> Result<Exit, Stop> {
     let identity = identity(&loaded.config, &wiring);
     init_logs(&loaded.config.log.settings(), &identity)?;
     shutdown::install_panic_hook();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(server::run(loaded.config, wiring, &identity));
-    runtime.shutdown_background(); // whatever still runs was named by the ladder
-    exit
+    lives::live(loaded.config, &wiring, &identity)
 }
 
 fn identity(config: &Config, wiring: &Wiring) -> Identity {

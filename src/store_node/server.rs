@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
+use apogee_engine::{BeginAgain, Ear, Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -13,9 +13,12 @@ use apogee_host::{Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
 use apogee_store_node::lanes::{Lanes, LanesParts};
 use apogee_store_node::raft::{self, Replication, TonicPeers};
 use apogee_store_node::{serve_lanes, serve_replication};
+use futures::FutureExt as _;
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use super::config::{Config, Wiring};
+use super::lives::End;
 use crate::process::data::Data;
 use crate::process::ports::{Bound, PortError, bind};
 
@@ -31,10 +34,17 @@ const _: () = assert!(HAND_OVER_MAX.as_secs() + 5 < DRAIN_MAX.as_secs(), "lanes 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
 const REPLICA_GROUP: &str = "replica_group";
+/// The only one there is.
+const REPLICA_GROUP_NAME: &str = "broker-0";
 
-/// Starts everything and runs until somebody asks to stop or something fails that everything needs.
-pub(super) async fn run(config: Config, wiring: Wiring, identity: &Identity) -> Result<Exit, Stop> {
-    let mut signals = Signals::install()?;
+/// Starts everything and runs until somebody asks to stop, something fails that everything needs, or the replica has to
+/// begin again. Ports that the operating system chose are in `config` then, for the next life.
+pub(super) async fn run(
+    config: &mut Config,
+    wiring: Wiring,
+    identity: &Identity,
+    signals: &mut Signals,
+) -> Result<End, Stop> {
     let tasks = Tasks::new();
     let health = Health::new(&[LISTENERS, RECOVERY]);
     let started = tokio::select! {
@@ -42,11 +52,33 @@ pub(super) async fn run(config: Config, wiring: Wiring, identity: &Identity) -> 
         failure = tasks.failed() => return Err(Stop::new(failure.stop.exit, failure.to_string())),
         signal = signals.next() => {
             tracing::info!(event = "start_interrupted", signal, "asked to stop before the start was over");
-            return Ok(Exit::Clean);
+            return Ok(End::Exit(Exit::Clean));
         }
     };
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
-    Ok(ladder.run(signals, || drain(started)).await)
+    let engine = started.engine.clone();
+    tokio::select! {
+        biased;
+        exit = ladder.wait(signals) => Ok(End::Exit(ladder.walk_down(exit, signals, drain(started)).await)),
+        why = engine.again() => close(&ladder, started, signals, why).await,
+    }
+}
+
+/// The end of a life before the next one, unless somebody asks to stop or something fails meanwhile.
+async fn close(ladder: &Ladder, started: Started, signals: &mut Signals, why: BeginAgain) -> Result<End, Stop> {
+    tracing::info!(event = "closing", why = %why.why, "the replica is closed, to begin again");
+    let exit = tokio::select! {
+        exit = ladder.walk(drain(started)) => exit,
+        signal = signals.next() => {
+            tracing::info!(event = "stopped_early", signal, "asked to stop before the next life");
+            return Ok(End::Exit(Exit::Clean));
+        }
+    };
+    match (ladder.tasks.failed().now_or_never(), exit) {
+        (Some(failure), _) => Ok(End::Exit(failure.stop.exit)),
+        (None, Exit::Clean) => Ok(End::Again(why)),
+        (None, exit) => Ok(End::Exit(exit)),
+    }
 }
 
 /// What the way down needs.
@@ -68,17 +100,25 @@ impl Ports {
         let [lanes, replication, metrics, health] = config.ports().map(|(key, port)| bind(key, config.listen, port));
         Ok(Ports { lanes: lanes?, replication: replication?, metrics: metrics?, health: health? })
     }
+
+    fn remember(&self, config: &mut Config) {
+        config.lanes.port = self.lanes.address.port();
+        config.replication.port = self.replication.address.port();
+        config.metrics.port = self.metrics.address.port();
+        config.health.port = self.health.address.port();
+    }
 }
 
 async fn start(
-    config: Config,
+    config: &mut Config,
     wiring: Wiring,
     identity: &Identity,
     tasks: &Tasks,
     health: &Health,
 ) -> Result<Started, Stop> {
     let data = Data::open(Some(&config.data))?;
-    let ports = Ports::bind(&config)?;
+    let ports = Ports::bind(config)?;
+    ports.remember(config);
     let (lanes_address, replication_address) = (ports.lanes.address, ports.replication.address);
     let metrics = Metrics::new(identity)?;
     serve(tasks, "health", ports.health.listener, health_routes(health.clone(), identity, tasks));
@@ -86,18 +126,24 @@ async fn start(
 
     data.check_format().await?;
     health.set(REPLICA_GROUP, Check::fail("not there yet"));
+    let ear = Ear::default();
     let me = raft::Identity { cluster_id: wiring.members.cluster_id, replica: wiring.members.me };
     let folder = data.folder.clone();
-    let engine = open_engine(&config, wiring, me, data, tasks, metrics.meter()).await;
+    // From the beginning on, because a replica that has no log needs the others to come up, and they need it.
+    serve_replication(tasks, ports.replication.listener, Replication::new(ear.clone(), me));
+    let opened = open_engine(config, wiring, me, data, tasks, metrics.meter(), ear.clone());
+    let engine = tokio::select! {
+        engine = opened => engine,
+        never = tell_waits(&ear, health) => match never {},
+    };
     let engine = engine.map_err(|stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display())))?;
     health.set(RECOVERY, Check::ok());
 
-    serve_replication(tasks, ports.replication.listener, Replication::new(engine.clone(), me));
     let parts = LanesParts { engine: engine.clone(), role: engine.role(), me, tasks: tasks.clone() };
     let lanes = Lanes::new(parts);
     serve_lanes(tasks, ports.lanes.listener, &lanes);
     health.set(LISTENERS, Check::ok());
-    tell_role(&engine, tasks, health);
+    tell_role(&engine, tasks, health, &metrics.meter());
     tracing::info!(
         event = "serving",
         data = %folder.display(),
@@ -118,12 +164,13 @@ async fn open_engine(
     data: Data,
     tasks: &Tasks,
     meter: Meter,
+    ear: Ear,
 ) -> Result<Engine, Stop> {
     let Wiring { members, addresses, retention } = wiring;
     let peers = TonicPeers::new(me, &addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
     let views = views(&data.folder)?;
     let engine = EngineParts { disk: Arc::new(data.disk), clock: Arc::new(RealClock), tasks: tasks.clone(), meter };
-    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy) };
+    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy), ear };
     Ok(Engine::open_replica(parts, members, config.engine(retention)).await?)
 }
 
@@ -131,9 +178,28 @@ fn views(folder: &Path) -> Result<Arc<RocksViewStore>, Stop> {
     Ok(Arc::new(RocksViewStore::new(folder, RocksSettings::default())?))
 }
 
-/// Ready while the replica leads, or follows somebody who does.
-fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
+/// Why the replica does not take part yet, while it is opened.
+async fn tell_waits(ear: &Ear, health: &Health) -> Infallible {
+    let mut waits = ear.waits();
+    loop {
+        if let Some(why) = waits.borrow_and_update().clone() {
+            health.set(REPLICA_GROUP, Check::fail(why));
+        }
+        if waits.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Ready while the replica leads, or follows somebody who does. The gauge is 0 without a leader, 1 for a follower, 2 for
+/// a leader.
+fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health, meter: &Meter) {
     let (mut role, health, stop) = (engine.role(), health.clone(), tasks.token());
+    let (shown, group) = (engine.role(), [KeyValue::new("group", REPLICA_GROUP_NAME)]);
+    meter
+        .u64_observable_gauge("rocketmq_store_replica_state")
+        .with_callback(move |gauge| gauge.observe(state(*shown.borrow()), &group))
+        .build();
     tasks.spawn("role", OnError::StopProcess, async move {
         let tell = async {
             loop {
@@ -148,6 +214,14 @@ fn tell_role(engine: &Engine, tasks: &Tasks, health: &Health) {
         stop.run_until_cancelled(tell).await;
         Ok::<_, Infallible>(())
     });
+}
+
+fn state(role: Role) -> u64 {
+    match role {
+        Role::Follower { leader: None } => 0,
+        Role::Follower { leader: Some(_) } => 1,
+        Role::Leader { .. } => 2,
+    }
 }
 
 fn check(role: Role) -> Check {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +19,18 @@ pub(crate) enum Command {
     Send(Load),
     /// SendMessage, ReceiveMessage and one AckMessage per message.
     E2e(E2e),
+    /// What disk and loopback take by themselves; needs no proxy.
+    Machine(Machine),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Machine {
+    /// A folder on the disk in question.
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +44,9 @@ pub(crate) struct Load {
     /// Sends waiting for their answer at any time, over all connections.
     #[arg(long, default_value_t = 64)]
     pub(crate) in_flight: usize,
+    /// Sends per second in all, spread evenly over those in flight; as many as there are answers when not given.
+    #[arg(long)]
+    rate: Option<u32>,
     /// Body size in bytes.
     #[arg(long, default_value_t = 1024)]
     pub(crate) size: usize,
@@ -52,9 +68,9 @@ pub(crate) struct Load {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Process id of the server, on this machine: also report its CPU time per message.
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
+    /// Process ids of the server, on this machine: also report the CPU time of all of them per message.
+    #[arg(long, value_name = "PID,…", value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,10 +92,10 @@ pub(crate) struct E2e {
 }
 
 impl Args {
-    pub(crate) fn load(&self) -> &Load {
+    pub(crate) fn workers(&self) -> usize {
         match &self.command {
-            Command::Send(load) => load,
-            Command::E2e(e2e) => &e2e.load,
+            Command::Send(load) | Command::E2e(E2e { load, .. }) => load.workers,
+            Command::Machine(_) => 1,
         }
     }
 }
@@ -87,6 +103,12 @@ impl Args {
 impl Load {
     pub(crate) fn length(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    /// Time from one send to the next of one of those in flight.
+    pub(crate) fn pace(&self) -> Duration {
+        let all = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
+        self.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * all / rate.max(1))
     }
 
     pub(crate) fn warm_up(&self) -> Duration {

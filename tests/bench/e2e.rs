@@ -11,7 +11,7 @@ use crate::args::E2e;
 use crate::client::Session;
 use crate::consume::{Consumption, consume};
 use crate::report::Report;
-use crate::send::{join, measure_cpu, prepare, produce};
+use crate::send::{Pace, join, measure_cpu, prepare, produce};
 use crate::tally::Window;
 
 /// How long messages may still come after the last send.
@@ -38,9 +38,10 @@ pub(crate) async fn run(e2e: &E2e) -> anyhow::Result<Report> {
     for n in 0..load.in_flight {
         let sent_at = Some(Arc::clone(&consumption.sent_at));
         let outgoing = Arc::clone(&consumption.outgoing);
-        producers.spawn(produce(connections.session(n), outgoing, window, load.check, sent_at));
+        let pace = Pace::new(load, n);
+        producers.spawn(produce(connections.session(n), outgoing, window, pace, load.check, sent_at));
     }
-    let cpu = measure_cpu(load.pid, window).await?;
+    let cpu = measure_cpu(&load.pid, window).await?;
     let produced = join(producers).await?;
     let rest = Instant::now() + LAST_MESSAGES;
     while consumption.acked() < produced.sent && Instant::now() < rest {

@@ -25,9 +25,10 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Report> {
     let window = Window::after(load.warm_up(), load.length());
     let mut producers = JoinSet::new();
     for n in 0..load.in_flight {
-        producers.spawn(produce(connections.session(n), Arc::clone(&outgoing), window, load.check, None));
+        let pace = Pace::new(load, n);
+        producers.spawn(produce(connections.session(n), Arc::clone(&outgoing), window, pace, load.check, None));
     }
-    let cpu = measure_cpu(load.pid, window).await?;
+    let cpu = measure_cpu(&load.pid, window).await?;
     let produced = join(producers).await?;
     Ok(Report {
         length: load.length(),
@@ -45,6 +46,29 @@ pub(crate) async fn prepare(load: &Load) -> anyhow::Result<Connections> {
     let connections = Connections::open(&load.endpoint, load.connections, &client_id).await?;
     connections.session(0).query_route(resource(&load.topic), &load.endpoint).await?;
     Ok(connections)
+}
+
+/// When a producer sends.
+pub(crate) struct Pace {
+    next: Instant,
+    each: Duration,
+}
+
+impl Pace {
+    /// Producers take turns; `nth` is one of those in flight.
+    pub(crate) fn new(load: &Load, nth: usize) -> Pace {
+        let each = load.pace();
+        let (nth, all) = (u32::try_from(nth).unwrap_or(u32::MAX), u32::try_from(load.in_flight).unwrap_or(u32::MAX));
+        Pace { next: Instant::now() + each * nth / all.max(1), each }
+    }
+
+    /// Waits for the next turn. One that was missed is not made up for.
+    async fn turn(&mut self) {
+        if !self.each.is_zero() {
+            tokio::time::sleep_until(self.next).await;
+            self.next = (self.next + self.each).max(Instant::now());
+        }
+    }
 }
 
 /// What a producer did.
@@ -66,11 +90,13 @@ pub(crate) async fn produce(
     mut session: Session,
     outgoing: Arc<Outgoing>,
     window: Window,
+    mut pace: Pace,
     check: bool,
     sent_at: Option<Arc<SentAt>>,
 ) -> anyhow::Result<Produced> {
     let mut produced = Produced::new();
     loop {
+        pace.turn().await;
         let begun = Instant::now();
         if begun >= window.closes {
             return Ok(produced);
@@ -110,13 +136,14 @@ pub(crate) async fn join(mut producers: JoinSet<anyhow::Result<Produced>>) -> an
 }
 
 /// What the server and this program spend inside the window; returns when it closes.
-pub(crate) async fn measure_cpu(server: Option<u32>, window: Window) -> anyhow::Result<CpuTimes> {
-    let read = || anyhow::Ok((server.map(cpu::spent).transpose()?, cpu::spent(std::process::id())?));
+pub(crate) async fn measure_cpu(server: &[u32], window: Window) -> anyhow::Result<CpuTimes> {
+    let all = || server.iter().copied().map(cpu::spent).sum::<anyhow::Result<Duration>>();
+    let read = || anyhow::Ok((all()?, cpu::spent(std::process::id())?));
     tokio::time::sleep_until(window.opens).await;
     let before = read()?;
     tokio::time::sleep_until(window.closes).await;
     let after = read()?;
-    let server = after.0.zip(before.0).map(|(after, before)| after.saturating_sub(before));
+    let server = (!server.is_empty()).then(|| after.0.saturating_sub(before.0));
     Ok(CpuTimes { server, client: after.1.saturating_sub(before.1) })
 }
 

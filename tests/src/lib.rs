@@ -1,10 +1,14 @@
 //! Judges of the whole product: real processes, official SDKs, simulated disasters.
 //!
 //! Invariant: nothing depends on this crate.
-//! Reading order: `server` (a real `apogee dev` under test), `history` (what its clients saw, and the judge of it),
-//! `clients` (who asks), `machine` (what simulated processes run on).
+//! Reading order: `server` (a real `apogee dev` under test), `cluster` (with store-nodes of its own), `history` (what
+//! clients saw, and the judge of it), `grpc` (who asks a real server), `sdk` (the official ones), `clients` (who asks a
+//! simulated one), `machine` (what simulated processes run on).
 
 pub mod clients;
+pub mod cluster;
+pub mod grpc;
 pub mod history;
 pub mod machine;
+pub mod sdk;
 pub mod server;

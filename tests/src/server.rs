@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -18,11 +19,11 @@ pub use binary::{apogee, binary};
 pub use probe::{get, metrics};
 
 /// Longest time a start may take before the test fails; a healthy one takes well under a second.
-const START_MAX: Duration = Duration::from_secs(60);
+pub(crate) const START_MAX: Duration = Duration::from_secs(60);
 /// Longest time a polite stop may take.
-const STOP_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks at a condition.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How the server is started. The default is an empty data folder of its own, automatic creation, no TLS files.
 #[derive(Clone, Debug, Default)]
@@ -104,8 +105,7 @@ impl Server {
 
     /// Sends any signal, for example STOP and CONT.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("the server has ended")?;
-        Ok(kill_process(pid, signal)?)
+        self::signal(&self.child, signal)
     }
 
     /// Process id, `None` once it ended.
@@ -132,6 +132,11 @@ impl Server {
         std::fs::read_to_string(log(self.folder.path()))
     }
 
+    /// The lines of its log that need a human.
+    pub fn errors(&self) -> io::Result<Vec<String>> {
+        Ok(errors_in(&self.log()?))
+    }
+
     /// Runs the CLI as the user of this server would, from another folder, and waits for its end.
     pub async fn cli<S: AsRef<str>>(&self, args: &[S]) -> anyhow::Result<Ran> {
         let mut command = self.cli_command()?;
@@ -145,6 +150,22 @@ impl Server {
         command.env("XDG_STATE_HOME", state(self.folder.path())).current_dir("/");
         Ok(command)
     }
+}
+
+/// Sends a signal to a process of ours that runs.
+pub(crate) fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("the process has ended")?;
+    Ok(kill_process(pid, signal)?)
+}
+
+/// The lines of a log that need a human.
+pub(crate) fn errors_in(log: &str) -> Vec<String> {
+    log.lines().filter(|line| has_level(line, "ERROR")).map(str::to_owned).collect()
+}
+
+/// Whether a line of a log has this level.
+pub fn has_level(line: &str, level: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|entry| entry["level"] == level)
 }
 
 /// Runs a command to its end.

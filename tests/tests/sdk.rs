@@ -2,13 +2,13 @@
 //!
 //! The scenarios are programs in the language of the SDK, in `tests/compat/`; `make test` sets them up.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use apogee_tests::server::{Options, Server};
-use serde_json::Value;
+use apogee_tests::sdk::{compat_env, java, ours};
+use apogee_tests::server::{Options, Server, has_level};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -67,7 +67,7 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
     let log = server.log()?;
     ensure!(ended.success(), "the server ended with {ended}; its log:\n{log}");
     ensure!(log.lines().any(|line| has_level(line, "INFO")), "that is no log:\n{log}");
-    let errors: Vec<&str> = log.lines().filter(|line| has_level(line, "ERROR")).collect();
+    let errors = server.errors()?;
     ensure!(errors.is_empty(), "errors in the server log:\n{}", errors.join("\n"));
     Ok(())
 }
@@ -76,16 +76,7 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
 fn program(sdk: Sdk, transport: Transport, port: u16, folder: &TempDir) -> anyhow::Result<Command> {
     let home = folder.path();
     let mut command = match sdk {
-        Sdk::Java => {
-            let built = compat_env()?.join("java");
-            let mut command = Command::new("java");
-            command
-                .arg(format!("-Duser.home={}", home.display()))
-                .arg("-cp")
-                .arg(format!("{0}/classes:{0}/dependency/*", built.display()))
-                .arg("apogee.compat.Compat");
-            command
-        }
+        Sdk::Java => java("apogee.compat.Compat", home)?,
         Sdk::Python => {
             let mut command = Command::new(compat_env()?.join("python/bin/python"));
             command.arg("-B").arg(ours("compat/python/compat.py"));
@@ -117,21 +108,4 @@ async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
         .with_context(|| format!("{command:?} does not start; `make test` sets it up"))?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((output.status.success(), text))
-}
-
-fn has_level(line: &str, level: &str) -> bool {
-    serde_json::from_str::<Value>(line).is_ok_and(|entry| entry["level"] == level)
-}
-
-/// A file of this folder of the checkout.
-fn ours(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Where `make test` puts what the SDKs need.
-fn compat_env() -> anyhow::Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("COMPAT_ENV") {
-        return Ok(folder.into());
-    }
-    Ok(std::env::home_dir().context("there is no home directory")?.join(".cache/apogee-test-env"))
 }

@@ -29,12 +29,20 @@ impl Ladder {
     ///
     /// `drain` are the role's own steps; it is called once, when readiness is already gone. A second signal ends the
     /// walk where it is. The code is that of the first failure: of a task, or else of `drain`.
-    pub async fn run<D, F>(self, mut signals: Signals, drain: D) -> Exit
+    pub async fn run<D, F>(self, signals: &mut Signals, drain: D) -> Exit
     where
         D: FnOnce() -> F,
         F: Future<Output = Result<(), Stop>>,
     {
-        let exit = tokio::select! {
+        let exit = self.wait(signals).await;
+        self.walk_down(exit, signals, drain()).await
+    }
+
+    /// The first half of [`Ladder::run`]: waits for a reason to stop, and returns the code to end with.
+    ///
+    /// Cancel safe, unless the answer gets lost.
+    pub async fn wait(&self, signals: &mut Signals) -> Exit {
+        tokio::select! {
             signal = signals.next() => {
                 tracing::info!(event = "stopping", signal, "asked to stop");
                 Exit::Clean
@@ -43,9 +51,18 @@ impl Ladder {
                 tracing::error!(event = "stopping", task = failure.task, "stopping because a task failed");
                 failure.stop.exit
             }
-        };
+        }
+    }
+
+    /// The second half of [`Ladder::run`], for the code that [`Ladder::wait`] gave.
+    pub async fn walk_down(
+        self,
+        exit: Exit,
+        signals: &mut Signals,
+        drain: impl Future<Output = Result<(), Stop>>,
+    ) -> Exit {
         tokio::select! {
-            after = self.walk(drain()) => {
+            after = self.walk(drain) => {
                 let exit = if exit == Exit::Clean { after } else { exit };
                 tracing::info!(event = "stopped", code = exit.code(), "stopped");
                 exit
@@ -57,7 +74,8 @@ impl Ladder {
         }
     }
 
-    async fn walk(&self, drain: impl Future<Output = Result<(), Stop>>) -> Exit {
+    /// Walks down without a signal to end the walk: readiness goes, then what `drain` does, then the tasks.
+    pub async fn walk(&self, drain: impl Future<Output = Result<(), Stop>>) -> Exit {
         self.health.start_draining();
         let exit = match tokio::time::timeout(self.drain_max, drain).await {
             Ok(Ok(())) => Exit::Clean,

@@ -10,20 +10,19 @@ use apogee_model::store::{
     StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, GroupId, TagFilter, TopicId};
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::block::{self, BLOCK_MAX};
+use crate::again::{Again, BeginAgain};
+use crate::block;
 use crate::commitlog::{Log, OpenError};
 use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
 use crate::open::{self, INBOX};
-use crate::peers::{NotAFrame, Peers};
+use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record;
+use crate::record::{self, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
 use crate::views::{MemoryViewStore, ViewStore};
@@ -81,8 +80,10 @@ pub struct ReplicaParts {
     /// Where the views and their bases live.
     pub views: Arc<dyn ViewStore>,
     pub peers: Arc<dyn Peers>,
-    /// Draws election timeouts.
+    /// Draws instances and election timeouts.
     pub entropy: Arc<dyn Entropy>,
+    /// What the others reach; served by the network before the engine is open.
+    pub ear: Ear,
 }
 
 /// The storage engine of one replica group. Clones are cheap and share it.
@@ -95,7 +96,7 @@ pub struct Engine {
     pub(crate) append_bytes: Arc<Semaphore>,
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
-    pub(crate) ear: Ear,
+    pub(crate) again: Again,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -130,7 +131,7 @@ impl Engine {
         let views = Arc::new(MemoryViewStore::default());
         let (peers, entropy) = (Arc::new(open::Nobody), Arc::new(SeededEntropy::new(0)));
         Self::open_replica_with_rule(
-            ReplicaParts { engine: parts, views, peers, entropy },
+            ReplicaParts { engine: parts, views, peers, entropy, ear: Ear::default() },
             Members::alone(),
             settings,
             rule,
@@ -166,34 +167,42 @@ impl Engine {
         self.role.clone()
     }
 
-    /// Answers one frame of another replica.
+    /// Waits until this replica has to be closed and opened again to go on. Whoever runs it does that; a crash does, too.
     ///
-    /// # Errors
-    /// [`NotAFrame`].
-    pub async fn answer_peer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
-        self.ear.answer(frame).await
+    /// Cancel safe.
+    pub async fn again(&self) -> BeginAgain {
+        self.again.said().await
     }
 
-    /// Answers the frames of a pipeline in their order. Ends with `frames`, or at the first that cannot be read.
-    pub fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
-        self.ear.answer_pipeline(frames)
+    /// Lets everybody who waits for [`Engine::again`] know.
+    pub fn begin_again(&self, why: impl Into<String>) {
+        self.again.because(why);
     }
 
-    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more.
+    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more. From the
+    /// beginning on it decides nothing new: callers hear that it is not the leader.
     ///
     /// # Errors
     /// [`StoreError::Timeout`] when nobody took over within `wait`.
     pub async fn hand_over(&self, wait: Duration) -> Result<(), StoreError> {
-        let mut role = self.role();
-        if !matches!(*role.borrow(), Role::Leader { .. }) {
-            return Ok(());
-        }
-        self.tell(Ask::HandOver);
-        let led = role.wait_for(|role| !matches!(role, Role::Leader { .. }));
+        let (reply, led) = oneshot::channel();
+        self.tell(Ask::HandOver { reply });
         match tokio::time::timeout(wait, led).await {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::Timeout { waited: wait }),
         }
+    }
+
+    /// Takes a base of what is applied now, as it otherwise does by itself when the log has grown. It is there when the
+    /// store of the views says so.
+    pub fn take_base(&self) {
+        self.tell(Ask::Base);
+    }
+
+    /// Gives up blocks up to `upto`, as far as a base covers them: from now on a replica that lacks them gets that base.
+    /// For tests that cannot wait until nobody needs them.
+    pub fn let_go(&self, upto: BlockIndex) {
+        self.tell(Ask::LetGo { upto });
     }
 
     /// What this replica has applied, leader or not, to compare it with others.
@@ -236,7 +245,7 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize =
             messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
-        let max = BLOCK_MAX - block::HEADER;
+        let max = self.log.block_max() - block::HEADER;
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
         }
@@ -294,7 +303,8 @@ impl Engine {
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
         let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
-        let message = stored_message(&record).map_err(|error| unreadable(error.to_string()))?;
+        let damaged = |why: NotARecord| unreadable(self.log.damaged(place.lsn, &why).to_string());
+        let message = stored_message(&record).map_err(damaged)?;
         let Grant { key, attempt, invisible, .. } = *grant;
         Ok(Delivery { key, attempt, stored_at: place.stored_at, invisible, message })
     }

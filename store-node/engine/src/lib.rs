@@ -11,11 +11,14 @@
 //! The alternative, one state that runs ahead of the log, is shorter, but it has to be rebuilt when leadership is
 //! lost, and it must remember of every change whether a client may see it. An overlay is dropped, and that is all.
 
+mod again;
 mod block;
 mod codec;
 mod commitlog;
+mod damage;
 mod engine;
 mod floor;
+mod hand_over;
 mod leader;
 mod lease_clock;
 mod metrics;
@@ -30,12 +33,14 @@ mod state;
 mod views;
 mod watch;
 
+pub use again::BeginAgain;
 pub use commitlog::OpenError;
 pub use engine::{Dump, Engine, EngineParts, ReplicaParts, Settings};
 pub use leader::{Retention, Ticket};
 pub use open::Nobody;
 pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
+pub use raft::Ear;
 pub use replica::{AckMode, Members, Role};
 pub use views::{
     Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,
@@ -43,8 +48,10 @@ pub use views::{
 };
 pub use watch::Watch;
 
-/// Smallest segment: one largest block and then some.
+/// Smallest segment that takes every message: one largest block and then some.
 pub const SEGMENT_MIN: u64 = 16 << 20;
+/// Smallest segment at all, for simulations. A block fills at most half of a segment, so that larger messages are refused.
+pub const SEGMENT_TINY: u64 = 64 << 10;
 
 /// A stable 64-bit hash (FNV-1a) for ids that records name by hash.
 fn hash(bytes: &[u8]) -> u64 {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::block::{Block, BlockKind, Lsn};
 use crate::commitlog::{Layout, Log, Proposal};
 use crate::floor::Floor;
+use crate::hand_over::HandOver;
 use crate::leader::{Answer, Ask, Leader, Now, StateDump, Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
@@ -23,8 +24,8 @@ use crate::replica::{AckMode, Role};
 use crate::state::{BadBlock, Keeper, Kept, State};
 use crate::views::ViewsError;
 
-/// While a block is on its way, a partial one waits for company until it has this size.
-const COMPANY_BYTES: usize = 256 << 10;
+/// While a block is on its way, a partial one waits for company until it has this part of the largest block: 256 KiB.
+const COMPANY_PART: usize = 32;
 /// Blocks on their way to a majority.
 const BLOCKS_IN_FLIGHT: usize = 4;
 /// Requests taken before the loop looks at the log again.
@@ -116,8 +117,9 @@ pub(crate) struct Proposer<R> {
     pub(crate) floor: Floor,
     /// When a majority was heard last.
     pub(crate) majority_at: Monotonic,
-    /// Somebody asked this replica to let another one lead.
-    pub(crate) hand_over: bool,
+    pub(crate) hand_over: HandOver,
+    /// Somebody asked to let go of blocks up to here.
+    pub(crate) asked_to_let_go: Option<BlockIndex>,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -214,7 +216,7 @@ impl<R: AnswerRule> Proposer<R> {
                     Err(_) => return Err(End::Over),
                 },
                 kept = self.keeper.ended() => self.note(&kept?),
-                ask = self.inbox.recv(), if !stopping => match ask {
+                ask = self.inbox.recv(), if !stopping && !self.hand_over.is_under_way() => match ask {
                     Some(ask) => self.decide_burst(ask).await,
                     None => last_blocks = Some(tokio::time::Instant::now() + LAST_BLOCKS),
                 },
@@ -235,8 +237,9 @@ impl<R: AnswerRule> Proposer<R> {
                 }
                 () = tokio::task::yield_now(), if deferred => {}
             }
-            if std::mem::take(&mut self.hand_over) {
-                self.consensus.hand_over().await?;
+            self.hand_over().await?;
+            if let Some(upto) = self.asked_to_let_go.take() {
+                self.consensus.let_go(upto).await?;
             }
             if let Some(Some(ask)) = self.leader(Leader::take_deferred) {
                 self.decide(ask);
@@ -360,8 +363,9 @@ impl<R: AnswerRule> Proposer<R> {
         if epoch.is_some() && epoch != ours {
             self.step_down();
         }
+        self.hand_over.saw(ours, self.clock.monotonic());
         // What an earlier leader of this replica proposed has to be decided before anything new can rest on it.
-        let free = self.consensus.is_settled() && self.hears_majority();
+        let free = self.consensus.is_settled() && self.hears_majority() && !self.hand_over.is_under_way();
         if let Some(epoch) = ours.filter(|_| free && matches!(self.mode, Mode::Follows(_))) {
             while let Ok(block) = self.committed.try_recv() {
                 self.apply(&block)?;
@@ -369,7 +373,9 @@ impl<R: AnswerRule> Proposer<R> {
             self.take_lead(epoch);
         }
         let shown = match (&self.mode, role) {
-            (Mode::Leads(leader), _) if self.hears_majority() => Role::Leader { epoch: leader.epoch },
+            (Mode::Leads(leader), _) if self.hears_majority() && !self.hand_over.is_under_way() => {
+                Role::Leader { epoch: leader.epoch }
+            }
             (_, Role::Follower { leader }) => Role::Follower { leader },
             (_, Role::Leader { .. }) => Role::Follower { leader: None },
         };
@@ -393,7 +399,8 @@ impl<R: AnswerRule> Proposer<R> {
         // Tickets go on where the leader before ended.
         self.applied = self.last_ticket;
         self.first_ticket = Ticket(self.last_ticket.0 + 1);
-        let leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        leader.limit_blocks(self.log.block_max());
         self.mode = Mode::Leads(Box::new(leader));
         self.majority_at = self.clock.monotonic();
     }
@@ -455,7 +462,11 @@ impl<R: AnswerRule> Proposer<R> {
     fn decide(&mut self, ask: Ask) {
         let now = self.now();
         match (&mut self.mode, ask) {
-            (Mode::Leads(_), Ask::HandOver) => self.hand_over = true,
+            (_, Ask::Base) => self.keeper.want_base(),
+            (_, Ask::LetGo { upto }) => self.asked_to_let_go = Some(upto),
+            (Mode::Leads(_), Ask::HandOver { reply }) if !self.consensus.is_alone() => {
+                self.hand_over.begin(reply, now.monotonic);
+            }
             (Mode::Leads(leader), ask) => {
                 if let Some(answer) = leader.decide(ask, now) {
                     self.give([answer]);
@@ -464,6 +475,24 @@ impl<R: AnswerRule> Proposer<R> {
             (Mode::Follows(state), Ask::Dump { reply }) => drop(reply.send(StateDump::of(state))),
             (Mode::Follows(_) | Mode::Between, _) => {}
         }
+    }
+
+    /// Lets another replica lead when everything that was decided is committed.
+    async fn hand_over(&mut self) -> Result<(), Stopped> {
+        let open = self.leader(|leader| (leader.epoch, leader.open_bytes()));
+        let idle = self.in_flight.is_empty() && open.is_none_or(|(_, bytes)| bytes == 0);
+        if !self.hand_over.is_due(idle, self.clock.monotonic()) {
+            return Ok(());
+        }
+        match (open, self.consensus.hand_over().await?) {
+            (Some((epoch, _)), Some(to)) => {
+                tracing::info!(event = "hands_over", %epoch, %to, "this replica lets another one lead");
+                self.hand_over.gave_away(epoch, self.clock.monotonic());
+                self.step_down();
+            }
+            _ => self.hand_over.end(),
+        }
+        Ok(())
     }
 
     /// Tells callers; batches nobody waits for any more are released.
@@ -478,10 +507,11 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// Proposes blocks: full ones at once, a partial one when nothing is on its way or enough came together.
     async fn submit(&mut self) -> Result<(), Stopped> {
+        let company = self.log.block_max() / COMPANY_PART;
         while self.in_flight.len() < BLOCKS_IN_FLIGHT && self.state().unwritten_bytes() < UNWRITTEN_MAX {
             let idle = self.in_flight.is_empty();
             let next = self.leader(|leader| {
-                let may_be_partial = idle || leader.open_bytes() >= COMPANY_BYTES;
+                let may_be_partial = idle || leader.open_bytes() >= company;
                 Some((leader.epoch, leader.take_block(may_be_partial)?))
             });
             let Some(Some((epoch, (ticket, draft)))) = next else { break };

@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use apogee_model::{Epoch, ReplicaId};
-use apogee_tests::clients::Dice;
+use apogee_tests::clients::{Dice, payload};
 use apogee_tests::history::{Block, History, Replica, What};
 
 use crate::kernel::Kernel;
 use crate::lanes::Desk;
-use crate::machine::{Kind, Machine};
+use crate::machine::{Kind, Machine, Trims};
 use crate::process::{End, Process};
+use crate::tally::{Happening, Tally};
 
-/// The simulation's step.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
-/// A machine without power is unheard of for this long at least, so that nobody hears its connections end.
-const SILENCE: Duration = Duration::from_millis(4);
+/// A machine without power is unheard of for this many steps at least, so that nobody hears its connections end.
+const SILENCE: u32 = 4;
 /// Segments that wait in a connection, and connections that wait for a process.
 const TCP_CAPACITY: usize = 1024;
 /// No run is longer.
@@ -34,6 +33,11 @@ pub(crate) struct Cluster {
     /// Nanoseconds since the beginning, for the history.
     now: Arc<AtomicU64>,
     dice: Dice,
+    tick: Duration,
+    /// Longest time of a bit on the wire.
+    pub(crate) latency: Duration,
+    pub(crate) segment_bytes: u64,
+    trims: Trims,
     clients: Vec<String>,
     /// How many faults keep messages of the first host from the second.
     blocked: BTreeMap<(String, String), u32>,
@@ -45,13 +49,14 @@ pub(crate) struct Cluster {
     leads: Vec<Option<Epoch>>,
     /// What happened, in order.
     pub(crate) log: Vec<String>,
+    pub(crate) tally: Tally,
 }
 
 impl Cluster {
     /// Machines without processes.
     pub(crate) fn new(kind: &Kind) -> Cluster {
         let mut builder = turmoil::Builder::new();
-        builder.rng_seed(kind.seed).simulation_duration(RUN_MAX).tick_duration(TICK).tcp_capacity(TCP_CAPACITY);
+        builder.rng_seed(kind.seed).simulation_duration(RUN_MAX).tick_duration(kind.tick).tcp_capacity(TCP_CAPACITY);
         builder.min_message_latency(Duration::ZERO).max_message_latency(kind.latency).enable_random_order();
         let mut sim = builder.build();
         let desk = Desk::default();
@@ -78,11 +83,16 @@ impl Cluster {
             desk,
             now,
             dice: Dice::new(kind.seed, 1),
+            tick: kind.tick,
+            latency: kind.latency,
+            segment_bytes: kind.settings.segment_bytes,
+            trims: kind.trims,
             clients: Vec::new(),
             blocked: BTreeMap::new(),
             silent: Vec::new(),
             restarts: Vec::new(),
             log: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -104,7 +114,7 @@ impl Cluster {
         let first = self.dice.size(0, self.machines.len() - 1);
         for nth in 0..self.machines.len() {
             let machine = (first + nth) % self.machines.len();
-            self.machines[machine].tick(TICK);
+            self.machines[machine].tick(self.tick);
             self.bury(machine)?;
         }
         for machine in self.due(|cluster| &mut cluster.silent) {
@@ -170,6 +180,7 @@ impl Cluster {
         let news: Vec<_> = changed.filter_map(|(machine, (leads, _))| Some((machine, (*leads)?))).collect();
         for (machine, epoch) in news {
             self.history.end(self.history.start(), What::Down);
+            self.tally.count(Happening::NewLeader);
             self.note(format!("{} leads in epoch {epoch}", self.machines[machine].host));
         }
     }
@@ -188,8 +199,8 @@ impl Cluster {
 
     /// Nothing stays down.
     pub(crate) fn restart_all(&mut self) {
-        let now = self.age();
-        self.restarts.iter_mut().for_each(|(at, _)| *at = now + SILENCE);
+        let (now, silence) = (self.age(), self.tick * SILENCE);
+        self.restarts.iter_mut().for_each(|(at, _)| *at = now + silence);
     }
 
     /// kill -9, and a restart later.
@@ -204,23 +215,41 @@ impl Cluster {
         self.note(format!("{} has no power for {down:?}", self.machines[machine].host));
         self.silence(machine, true);
         self.machines[machine].lose_power();
-        self.silent.push((self.age() + SILENCE, machine));
-        self.restarts.push((self.age() + down.max(SILENCE), machine));
+        if self.dice.one_in(8) {
+            self.tally.count(Happening::LostViews);
+            self.note(format!("{} loses its views", self.machines[machine].host));
+            self.machines[machine].lose_views(self.dice.one_in(3));
+        }
+        let silence = self.tick * SILENCE;
+        self.silent.push((self.age() + silence, machine));
+        self.restarts.push((self.age() + down.max(silence), machine));
     }
 
     /// The end of a process that ended by itself.
     fn bury(&mut self, machine: usize) -> anyhow::Result<()> {
         let Some(end) = self.machines[machine].process().and_then(|process| process.ended()) else { return Ok(()) };
         let host = self.machines[machine].host.clone();
-        match end {
-            End::Disk(why) if self.machines[machine].disk_may_fail() => self.note(format!("{host} ended: {why}")),
-            End::Disk(why) | End::Other(why) => bail!("{host} ended, and nobody knows why: {why}"),
+        match (end, self.machines[machine].disk_fault()) {
+            (End::Again(why), _) => {
+                self.note(format!("{host} begins again: {why}"));
+                self.kill(machine, self.tick * SILENCE);
+                return Ok(());
+            }
+            (End::Disk(why), Some(fault)) => {
+                self.tally.count(fault);
+                self.note(format!("{host} ended: {why}"));
+            }
+            (End::Stopped, _) => {
+                self.tally.count(Happening::CleanStop);
+                self.note(format!("{host} stopped"));
+            }
+            (End::Disk(why), None) | (End::Other(why), _) => bail!("{host} ended, and nobody knows why: {why}"),
         }
         let down = self.dice.millis(1000);
-        if self.dice.one_in(2) {
-            self.lose_power(machine, down);
-        } else {
+        if self.dice.one_in(4) {
             self.kill(machine, down);
+        } else {
+            self.lose_power(machine, down);
         }
         Ok(())
     }
@@ -259,6 +288,22 @@ impl Cluster {
         self.log.push(line);
     }
 
+    /// Notes which messages a replica holds no more.
+    pub(crate) fn note_trims(&mut self, replica: &Replica) {
+        let kept = match self.trims {
+            Trims::None => return,
+            Trims::Old(time) => Some(time),
+            Trims::Many => None,
+        };
+        for (queue, min) in replica.views.lines().filter_map(trimmed).filter(|(_, min)| *min > 0) {
+            self.tally.count(Happening::TrimmedQueue);
+            let what = What::Trimmed { topic: payload::topic_name(), queue, min, kept };
+            self.history.end(self.history.start(), what);
+        }
+        let shortened = replica.log.keys().next().is_some_and(|first| *first > 1);
+        self.tally.add(Happening::ShortenedLog, shortened.into());
+    }
+
     /// What the replicas hold whose stores are open.
     pub(crate) fn replicas(&self) -> anyhow::Result<Vec<Replica>> {
         let mut replicas = Vec::new();
@@ -271,4 +316,14 @@ impl Cluster {
         }
         Ok(replicas)
     }
+}
+
+/// Where a queue begins, if this row of the views is about one: `queue 1/0 5..9 from …` or `queue 1/0 empty at 9`.
+fn trimmed(row: &str) -> Option<(u32, u64)> {
+    let (queue, state) = row.strip_prefix("queue 1/")?.split_once(' ')?;
+    let min = match state.strip_prefix("empty at ") {
+        Some(end) => end,
+        None => state.split_once("..").filter(|_| state.contains(" from "))?.0,
+    };
+    Some((queue.parse().ok()?, min.parse().ok()?))
 }

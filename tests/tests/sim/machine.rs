@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_MIN, Settings};
+use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Settings};
 use apogee_host::{SeededEntropy, SimDisk};
 use apogee_model::{Epoch, ReplicaId};
 use apogee_tests::clients::Dice;
@@ -13,11 +13,15 @@ use apogee_tests::machine::ProcessDisk;
 use crate::clock::Wall;
 use crate::kernel::{Kernel, host_of};
 use crate::lanes::Desk;
-use crate::process::{Process, Start};
+use crate::process::{Process, Signal, Start};
 use crate::rule::Rule;
+use crate::tally::Happening;
 
-/// Longest time of an operation of a healthy disk, in milliseconds.
-pub(crate) const SLOWNESS: u64 = 3;
+/// Longest time of an operation of a healthy disk, in milliseconds; a run has one of these.
+const SLOWNESS: [u64; 3] = [3, 3, 25];
+
+/// Whether there are runs that do not keep all messages.
+const TRIMS: bool = false;
 
 /// What all machines of a cluster have in common.
 #[derive(Clone)]
@@ -28,7 +32,22 @@ pub(crate) struct Kind {
     pub(crate) replicas: u64,
     /// Longest time of a bit on the wire.
     pub(crate) latency: Duration,
+    /// The simulation's step. Processes live in milliseconds; what they send leaves at the end of a step.
+    pub(crate) tick: Duration,
+    /// Longest time of an operation of a healthy disk, in milliseconds.
+    pub(crate) slowness: u64,
     pub(crate) settings: Settings,
+    /// Messages are trimmed when they are old, or also when there are too many; or never.
+    pub(crate) trims: Trims,
+}
+
+/// Which messages a run does not keep.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Trims {
+    None,
+    Old(Duration),
+    /// The oldest ones, whoever holds them.
+    Many,
 }
 
 /// See the module.
@@ -54,7 +73,9 @@ pub(crate) struct Machine {
 impl Kind {
     /// The machines' kind in the run of this seed.
     pub(crate) fn new(seed: u64, rule: Rule, dice: &Dice) -> Kind {
-        let mut settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
+        // Segments fill up, and some messages are too large for the smallest ones.
+        let segment_bytes = SEGMENT_TINY << (2 * dice.below(3));
+        let mut settings = Settings { segment_bytes, ..Settings::default() };
         if dice.one_in(2) {
             settings.tail_bytes = 4 << 10;
         }
@@ -65,8 +86,24 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        let latency = Duration::from_millis([3, 8, 40][dice.size(0, 2)]);
-        Kind { seed, rule, sync_lies: false, replicas: 3, latency, settings }
+        let trims = match dice.below(if TRIMS { 6 } else { 1 }) + if TRIMS { 0 } else { 3 } {
+            0 | 1 => Trims::Old(Duration::from_millis(1500) + dice.millis(3000)),
+            2 => Trims::Many,
+            _ => Trims::None,
+        };
+        settings.retention.every = Duration::from_millis(50) + dice.millis(400);
+        match trims {
+            Trims::None => {}
+            Trims::Old(time) => settings.retention.time = time,
+            Trims::Many => settings.retention.bytes = Some(2 * SEGMENT_TINY),
+        }
+        if trims != Trims::None {
+            settings.segment_bytes = SEGMENT_TINY;
+        }
+        let (latency, tick) = [(4, 2), (10, 3), (40, 5)][dice.size(0, 2)];
+        let (latency, tick) = (Duration::from_millis(latency), Duration::from_millis(tick));
+        let slowness = SLOWNESS[dice.size(0, 2)];
+        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, slowness, settings, trims }
     }
 }
 
@@ -75,7 +112,7 @@ impl Machine {
         let disk = SimDisk::new(kind.seed.wrapping_mul(31).wrapping_add(me.0));
         disk.set_sync_lies(kind.sync_lies);
         let (host, views, wall) = (host_of(me), MemoryViewStore::default(), Wall::new());
-        let (process, paused, starts, slowness, sync_fails) = (None, None, 0, SLOWNESS, false);
+        let (process, paused, starts, slowness, sync_fails) = (None, None, 0, kind.slowness, false);
         Machine { me, host, kind, disk, views, wall, kernel, desk, process, paused, starts, slowness, sync_fails }
     }
 
@@ -121,6 +158,21 @@ impl Machine {
         self.disk.set_sync_lies(self.kind.sync_lies);
     }
 
+    /// Somebody removes the live views of a machine without a process, and perhaps a bit of the newest base flips.
+    pub(crate) fn lose_views(&self, and_base: bool) {
+        self.views.damage_live();
+        if and_base {
+            self.views.damage_newest_base();
+        }
+    }
+
+    /// Asks something of the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
     /// SIGSTOP.
     pub(crate) fn pause(&mut self) {
         if self.process.is_some() {
@@ -145,8 +197,9 @@ impl Machine {
         }
     }
 
-    /// Operations of the disk take less than this many milliseconds from now on.
-    pub(crate) fn set_slowness(&mut self, slowness: u64) {
+    /// Operations of the disk take less than this many milliseconds from now on; `None`: as those of a healthy one.
+    pub(crate) fn set_slowness(&mut self, slowness: Option<u64>) {
+        let slowness = slowness.unwrap_or(self.kind.slowness);
         self.slowness = slowness;
         if let Some(process) = &self.process {
             process.disk.set_slowness(slowness);
@@ -179,9 +232,11 @@ impl Machine {
         self.kill_at_op(u64::MAX);
     }
 
-    /// Whether a disk error of the process has a cause that we know.
-    pub(crate) fn disk_may_fail(&self) -> bool {
-        self.sync_fails || self.process.as_ref().is_some_and(|process| process.disk.killed())
+    /// Why the disk of the process may have failed, if we know a cause.
+    pub(crate) fn disk_fault(&self) -> Option<Happening> {
+        let killed = self.process.as_ref().is_some_and(|process| process.disk.killed());
+        let fails = self.sync_fails.then_some(Happening::FailedSync);
+        if killed { Some(Happening::KillInOperation) } else { fails }
     }
 
     pub(crate) fn process(&self) -> Option<&Process> {
@@ -190,6 +245,13 @@ impl Machine {
 
     pub(crate) fn runs(&self) -> bool {
         self.process.is_some()
+    }
+
+    /// Whether nothing is wrong with its process and its disk.
+    pub(crate) fn is_well(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.role().is_some())
+            && self.paused.is_none()
+            && self.slowness == self.kind.slowness
     }
 
     pub(crate) fn paused(&self) -> bool {

@@ -3,20 +3,29 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apogee_engine::{Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings};
+use apogee_engine::{
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings,
+};
 use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
+use apogee_model::store::StoreError;
 use apogee_tests::machine::ProcessDisk;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{ProcessClock, Wall};
-use crate::kernel::Sockets;
+use crate::kernel::{Socket, Sockets};
 use crate::lanes::{self, Desk};
 use crate::rule::Rule;
 use crate::wire::{self, Carrier};
 
+/// How long a process that stops may take to give the lead away,
+const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+/// and its tasks to end.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// Signals that wait.
+const SIGNALS: usize = 4;
 /// A dump that takes longer hangs.
 const DUMP_MAX: Duration = Duration::from_secs(5);
 
@@ -39,7 +48,17 @@ pub(crate) struct Start {
 pub(crate) struct Process {
     runtime: Runtime,
     stage: Stage,
+    signals: mpsc::Sender<Signal>,
     pub(crate) disk: Arc<ProcessDisk>,
+}
+
+/// What an operator can ask of a process.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Let another replica lead.
+    HandOver,
+    /// SIGTERM.
+    Stop,
 }
 
 /// How far a process is. Clones share it.
@@ -55,6 +74,10 @@ struct Reached {
 /// Why a process ended by itself.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
+    /// It was asked to.
+    Stopped,
+    /// The replica begins again.
+    Again(String),
     /// Its disk failed.
     Disk(String),
     /// Anything else.
@@ -67,8 +90,14 @@ impl Process {
         // Timers fire at whole milliseconds of the runtime's own beginning: begin at one of them.
         runtime.block_on(async { sleep(Duration::from_millis(1)).await });
         let (stage, disk) = (Stage::default(), Arc::clone(&start.disk));
-        runtime.spawn(run(start, stage.clone()));
-        Ok(Process { runtime, stage, disk })
+        let (signals, inbox) = mpsc::channel(SIGNALS);
+        runtime.spawn(run(start, stage.clone(), inbox));
+        Ok(Process { runtime, stage, signals, disk })
+    }
+
+    /// Asks for something; one that has been asked for much already does not listen.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _busy = self.signals.try_send(signal);
     }
 
     /// Runs for this much time.
@@ -91,12 +120,14 @@ impl Process {
         self.stage.reached().ended.clone()
     }
 
-    /// What it holds; `None` while it opens its store.
+    /// What it holds; `None` while it opens its store, and when it is about to end.
     pub(crate) fn dump(&self) -> anyhow::Result<Option<Dump>> {
         let engine = self.stage.reached().engine.as_ref().map(|(engine, _)| engine.clone());
         let Some(engine) = engine else { return Ok(None) };
-        let dump = self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await });
-        Ok(Some(dump??))
+        match self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await })? {
+            Err(StoreError::Stopped) => Ok(None),
+            dump => Ok(Some(dump?)),
+        }
     }
 }
 
@@ -106,17 +137,20 @@ impl Stage {
     }
 }
 
-async fn run(start: Start, stage: Stage) {
+async fn run(start: Start, stage: Stage, signals: mpsc::Receiver<Signal>) {
     let tasks = Tasks::new();
     let Start { members, settings, rule, disk, views, entropy, wall, age, sockets, desk } = start;
     let clock = Arc::new(ProcessClock::new(wall, age));
     let engine = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let peers = Arc::new(Carrier(sockets.net.clone()));
-    let parts = ReplicaParts { engine, views: Arc::new(views), peers, entropy: Arc::new(entropy) };
+    let ear = Ear::default();
+    let parts = ReplicaParts { engine, views: Arc::new(views), peers, entropy: Arc::new(entropy), ear: ear.clone() };
+    let (Sockets { lanes, mut peers, .. }, mut calls) = (sockets, JoinSet::new());
     let opened = tokio::select! {
         biased;
         failure = tasks.failed() => Err(End::from(failure)),
         opened = Engine::open_replica_with_rule(parts, members, settings, rule) => opened.map_err(End::from),
+        () = serve_peers(&ear, &mut peers, &mut calls) => Err(closed()),
     };
     let end = match opened {
         Ok(engine) => {
@@ -124,7 +158,10 @@ async fn run(start: Start, stage: Stage) {
             tokio::select! {
                 biased;
                 failure = tasks.failed() => failure.into(),
-                () = serve(engine, sockets, desk) => End::Other("the sockets were closed".to_owned()),
+                again = engine.again() => End::Again(again.why),
+                () = obey(signals, engine.clone(), tasks.clone()) => End::Stopped,
+                () = serve_peers(&ear, &mut peers, &mut calls) => closed(),
+                () = serve(engine.clone(), lanes, desk) => closed(),
             }
         }
         Err(end) => end,
@@ -132,15 +169,40 @@ async fn run(start: Start, stage: Stage) {
     stage.reached().ended = Some(end);
 }
 
-async fn serve(engine: Engine, sockets: Sockets, desk: Desk) {
-    let Sockets { mut lanes, mut peers, .. } = sockets;
-    let mut calls = JoinSet::new();
+fn closed() -> End {
+    End::Other("the sockets were closed".to_owned())
+}
+
+/// Does what it is asked to; returns when it has stopped.
+async fn obey(mut signals: mpsc::Receiver<Signal>, engine: Engine, tasks: Tasks) {
+    let mut asked = None;
+    while asked != Some(Signal::Stop) {
+        asked = signals.recv().await;
+        let _nobody_took_over = engine.hand_over(HAND_OVER_MAX).await;
+    }
+    let late = tasks.close(CLOSE_MAX).await;
+    assert!(late.is_empty(), "{late:?} do not stop");
+}
+
+/// Before the store is open, and after.
+async fn serve_peers(ear: &Ear, peers: &mut mpsc::Receiver<Socket>, calls: &mut JoinSet<()>) {
     loop {
         tokio::select! {
             biased;
             Some(socket) = peers.recv() => {
-                calls.spawn(wire::answer(engine.clone(), socket));
+                calls.spawn(wire::answer(ear.clone(), socket));
             }
+            Some(_ended) = calls.join_next(), if !calls.is_empty() => {}
+            else => return,
+        }
+    }
+}
+
+async fn serve(engine: Engine, mut lanes: mpsc::Receiver<Socket>, desk: Desk) {
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
             Some(socket) = lanes.recv() => {
                 let (engine, desk) = (engine.clone(), desk.clone());
                 calls.spawn(async move {

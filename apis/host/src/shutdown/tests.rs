@@ -28,9 +28,9 @@ async fn signals_and_failed_tasks_start_the_walk() {
 async fn one_signal_walks_and_a_second_one_ends_the_walk() {
     let down = ladder();
     let (health, tasks) = (down.health.clone(), down.tasks.clone());
-    let signals = Signals::install().expect("signals can be caught");
+    let mut signals = Signals::install().expect("signals can be caught");
     signal(Signal::TERM);
-    let exit = down.run(signals, async || {
+    let exit = down.run(&mut signals, async || {
         assert!(!*health.ready().borrow(), "readiness goes first");
         assert!(!tasks.token().is_cancelled(), "tasks go last");
         Ok(())
@@ -38,9 +38,9 @@ async fn one_signal_walks_and_a_second_one_ends_the_walk() {
     assert_eq!(exit.await, Exit::Clean);
     assert!(tasks.token().is_cancelled());
 
-    let signals = Signals::install().expect("signals can be caught");
+    let mut signals = Signals::install().expect("signals can be caught");
     signal(Signal::INT);
-    let exit = ladder().run(signals, async || {
+    let exit = ladder().run(&mut signals, async || {
         signal(Signal::TERM);
         std::future::pending().await
     });
@@ -51,7 +51,8 @@ async fn a_failed_task_gives_the_code() {
     let down = ladder();
     let drained = Notify::new();
     down.tasks.spawn("engine", OnError::StopProcess, async { Err(io::Error::other("disk gone")) });
-    let exit = down.run(Signals::install().expect("signals can be caught"), async || {
+    let mut signals = Signals::install().expect("signals can be caught");
+    let exit = down.run(&mut signals, async || {
         drained.notify_one();
         Err(Stop::new(Exit::Dependency, "a later failure"))
     });

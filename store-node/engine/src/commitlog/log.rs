@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use apogee_host::{Disk, FileId};
 use apogee_model::{BlockIndex, Epoch};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::layout::{Entry, Layout, Sealed, to_u64};
 use super::places::{BlockPlace, Found, Places};
 use super::writer::{Done, Job};
-use super::{Vote, segment_name};
+use super::{Purged, Vote, segment_name};
 use crate::block::{self, Block, BlockKind, Lsn};
 
 /// Bytes of one answer to [`Log::read_blocks`], unless one block alone has more.
@@ -24,6 +24,8 @@ pub(crate) const READ_BYTES: usize = 4 << 20;
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     shared: Arc<RwLock<Shared>>,
+    /// The first damage that was found by a read.
+    damage: Arc<watch::Sender<Option<Damage>>>,
     segment_bytes: u64,
     tail_bytes: usize,
 }
@@ -36,6 +38,8 @@ struct Shared {
     committed: BlockIndex,
     /// The first block that is there for others; those before are about to go.
     floor: BlockIndex,
+    /// The block before the floor, when that is known.
+    purged: Option<Purged>,
     /// The first block that somebody here may need.
     needed: BlockIndex,
     /// Segments that are to be removed, oldest first, and their files while those are open.
@@ -103,16 +107,14 @@ pub(crate) struct Recovered {
     pub(crate) places: Places,
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: BlockIndex,
+    pub(crate) purged: Option<Purged>,
 }
 
 impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, found: Recovered, tail_bytes: usize, writer: mpsc::Sender<Job>) -> Self {
-        let Recovered { layout, places, vote, committed } = found;
-        // The first block of a log that lost its beginning is not there for others: nobody knows the term before it.
-        let floor = match places.first() {
-            None | Some(BlockIndex(1)) => BlockIndex(1),
-            Some(first) => first,
-        };
+        let Recovered { layout, places, vote, committed, purged } = found;
+        let given_up = purged.map_or(BlockIndex(1), |purged| BlockIndex(purged.index.0 + 1));
+        let floor = places.first().unwrap_or_default().max(given_up);
         let (segment_bytes, written) = (layout.segment_bytes, layout.index);
         let shared = Shared {
             layout,
@@ -120,6 +122,7 @@ impl Log {
             vote,
             committed,
             floor,
+            purged,
             needed: BlockIndex(0),
             doomed: VecDeque::new(),
             proposals: Proposals::default(),
@@ -130,7 +133,8 @@ impl Log {
             writer: Some(writer),
             failure: None,
         };
-        Self { disk, shared: Arc::new(RwLock::new(shared)), segment_bytes, tail_bytes }
+        let damage = Arc::new(watch::Sender::new(None));
+        Self { disk, shared: Arc::new(RwLock::new(shared)), damage, segment_bytes, tail_bytes }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Shared> {
@@ -235,9 +239,35 @@ impl Log {
         self.read_lock().layout
     }
 
+    /// Bytes of the largest block that this log takes.
+    pub(crate) fn block_max(&self) -> usize {
+        usize::try_from(self.segment_bytes / 2).map_or(block::BLOCK_MAX, |half| half.min(block::BLOCK_MAX))
+    }
+
     /// The first block that may be read.
     pub(crate) fn floor(&self) -> BlockIndex {
         self.read_lock().floor
+    }
+
+    /// The last block that is not there for others; `None` when all are. Of a log that lost its beginning it is the first
+    /// one that is left, because nobody knows the term of the one before.
+    pub(crate) async fn purged(&self) -> io::Result<Option<Purged>> {
+        let (floor, purged) = {
+            let shared = self.read_lock();
+            (shared.floor, shared.purged)
+        };
+        match purged.filter(|purged| purged.index.0 + 1 == floor.0) {
+            None if floor > BlockIndex(1) => Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term })),
+            purged => Ok(purged),
+        }
+    }
+
+    /// Gives blocks up, durably: see [`Log::raise_floor`].
+    pub(crate) async fn give_up(&self, purged: Purged) -> io::Result<()> {
+        purged.write(&*self.disk).await?;
+        self.write_lock().purged = Some(purged);
+        self.raise_floor(purged.index);
+        Ok(())
     }
 
     /// Blocks up to `gone` are not there for others any more.
@@ -360,7 +390,7 @@ impl Log {
         let (mut at, end) = (start, start.0 + self.segment_bytes);
         while at.0 + to_u64(block::HEADER) <= end {
             let head = self.read(at, block::HEADER).await?;
-            let header = block::Header::read(&head, at).map_err(|why| damaged(start, at, &why))?;
+            let header = block::Header::read(&head, at).map_err(|why| self.damaged(at, &why))?;
             if header.kind != BlockKind::Filler {
                 let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
                 blocks.push(BlockPlace { lsn: at, len, term: header.term });
@@ -382,18 +412,41 @@ impl Log {
         let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("block {index} is gone")))?;
         let len = usize::try_from(place.len).expect("blocks are at most 8 MiB");
         let bytes = self.read(place.lsn, len).await?;
-        let start = Lsn(place.lsn.0 - place.lsn.0 % self.segment_bytes);
-        Block::read(&bytes, place.lsn).map_err(|why| damaged(start, place.lsn, &why))
+        Block::read(&bytes, place.lsn).map_err(|why| {
+            // A block that is not committed may have made room for another one meanwhile.
+            if index <= self.committed() {
+                self.damaged(place.lsn, &why)
+            } else {
+                damaged(self.segment_bytes, place.lsn, &why)
+            }
+        })
     }
 
-    /// The blocks `from..to` that are there, but no more than some MiB at a time, and at least one if there is one.
+    /// What was committed cannot be read at this position. Whoever waits for [`Log::damage`] hears of it.
+    pub(crate) fn damaged(&self, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
+        let error = damaged(self.segment_bytes, at, why);
+        let damage = error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()).cloned();
+        self.damage.send_if_modified(|first| first.is_none() && std::mem::replace(first, damage).is_none());
+        error
+    }
+
+    /// The first damage that a read found, once one did.
+    pub(crate) fn damage(&self) -> watch::Receiver<Option<Damage>> {
+        self.damage.subscribe()
+    }
+
+    /// The blocks `from..to` that are there for others, but no more than some MiB at a time, and at least one if there
+    /// is one.
     pub(crate) async fn read_blocks(&self, from: BlockIndex, to: BlockIndex) -> io::Result<Vec<Block>> {
+        let floor = self.floor();
+        self.read_own_blocks(from.max(floor), to).await
+    }
+
+    /// As [`Log::read_blocks`], with those that are about to go.
+    pub(crate) async fn read_own_blocks(&self, from: BlockIndex, to: BlockIndex) -> io::Result<Vec<Block>> {
         let (mut blocks, mut bytes) = (Vec::new(), 0);
-        let (floor, end) = {
-            let shared = self.read_lock();
-            (shared.floor, shared.layout.index.0 + 1)
-        };
-        for index in from.max(floor).0..to.0.min(end) {
+        let end = self.layout().index.0 + 1;
+        for index in from.0..to.0.min(end) {
             let block = self.read_block(BlockIndex(index)).await?;
             bytes += block.bytes.len();
             if bytes > READ_BYTES && !blocks.is_empty() {
@@ -449,8 +502,9 @@ fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the log has ended")
 }
 
-fn damaged(start: Lsn, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
-    let damage = Damage { file: segment_name(start), offset: at.0 - start.0, why: why.to_string() };
+fn damaged(segment_bytes: u64, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
+    let offset = at.0 % segment_bytes;
+    let damage = Damage { file: segment_name(Lsn(at.0 - offset)), offset, why: why.to_string() };
     io::Error::new(io::ErrorKind::InvalidData, damage)
 }
 

@@ -10,9 +10,9 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
 use super::types::{
-    LogId, RaftEntry, RaftVote, Types, index_of, log_id, to_append, to_entry, vote_of_raft, vote_to_raft,
+    LogId, RaftEntry, RaftVote, Types, index_of, log_id, term_of, to_append, to_entry, vote_of_raft, vote_to_raft,
 };
-use crate::commitlog::Log;
+use crate::commitlog::{Log, Purged};
 
 /// See the module. Clones are the same log.
 #[derive(Clone)]
@@ -67,12 +67,9 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let (layout, floor) = (self.0.layout(), self.0.floor());
+        let (layout, purged) = (self.0.layout(), self.0.purged().await?);
         let last_log_id = log_id(layout.term, layout.index);
-        let last_purged_log_id = match floor {
-            BlockIndex(1) => None,
-            floor => self.0.term_of(floor).await?.and_then(|term| log_id(term, floor)),
-        };
+        let last_purged_log_id = purged.and_then(|Purged { index, term }| log_id(term, index));
         Ok(LogState { last_purged_log_id, last_log_id })
     }
 
@@ -112,8 +109,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     /// Bytes stay until retention lets them go; this only says that nobody needs to be sent them.
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.0.raise_floor(index_of(&upto));
-        Ok(())
+        self.0.give_up(Purged { index: index_of(&upto), term: term_of(&upto) }).await
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{
-    Dump, Engine, EngineParts, Members, Nobody, OpenError, ReplicaParts, Retention, SEGMENT_MIN, Settings, ViewStore,
+    Dump, Ear, Engine, EngineParts, Members, Nobody, OpenError, ReplicaParts, Retention, SEGMENT_MIN, Settings,
+    ViewStore,
 };
 use apogee_host::{Clock, Disk, SeededEntropy, Tasks};
 use apogee_model::store::{
@@ -56,7 +57,7 @@ impl Site {
         let meter = opentelemetry::global::meter("test");
         let engine = EngineParts { disk, clock, tasks: tasks.clone(), meter };
         let (views_too, entropy) = (Arc::clone(&views), Arc::new(SeededEntropy::new(0)));
-        let parts = ReplicaParts { engine, views: views_too, peers: Arc::new(Nobody), entropy };
+        let parts = ReplicaParts { engine, views: views_too, peers: Arc::new(Nobody), entropy, ear: Ear::default() };
         let opened = Engine::open_replica(parts, Members::alone(), settings(retention)).await;
         match opened {
             Ok(engine) => Ok(Site { engine, tasks, views }),

@@ -7,11 +7,11 @@ use anyhow::Context;
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proto::v2::receive_message_response::Content;
-use apogee_tests::history::{Delivered, Handle, History, MessageId, Name, Outcome, Place, What, digest};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-pub(crate) const GROUPS: u64 = 2;
+use crate::history::{self, Delivered, Handle, History, MessageId, Name, Outcome, Place, What};
+
 const TOPIC: &str = "orders";
 /// The shortest there is.
 const INVISIBLE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const LONG_POLL: Duration = Duration::from_secs(5);
 const CALL_MAX: Duration = Duration::from_secs(15);
 
 /// A client of one server, which it finds again after each restart.
-pub(crate) struct Client {
+pub struct Client {
     channel: Channel,
     history: History,
     refusals: Mutex<Vec<String>>,
@@ -28,8 +28,8 @@ pub(crate) struct Client {
 
 /// One delivery, with what it takes to settle it.
 #[derive(Clone)]
-pub(crate) struct Received {
-    pub(crate) seen: Delivered,
+pub struct Received {
+    seen: Delivered,
     message_id: String,
     receipt_handle: String,
 }
@@ -42,13 +42,14 @@ enum Answer<T> {
 }
 
 impl Client {
-    pub(crate) fn new(endpoint: &str, history: History) -> anyhow::Result<Client> {
+    /// Connects to nobody yet.
+    pub fn new(endpoint: &str, history: History) -> anyhow::Result<Client> {
         let channel = Endpoint::from_shared(format!("http://{endpoint}"))?.tcp_nodelay(true).connect_lazy();
         Ok(Client { channel, history, refusals: Mutex::default() })
     }
 
     /// Asks for the route, which creates the topic.
-    pub(crate) async fn create_topic(&self) -> anyhow::Result<()> {
+    pub async fn create_topic(&self) -> anyhow::Result<()> {
         let addresses = vec![v2::Address { host: "127.0.0.1".to_owned(), port: 8081 }];
         let endpoints = Some(v2::Endpoints { scheme: v2::AddressScheme::IPv4.into(), addresses });
         let request = self.request(v2::QueryRouteRequest { topic: Some(resource(TOPIC)), endpoints });
@@ -58,12 +59,12 @@ impl Client {
     }
 
     /// Every status other than OK that a call got.
-    pub(crate) fn refusals(&self) -> Vec<String> {
+    pub fn refusals(&self) -> Vec<String> {
         self.refusals.lock().expect("nobody panics with it in hand").clone()
     }
 
     /// Whether the message is sent for certain.
-    pub(crate) async fn send(&self, message: MessageId, size: usize) -> bool {
+    pub async fn send(&self, message: MessageId, size: usize) -> bool {
         let sent = outgoing(message, size);
         let digest = digest_of(&sent);
         let start = self.history.start();
@@ -79,7 +80,7 @@ impl Client {
     }
 
     /// One long poll; empty when nothing came or the server was away.
-    pub(crate) async fn receive(&self, group: u64, batch: i32) -> Vec<Received> {
+    pub async fn receive(&self, group: u64, batch: i32) -> Vec<Received> {
         let start = self.history.start();
         let mut messages = Vec::new();
         let answer = match timeout(CALL_MAX, self.collect(group, batch, &mut messages)).await {
@@ -121,7 +122,7 @@ impl Client {
     }
 
     /// Acks a batch in one call.
-    pub(crate) async fn ack(&self, group: u64, messages: &[Received]) {
+    pub async fn ack(&self, group: u64, messages: &[Received]) {
         let entry = |received: &Received| v2::AckMessageEntry {
             message_id: received.message_id.clone(),
             receipt_handle: received.receipt_handle.clone(),
@@ -143,7 +144,8 @@ impl Client {
         self.history.end_all(start, acks);
     }
 
-    pub(crate) async fn change(&self, group: u64, received: &Received, after: Duration) {
+    /// Moves the end of a delivery's lease.
+    pub async fn change(&self, group: u64, received: &Received, after: Duration) {
         let start = self.history.start();
         let request = self.request(v2::ChangeInvisibleDurationRequest {
             group: Some(resource(&group_name(group))),
@@ -186,7 +188,7 @@ impl Client {
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert("x-mq-client-id", tonic::metadata::MetadataValue::from_static("kill9"));
+        request.metadata_mut().insert("x-mq-client-id", tonic::metadata::MetadataValue::from_static("history"));
         request.metadata_mut().insert("x-mq-language", tonic::metadata::MetadataValue::from_static("RUST"));
         request.set_timeout(CALL_MAX);
         request
@@ -202,7 +204,7 @@ fn outgoing(id: MessageId, size: usize) -> v2::Message {
         body_encoding: v2::Encoding::Identity.into(),
         message_type: v2::MessageType::Normal.into(),
         born_timestamp: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 }),
-        born_host: "kill9".to_owned(),
+        born_host: "history".to_owned(),
         ..v2::SystemProperties::default()
     };
     v2::Message {
@@ -224,7 +226,7 @@ fn received(message: v2::Message) -> Received {
         place: place(system.queue_id, system.queue_offset.unwrap_or(-1)),
         digest,
         attempt: u32::try_from(system.delivery_attempt.unwrap_or_default()).unwrap_or_default(),
-        handle: Handle(apogee_tests::history::digest([receipt_handle.as_bytes()])),
+        handle: Handle(history::digest([receipt_handle.as_bytes()])),
         invisible: INVISIBLE,
     };
     Received { seen, message_id: system.message_id, receipt_handle }
@@ -236,7 +238,7 @@ fn digest_of(message: &v2::Message) -> u64 {
     let mut properties: Vec<_> = message.user_properties.iter().collect();
     properties.sort_unstable();
     text.push_str(&format!("{properties:?}"));
-    digest([&message.body[..], text.as_bytes()])
+    history::digest([&message.body[..], text.as_bytes()])
 }
 
 fn entry_of_send(entry: v2::SendResultEntry) -> Answer<i64> {

@@ -1,0 +1,346 @@
+//! A replica group in one process: simulated disks, views in memory, frames by function calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_engine::{
+    Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, Role,
+    SEGMENT_MIN, Settings, Unreachable, ViewStore as _,
+};
+use apogee_host::{RealClock, SeededEntropy, SimDisk, TaskFailure, Tasks};
+use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
+use apogee_model::{
+    BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter,
+    Topic, TopicId,
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::{self, BoxStream};
+
+/// Virtual time; far more than anything takes.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// A few of these fill a segment.
+pub(crate) const BODY: usize = 3 << 20;
+
+/// What happens to a frame on its way, by a test's wish.
+pub(crate) type Meddle = Arc<dyn Fn(ReplicaId, ReplicaId, &Bytes) -> Passage + Send + Sync>;
+
+/// See [`Meddle`].
+pub(crate) enum Passage {
+    Pass,
+    /// It never arrives.
+    Lost,
+    /// It arrives, the answer does not.
+    AnswerLost,
+    /// Another one arrives in its place.
+    Changed(Bytes),
+}
+
+/// Who can be reached. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Net(Arc<Mutex<Reached>>);
+
+#[derive(Default)]
+struct Reached {
+    ears: BTreeMap<ReplicaId, Ear>,
+    meddle: Option<Meddle>,
+}
+
+struct Wire {
+    from: ReplicaId,
+    net: Net,
+}
+
+/// One replica: what survives its processes, and the one of the moment.
+pub(crate) struct Site {
+    pub(crate) me: ReplicaId,
+    pub(crate) disk: SimDisk,
+    pub(crate) views: MemoryViewStore,
+    life: Option<Life>,
+    starts: u64,
+}
+
+struct Life {
+    engine: Engine,
+    tasks: Tasks,
+}
+
+pub(crate) struct Group {
+    pub(crate) net: Net,
+    pub(crate) sites: Vec<Site>,
+    sent: u64,
+}
+
+impl Net {
+    fn lock(&self) -> MutexGuard<'_, Reached> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn meddle(&self, meddle: Option<Meddle>) {
+        self.lock().meddle = meddle;
+    }
+
+    fn look(&self, from: ReplicaId, to: ReplicaId, frame: &Bytes) -> Result<(Ear, Passage), Unreachable> {
+        let reached = self.lock();
+        let ear = reached.ears.get(&to).cloned().ok_or_else(|| away(to, "nobody is there"))?;
+        let passage = reached.meddle.as_ref().map_or(Passage::Pass, |meddle| meddle(from, to, frame));
+        Ok((ear, passage))
+    }
+}
+
+fn away(to: ReplicaId, why: &str) -> Unreachable {
+    Unreachable { to, why: why.to_owned() }
+}
+
+impl Peers for Wire {
+    fn call(&self, to: ReplicaId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
+        let found = self.net.look(self.from, to, &frame);
+        Box::pin(async move {
+            let (ear, passage) = found?;
+            let (frame, answered) = match passage {
+                Passage::Pass => (frame, true),
+                Passage::AnswerLost => (frame, false),
+                Passage::Changed(other) => (other, true),
+                Passage::Lost => return Err(away(to, "the frame was lost")),
+            };
+            let answer = tokio::time::timeout(Duration::from_secs(5), ear.answer(frame)).await;
+            let answer = answer.map_err(|_| away(to, "no answer"))?.map_err(|error| away(to, &error.to_string()))?;
+            if answered { Ok(answer) } else { Err(away(to, "the answer was lost")) }
+        })
+    }
+
+    fn pipeline(&self, to: ReplicaId, frames: BoxStream<'static, Bytes>) -> Answers {
+        match self.net.look(self.from, to, &Bytes::new()) {
+            Ok((ear, _)) => ear.answer_pipeline(frames).map(Ok).boxed(),
+            Err(unreachable) => stream::iter([Err(unreachable)]).boxed(),
+        }
+    }
+}
+
+impl Site {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.life.as_ref().expect("it runs").engine
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// Starts a process on what the earlier ones left.
+    pub(crate) async fn start(&mut self, net: &Net) -> Result<(), OpenError> {
+        self.starts += 1;
+        let (tasks, voters) = (Tasks::new(), (1..=3).map(ReplicaId).collect::<BTreeSet<_>>());
+        let engine = EngineParts {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::new(RealClock),
+            tasks: tasks.clone(),
+            meter: opentelemetry::global::meter("test"),
+        };
+        let ear = Ear::default();
+        net.lock().ears.insert(self.me, ear.clone());
+        let parts = ReplicaParts {
+            engine,
+            views: Arc::new(self.views.clone()),
+            peers: Arc::new(Wire { from: self.me, net: net.clone() }),
+            entropy: Arc::new(SeededEntropy::new(self.me.0 << 32 | self.starts)),
+            ear,
+        };
+        let settings = Settings {
+            segment_bytes: SEGMENT_MIN,
+            tail_bytes: 1 << 20,
+            views_batch_every: Duration::from_millis(50),
+            views_flush_every: Duration::from_millis(200),
+            ..Settings::default()
+        };
+        let opened = Engine::open_replica(parts, Members { me: self.me, voters, cluster_id: 7 }, settings).await;
+        match opened {
+            Ok(engine) => {
+                self.life = Some(Life { engine, tasks });
+                Ok(())
+            }
+            Err(error) => {
+                net.lock().ears.remove(&self.me);
+                tasks.close(SOON).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// SIGTERM, and the end of the process.
+    pub(crate) async fn stop(&mut self, net: &Net) {
+        if let Some(Life { engine, tasks }) = self.life.take() {
+            net.lock().ears.remove(&self.me);
+            drop(engine);
+            assert_eq!(tasks.close(SOON).await, Vec::<&str>::new());
+        }
+    }
+
+    /// The power fails, or has failed in the midst of an operation of the disk.
+    pub(crate) async fn lose_power(&mut self, net: &Net) {
+        self.disk = self.disk.power_cut();
+        if let Some(Life { engine, tasks }) = self.life.take() {
+            net.lock().ears.remove(&self.me);
+            drop(engine);
+            tasks.close(SOON).await;
+        }
+        self.views.crash();
+    }
+
+    /// Waits until the replica has to begin again, and lets it.
+    pub(crate) async fn begins_again(&mut self, net: &Net) -> Result<(), OpenError> {
+        let engine = self.engine().clone();
+        tokio::time::timeout(SOON, engine.again()).await.expect("it begins again");
+        self.stop(net).await;
+        self.start(net).await
+    }
+
+    /// Why the process cannot go on, once it cannot.
+    pub(crate) async fn failed(&self) -> TaskFailure {
+        let tasks = self.life.as_ref().expect("it runs").tasks.clone();
+        tasks.failed().await
+    }
+
+    pub(crate) async fn dump(&self) -> Dump {
+        self.engine().dump().await.expect("a replica that runs says what it holds")
+    }
+}
+
+impl Group {
+    pub(crate) async fn start() -> Self {
+        let site = |me| Site {
+            me: ReplicaId(me),
+            disk: SimDisk::new(me),
+            views: MemoryViewStore::default(),
+            life: None,
+            starts: 0,
+        };
+        let mut group = Self { net: Net::default(), sites: (1..=3).map(site).collect(), sent: 0 };
+        // They found the group together.
+        let starts = group.sites.iter_mut().map(|site| site.start(&group.net));
+        for started in join_all(starts).await {
+            started.expect("an empty disk opens");
+        }
+        group
+    }
+
+    /// Waits for somebody to lead.
+    pub(crate) async fn leader(&self) -> usize {
+        let leads = |site: &Site| site.runs() && matches!(*site.engine().role().borrow(), Role::Leader { .. });
+        until(|| self.sites.iter().position(leads)).await
+    }
+
+    /// Sends messages of three MiB, in blocks of their own.
+    pub(crate) async fn send(&mut self, count: usize) {
+        let leader = self.leader().await;
+        for _ in 0..count {
+            self.sent += 1;
+            let mut body = format!("{}:", self.sent).into_bytes();
+            body.resize(BODY, b'.');
+            let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
+            let request = RequestId { proxy_incarnation: 1, sequence: self.sent };
+            let append = Append { topic: topic(), queue: QueueId(0), message, request };
+            self.sites[leader].engine().append(vec![append]).await.expect("the leader takes it");
+        }
+    }
+
+    /// How many messages were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The leader takes a base, and gives up what lies before its last `keep` blocks. Returns where the base is.
+    pub(crate) async fn shorten(&self, keep: u64) -> BlockIndex {
+        let site = &self.sites[self.leader().await];
+        let dump = site.dump().await;
+        site.engine().take_base();
+        loop {
+            let bases = site.views.bases().await.expect("bases in memory");
+            if bases.last().is_some_and(|base| base.index() >= dump.applied) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let upto = BlockIndex(dump.applied.0 - keep);
+        site.engine().let_go(upto);
+        loop {
+            let dump = site.dump().await;
+            if dump.log.first().is_none_or(|(index, _, _)| *index > upto.0) {
+                return dump.applied;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Waits until all that run have applied the same, and compares them.
+    pub(crate) async fn agree(&self) {
+        let ends = async {
+            loop {
+                let mut dumps = Vec::new();
+                for site in self.sites.iter().filter(|site| site.runs()) {
+                    dumps.push(site.dump().await);
+                }
+                if dumps.iter().all(|dump| dump.applied == dumps[0].applied) {
+                    return dumps;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let dumps = tokio::time::timeout(SOON, ends).await.expect("all come to the same block");
+        for dump in &dumps[1..] {
+            assert_eq!(dump.views, dumps[0].views);
+            let theirs: BTreeMap<_, _> =
+                dumps[0].log.iter().map(|(index, lsn, digest)| (index, (lsn, digest))).collect();
+            let both = dump.log.iter().filter(|(index, ..)| theirs.contains_key(index));
+            assert!(both.clone().count() > 0, "they have blocks in common");
+            for (index, lsn, digest) in both {
+                assert_eq!(theirs[index], (lsn, digest), "block {index}");
+            }
+        }
+    }
+
+    /// What a new consumer group gets from the leader, by the numbers of the messages.
+    pub(crate) async fn pop_all(&self, group: u32) -> Vec<u64> {
+        let engine = self.sites[self.leader().await].engine().clone();
+        let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
+        let name = ConsumerGroup::parse("", &format!("group-{group}")).expect("a good name");
+        let mut numbers = Vec::new();
+        loop {
+            let pop = Pop {
+                group: GroupRef { id: GroupId(group), name: name.clone() },
+                topic: topic(),
+                filter: TagFilter::All,
+                batch: 4,
+                lease,
+                attempt_id: None,
+                client: ClientId::parse("host@1@1").expect("not blank"),
+            };
+            let popped = engine.pop(pop).await.expect("the leader answers");
+            if popped.messages.is_empty() {
+                return numbers;
+            }
+            numbers.extend(popped.messages.iter().map(|delivery| {
+                let body = String::from_utf8_lossy(&delivery.message.body_part[..20]).into_owned();
+                body.split(':').next().and_then(|number| number.parse::<u64>().ok()).expect("a body of ours")
+            }));
+        }
+    }
+}
+
+/// Asks now and then, until there is an answer.
+pub(crate) async fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let asks = async {
+        loop {
+            match ask() {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    tokio::time::timeout(SOON, asks).await.expect("it happens")
+}
+
+pub(crate) fn topic() -> TopicRef {
+    TopicRef { id: TopicId(1), name: Topic::parse("", "orders").expect("a good name"), queues: 1 }
+}

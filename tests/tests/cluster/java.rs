@@ -1,0 +1,91 @@
+//! The official Java SDK at work (`tests/compat/java`, `Endure`): it sends and receives until it is told to finish.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use apogee_tests::sdk::java;
+use tempfile::TempDir;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::resumed::Call;
+
+/// Longest time until messages come and go.
+const BEGIN_MAX: Duration = Duration::from_secs(60);
+/// Longest time from the end of its input to its own end.
+const FINISH_MAX: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The running program. Killed when dropped.
+pub(crate) struct Endure {
+    child: Child,
+    /// Its home, and what it prints.
+    folder: TempDir,
+}
+
+/// What it did.
+#[derive(Debug, Default)]
+pub(crate) struct Endured {
+    /// Successful calls since the Unix epoch; receives only that brought something.
+    pub(crate) sent: Vec<Call>,
+    pub(crate) received: Vec<Call>,
+    /// Calls that threw, as printed.
+    pub(crate) failed: Vec<String>,
+    /// What was lost, and what came again after its ack, as printed.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Endure {
+    /// Returns when messages come and go.
+    pub(crate) async fn start(endpoint: &str) -> anyhow::Result<Endure> {
+        let folder = tempfile::tempdir()?;
+        let output = File::create(folder.path().join(OUTPUT))?;
+        let mut command = java("apogee.compat.Endure", folder.path())?;
+        command.arg(endpoint).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
+        let child = command.spawn().context("java does not start; `make test` sets it up")?;
+        let mut endure = Endure { child, folder };
+        let deadline = Instant::now() + BEGIN_MAX;
+        while !endure.output()?.lines().any(|line| line == "begun") {
+            if endure.child.try_wait()?.is_some() || Instant::now() > deadline {
+                bail!("the Java SDK does not begin; it printed:\n{}", endure.output()?);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(endure)
+    }
+
+    /// Lets it end, and says what it did.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<Endured> {
+        drop(self.child.stdin.take());
+        timeout(FINISH_MAX, self.child.wait()).await.context("the Java SDK does not end")??;
+        let output = self.output()?;
+        let endured = read(&output);
+        ensure!(output.contains("\nover "), "the Java SDK broke down; it printed:\n{output}");
+        Ok(endured)
+    }
+
+    fn output(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join(OUTPUT))?)
+    }
+}
+
+const OUTPUT: &str = "output";
+
+fn read(output: &str) -> Endured {
+    let mut endured = Endured::default();
+    for line in output.lines() {
+        let mut words = line.split(' ');
+        let what = words.next().unwrap_or_default();
+        let mut time = || Some(Duration::from_millis(words.next()?.parse().ok()?));
+        match what {
+            "sent" => endured.sent.extend(time().zip(time()).map(|(began, ended)| Call { began, ended })),
+            "received" => endured.received.extend(time().zip(time()).map(|(began, ended)| Call { began, ended })),
+            "failed" => endured.failed.push(line.to_owned()),
+            "lost" | "again" => endured.broken.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    endured
+}
