@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test sim lint fix bench bench-cluster
+.PHONY: help run demo test sim lint fix bench bench-cluster bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -38,6 +38,7 @@ help:
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
 	@echo "make bench-cluster  what three replicas cost                ROUNDS=$(ROUNDS)"
+	@echo "make bench-restart  kill -9 with a large log, and how long until it serves again    ARGS='GIB BODY_BYTES RUNS'"
 
 run:
 	@tests/setup/build.sh
@@ -90,3 +91,8 @@ bench-cluster:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/bench-cluster.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
+
+bench-restart:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/restart.sh $(CARGO_TARGET_DIR)/release $(ARGS)

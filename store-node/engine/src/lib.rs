@@ -15,6 +15,7 @@ mod again;
 mod block;
 mod codec;
 mod commitlog;
+mod damage;
 mod engine;
 mod floor;
 mod leader;
@@ -38,6 +39,7 @@ pub use leader::{Retention, Ticket};
 pub use open::Nobody;
 pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
+pub use raft::Ear;
 pub use replica::{AckMode, Members, Role};
 pub use views::{
     Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,

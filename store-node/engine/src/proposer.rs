@@ -293,12 +293,13 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// Gives up what nobody needs of the log.
     async fn let_go(&mut self) -> Result<(), Stopped> {
+        let now = self.clock.monotonic();
         let state = match &self.mode {
             Mode::Follows(state) => state,
             Mode::Leads(leader) => &leader.state,
             Mode::Between => unreachable!("only while the mode changes"),
         };
-        match self.floor.let_go(&self.log, state) {
+        match self.floor.let_go(&self.log, state, now) {
             Some(gone) => self.consensus.let_go(gone).await,
             None => Ok(()),
         }

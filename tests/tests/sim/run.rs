@@ -163,6 +163,11 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     }
     let calls = cluster.history.calls();
     let mut violations = late;
+    // Nobody damages stores here.
+    for machine in cluster.machines.iter().filter(|machine| machine.distrusts_its_store()) {
+        let told = format!("{} found its store damaged", machine.host);
+        violations.push(Violation { invariant: Invariant::I14, told });
+    }
     violations.extend(check(&calls, rules));
     violations.extend(agree(&replicas));
     let end = replicas.iter().filter_map(|replica| replica.log.values().last()).map(|block| block.lsn).max();

@@ -59,5 +59,10 @@ async fn a_filler_whose_block_was_lost_is_not_the_end_of_the_log() {
 }
 
 fn format() -> Format {
-    Format { segment_bytes: SEGMENT, cluster: 1, replica: apogee_model::ReplicaId(1) }
+    Format {
+        segment_bytes: SEGMENT,
+        cluster: 1,
+        replica: apogee_model::ReplicaId(1),
+        instance: crate::replica::Instance(1),
+    }
 }
