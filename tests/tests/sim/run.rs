@@ -22,8 +22,9 @@ const ELECTION_MAX: Duration = Duration::from_secs(10);
 /// Nothing takes longer once the faults are over, or it does not end.
 const HEALING_MAX: Duration = Duration::from_secs(45);
 
-/// A leader may be cut off, or stand still, for this long with a proposal in hand that is committed afterwards.
-const LATE_EFFECT: Duration = Duration::from_secs(5);
+/// A leader may be cut off, or stand still, again and again for this long with a proposal in hand that is committed
+/// afterwards, when nobody else was elected meanwhile. Hardly any run has longer bad weather.
+const LATE_EFFECT: Duration = Duration::from_secs(10);
 /// Violations of one seed that are told.
 const LINES: usize = 12;
 
