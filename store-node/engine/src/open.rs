@@ -69,7 +69,7 @@ async fn attempt<R: AnswerRule>(
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter));
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
-    let prepared = prepare(disk, &**views, &**entropy, members, &settings, repaired).await?;
+    let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
     let (layout, me) = (log.layout(), format.member());
     let took = clock.monotonic().saturating_sub(started);
@@ -251,7 +251,6 @@ async fn prepare(
     entropy: &dyn Entropy,
     members: &Members,
     settings: &Settings,
-    repaired: bool,
 ) -> Result<Prepared, Unopened> {
     let alone = members.voters.len() == 1;
     let (cluster, replica) = (members.cluster_id, members.me);
@@ -259,12 +258,7 @@ async fn prepare(
     let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };
     let format = format.settle(&**disk).await?;
     let admission = Admission::read(&**disk).await?;
-    if repaired {
-        // What came in was for the instance whose store was set aside.
-        incoming::clear(&**disk).await.map_err(OpenError::disk("drop what came from another replica"))?;
-    } else {
-        incoming::take_over(&**disk, views).await?;
-    }
+    incoming::take_over(&**disk, views).await?;
     let mut state = State::open(views.open().await?.0).await?;
     let floor = Floor::new(&views.bases().await?);
     let Found { layout, places, current, checkpoint, committed } =
