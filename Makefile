@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test sim lint fix bench bench-cluster
+.PHONY: help run demo test sim lint fix bench bench-cluster bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -15,6 +15,12 @@ CARGO_BUILD := cargo build --release --workspace --locked
 BINARY := $(CARGO_TARGET_DIR)/release/apogee
 # Checks the lists of deny.toml; installed by `make lint` when missing.
 CARGO_DENY := 0.20.2
+
+# Simulated clusters. The test is named apart because what it prints is to be seen; with the features of the whole
+# workspace nothing is compiled for it alone.
+SEEDS := many_seeds_keep_every_promise
+SIM = SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
+  cargo test --release --workspace --locked --test sim $(SEEDS) -- --nocapture
 
 ARGS ?=
 SIM_SECONDS ?= 300
@@ -32,6 +38,7 @@ help:
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
 	@echo "make bench-cluster  what three replicas cost                ROUNDS=$(ROUNDS)"
+	@echo "make bench-restart  kill -9 with a large log, and how long until it serves again    ARGS='GIB BODY_BYTES RUNS'"
 
 run:
 	@tests/setup/build.sh
@@ -50,13 +57,14 @@ test:
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
 	cargo test --release --workspace --locked --doc
-	cargo test --release --workspace --locked --lib --bins --tests
+	cargo test --release --workspace --locked --lib --bins --tests -- --skip $(SEEDS)
+	$(SIM)
 
-# Says how many seeds it had time for; a failing one is told with the command that runs it again.
+# Says how many seeds it had time for and what happened in them; a failing one is told with the command that runs it
+# again. On all processors.
 sim:
 	@tests/setup/build.sh
-	SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
-	  cargo test --release -p apogee-tests --locked --test sim many_seeds -- --nocapture
+	$(SIM)
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:
@@ -83,3 +91,8 @@ bench-cluster:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/bench-cluster.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
+
+bench-restart:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/restart.sh $(CARGO_TARGET_DIR)/release $(ARGS)

@@ -3,13 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use apogee_host::config::{ConfigError, Loaded, environment, load};
+use apogee_engine::Retention;
+use apogee_host::config::{ByteSize, ConfigError, HumanDuration, Loaded, environment, load};
 use apogee_host::{Exit, ExitWith};
 use apogee_proxy::listen::{TlsMode, TlsSettings};
 use serde::{Deserialize, Serialize};
 
 use super::Args;
 use crate::process::config::{ClusterName, IGNORED, Log, Port, SamePort, is_address};
+use crate::process::retention::{BadRetention, default_time, retention};
+
+/// Small segments: a laptop has no use for large ones.
+pub(super) const SEGMENT_BYTES: u64 = 32 << 20;
 
 /// The whole configuration. Each key is also a variable: `grpc.port` is `APOGEE_GRPC__PORT`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +31,7 @@ pub(super) struct Config {
     pub(super) cluster: Cluster,
     /// `host:port` of the lanes of store-nodes that keep the messages. Default none: this process keeps them.
     pub(super) stores: Vec<String>,
+    pub(super) store: Store,
     /// Default 8081.
     pub(super) grpc: Port,
     /// Default 8088.
@@ -43,6 +49,18 @@ pub(super) struct Config {
 pub(super) struct Cluster {
     /// Shown to clients as the name of the one broker, and in logs and metrics. Default `DefaultCluster`.
     pub(super) name: String,
+}
+
+/// How this process keeps messages; store-nodes elsewhere have their own say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    /// Messages go when they are older, unless a consumer holds them or has not settled one before them. Default 72h,
+    /// at least 1m.
+    pub(super) retention: HumanDuration,
+    /// A CommitLog that has more bytes loses its oldest segments, whoever holds their messages. Default none: only time
+    /// counts; at least 64MiB.
+    pub(super) retention_bytes: Option<ByteSize>,
 }
 
 /// TLS of the gRPC port.
@@ -66,6 +84,8 @@ pub(super) enum Contradiction {
     SamePort(#[from] SamePort),
     #[error("data is an empty path")]
     NoData,
+    #[error(transparent)]
+    Retention(#[from] BadRetention),
     #[error("stores names {address:?}, which is not the host:port of a store-node's lanes")]
     Store { address: String },
     #[error("stores names {address} twice")]
@@ -87,6 +107,7 @@ impl Default for Config {
             auto_create: true,
             cluster: Cluster { name: "DefaultCluster".to_owned() },
             stores: Vec::new(),
+            store: Store { retention: default_time(), retention_bytes: None },
             grpc: Port { port: 8081 },
             admin: Port { port: 8088 },
             metrics: Port { port: 5557 },
@@ -112,7 +133,13 @@ impl Config {
         }
         ClusterName::refuse(&self.cluster.name)?;
         self.check_stores()?;
+        self.retention()?;
         Ok(SamePort::refuse(&self.ports())?)
+    }
+
+    /// As the engine knows it.
+    pub(super) fn retention(&self) -> Result<Retention, BadRetention> {
+        retention(self.store.retention, self.store.retention_bytes, SEGMENT_BYTES)
     }
 
     fn check_stores(&self) -> Result<(), Contradiction> {
@@ -144,6 +171,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::process::config::Format;
 
@@ -162,6 +191,10 @@ mod tests {
         assert!(checked(|config| config.tls.key = Some("key.pem".into())).contains("only one is set"));
         assert!(checked(|config| config.cluster.name = "a b".to_owned()).contains("\"a b\""));
         assert!(checked(|config| config.data = PathBuf::new()).contains("empty path"));
+        let told = checked(|config| config.store.retention = HumanDuration(Duration::from_secs(5)));
+        assert!(told.starts_with("store.retention is 5s, at least 1m is needed"), "{told}");
+        let told = checked(|config| config.store.retention_bytes = Some(ByteSize(1)));
+        assert!(told.starts_with("store.retention_bytes is 1B, at least 64MiB is needed"), "{told}");
         let stores = |stores: &[&str]| {
             let stores = stores.iter().map(|it| (*it).to_owned()).collect();
             checked(|config| config.stores = stores)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
+use apogee_engine::{Ear, Engine, EngineParts, Members, Nobody, ReplicaParts, RocksSettings, RocksViewStore, Settings};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -15,14 +15,12 @@ use apogee_proxy::{RemoteStores, RemoteStoresParts, Routes, StoreNode};
 use opentelemetry::metrics::Meter;
 
 use super::adapters::{LocalRoutes, LocalStore};
-use super::config::Config;
+use super::config::{Config, SEGMENT_BYTES};
 use super::front::{Front, FrontParts, open_tls};
 use super::ports::Ports;
 use crate::process::data::Data;
 use crate::record::{DevRecord, Published};
 
-/// Small segments: a laptop has no use for large ones.
-const SEGMENT_BYTES: u64 = 32 << 20;
 /// Memory of the views.
 const VIEWS_BYTES: usize = 32 << 20;
 /// From SIGTERM to the end of the last call.
@@ -77,7 +75,9 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
     let seams = Seams { disk: Arc::new(disk), clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) };
     let routes = open_namesrv(&seams, tasks).await.map_err(|stop| of_folder(&folder, &stop))?;
     let store = match config.stores.as_slice() {
-        [] => open_engine(&folder, &seams, tasks, metrics.meter()).await.map_err(|stop| of_folder(&folder, &stop))?,
+        [] => open_engine(&config, &folder, &seams, tasks, metrics.meter())
+            .await
+            .map_err(|stop| of_folder(&folder, &stop))?,
         stores => reach_stores(stores, &seams, tasks, health, metrics.meter())?,
     };
     health.set(RECOVERY, Check::ok());
@@ -133,12 +133,25 @@ async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, S
     Ok(Arc::new(LocalRoutes(Namesrv::open(parts).await?)))
 }
 
-async fn open_engine(folder: &Path, seams: &Seams, tasks: &Tasks, meter: Meter) -> Result<Arc<dyn StoreNode>, Stop> {
+async fn open_engine(
+    config: &Config,
+    folder: &Path,
+    seams: &Seams,
+    tasks: &Tasks,
+    meter: Meter,
+) -> Result<Arc<dyn StoreNode>, Stop> {
     let engine =
         EngineParts { disk: Arc::clone(&seams.disk), clock: Arc::clone(&seams.clock), tasks: tasks.clone(), meter };
     let views = Arc::new(RocksViewStore::new(folder, RocksSettings { views_bytes: VIEWS_BYTES })?);
-    let parts = ReplicaParts { engine, views, peers: Arc::new(Nobody), entropy: Arc::clone(&seams.entropy) };
-    let settings = Settings { segment_bytes: SEGMENT_BYTES, ..Settings::default() };
+    let parts = ReplicaParts {
+        engine,
+        views,
+        peers: Arc::new(Nobody),
+        entropy: Arc::clone(&seams.entropy),
+        ear: Ear::default(),
+    };
+    let retention = config.retention()?;
+    let settings = Settings { segment_bytes: SEGMENT_BYTES, retention, ..Settings::default() };
     Ok(Arc::new(LocalStore(Engine::open_replica(parts, Members::alone(), settings).await?)))
 }
 

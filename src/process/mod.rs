@@ -3,3 +3,4 @@
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod ports;
+pub(crate) mod retention;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use apogee_engine::{Members, SEGMENT_MIN, Settings};
-use apogee_host::config::{ByteSize, ConfigError, Loaded, environment, load};
+use apogee_engine::{Members, Retention, SEGMENT_MIN, Settings};
+use apogee_host::config::{ByteSize, ConfigError, HumanDuration, Loaded, environment, load};
 use apogee_host::{Exit, ExitWith};
 use apogee_model::ReplicaId;
 use clap::ValueEnum;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Args;
 use crate::process::config::{ClusterName, IGNORED, Log, Port, SamePort, is_address};
+use crate::process::retention::{BadRetention, default_time, retention};
 
 /// Most replicas of a replica group.
 const REPLICAS_MAX: usize = 5;
@@ -53,7 +54,7 @@ pub(super) struct Cluster {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replica {
-    /// From 1; a wiped disk comes back under another. No default.
+    /// From 1; a replica that lost its disk comes back under the same. No default.
     pub(super) id: u64,
     /// `id=host:port` of the replication port of every replica, this one too. No default.
     pub(super) peers: Vec<String>,
@@ -66,6 +67,12 @@ pub(super) struct Store {
     pub(super) ack_mode: AckMode,
     /// Size of one file of the CommitLog, fixed when the data folder is first used. Default 256 MiB, at least 16 MiB.
     pub(super) segment: ByteSize,
+    /// Messages go when they are older, unless a consumer holds them or has not settled one before them. Default 72h,
+    /// at least 1m.
+    pub(super) retention: HumanDuration,
+    /// A CommitLog that has more bytes loses its oldest segments, whoever holds their messages. Default none: only time
+    /// counts; at least two segments.
+    pub(super) retention_bytes: Option<ByteSize>,
 }
 
 /// When the result of a send is told.
@@ -86,6 +93,8 @@ pub(super) struct Wiring {
     pub(super) members: Members,
     /// Replication addresses.
     pub(super) addresses: BTreeMap<ReplicaId, String>,
+    /// How long messages are kept.
+    pub(super) retention: Retention,
 }
 
 /// Values that cannot work together, or at all.
@@ -117,6 +126,8 @@ pub(super) enum Contradiction {
     #[error("data is an empty path")]
     NoData,
     #[error(transparent)]
+    Retention(#[from] BadRetention),
+    #[error(transparent)]
     ClusterName(#[from] ClusterName),
     #[error(transparent)]
     SamePort(#[from] SamePort),
@@ -135,7 +146,12 @@ impl Default for Config {
             listen: Ipv4Addr::LOCALHOST.into(),
             cluster: Cluster { name: "DefaultCluster".to_owned(), id: String::new() },
             replica: Replica::default(),
-            store: Store { ack_mode: AckMode::QuorumFsync, segment: ByteSize(256 << 20) },
+            store: Store {
+                ack_mode: AckMode::QuorumFsync,
+                segment: ByteSize(256 << 20),
+                retention: default_time(),
+                retention_bytes: None,
+            },
             lanes: Port { port: 10911 },
             replication: Port { port: 10912 },
             metrics: Port { port: 5557 },
@@ -158,6 +174,7 @@ impl Config {
         if self.store.segment.0 < SEGMENT_MIN {
             return Err(Contradiction::Segment { given: self.store.segment });
         }
+        let retention = self.store.retention()?;
         ClusterName::refuse(&self.cluster.name)?;
         SamePort::refuse(&self.ports())?;
         let cluster_id = self.cluster.number()?;
@@ -170,7 +187,7 @@ impl Config {
         if !addresses.contains_key(&me) {
             return Err(Contradiction::NotAmongPeers { me, named: addresses.into_keys().collect() });
         }
-        Ok(Wiring { members: Members { me, voters, cluster_id }, addresses })
+        Ok(Wiring { members: Members { me, voters, cluster_id }, addresses, retention })
     }
 
     /// All ports by key.
@@ -184,13 +201,19 @@ impl Config {
     }
 
     /// As the engine knows it.
-    pub(super) fn engine(&self) -> Settings {
+    pub(super) fn engine(&self, retention: Retention) -> Settings {
         let ack_mode = match self.store.ack_mode {
             AckMode::QuorumFsync => apogee_engine::AckMode::QuorumFsync,
             AckMode::LeaderFsync => apogee_engine::AckMode::LeaderFsync,
             AckMode::Memory => apogee_engine::AckMode::Memory,
         };
-        Settings { segment_bytes: self.store.segment.0, ack_mode, ..Settings::default() }
+        Settings { segment_bytes: self.store.segment.0, ack_mode, retention, ..Settings::default() }
+    }
+}
+
+impl Store {
+    fn retention(&self) -> Result<Retention, BadRetention> {
+        retention(self.retention, self.retention_bytes, self.segment.0)
     }
 }
 
@@ -242,6 +265,8 @@ fn listed(replicas: &[ReplicaId]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const THREE: [&str; 3] = ["1=127.0.0.1:1", "2=127.0.0.1:2", "3=127.0.0.1:3"];
@@ -290,6 +315,10 @@ mod tests {
         assert!(changed(|it| it.cluster.id = "+1".to_owned()).contains("\"+1\""));
         assert!(changed(|it| it.health.port = 10911).contains("lanes.port and health.port have the same port"));
         assert!(changed(|it| it.store.segment = ByteSize(1)).contains("store.segment is 1 bytes"));
+        let told = changed(|it| it.store.retention = HumanDuration(Duration::from_secs(5)));
+        assert!(told.starts_with("store.retention is 5s, at least 1m is needed"), "{told}");
+        let bytes = changed(|it| it.store.retention_bytes = Some(ByteSize(300 << 20)));
+        assert_eq!(bytes, "store.retention_bytes is 300MiB, at least 512MiB is needed: 2 segments of the CommitLog");
         assert!(changed(|it| it.data = PathBuf::new()).contains("empty path"));
         assert!(changed(|it| it.cluster.name = "a b".to_owned()).contains("\"a b\""));
     }
@@ -302,12 +331,15 @@ mod tests {
             ("APOGEE_REPLICA__PEERS", "['1=a:1', '2=b:1', '3=c:1']"),
             ("APOGEE_STORE__ACK_MODE", "memory"),
             ("APOGEE_STORE__SEGMENT", "32MiB"),
+            ("APOGEE_STORE__RETENTION", "2h"),
+            ("APOGEE_STORE__RETENTION_BYTES", "10GiB"),
         ];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = load::<Config>(None, env, toml::Table::new(), &IGNORED).unwrap().config;
-        let members = config.check().unwrap().members;
+        let Wiring { members, retention, .. } = config.check().unwrap();
         assert_eq!((members.me, members.cluster_id, members.voters.len()), (ReplicaId(3), 0x10, 3));
-        let engine = config.engine();
+        let engine = config.engine(retention);
+        assert_eq!((retention.time.as_secs(), retention.bytes), (7200, Some(10 << 30)));
         assert_eq!((engine.ack_mode, engine.segment_bytes), (apogee_engine::AckMode::Memory, 32 << 20));
     }
 }

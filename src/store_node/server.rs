@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{BeginAgain, Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
+use apogee_engine::{BeginAgain, Ear, Engine, EngineParts, ReplicaParts, RocksSettings, RocksViewStore, Role};
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
@@ -126,13 +126,19 @@ async fn start(
 
     data.check_format().await?;
     health.set(REPLICA_GROUP, Check::fail("not there yet"));
+    let ear = Ear::default();
     let me = raft::Identity { cluster_id: wiring.members.cluster_id, replica: wiring.members.me };
     let folder = data.folder.clone();
-    let engine = open_engine(config, wiring, me, data, tasks, metrics.meter()).await;
+    // From the beginning on, because a replica that has no log needs the others to come up, and they need it.
+    serve_replication(tasks, ports.replication.listener, Replication::new(ear.clone(), me));
+    let opened = open_engine(config, wiring, me, data, tasks, metrics.meter(), ear.clone());
+    let engine = tokio::select! {
+        engine = opened => engine,
+        never = tell_waits(&ear, health) => match never {},
+    };
     let engine = engine.map_err(|stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display())))?;
     health.set(RECOVERY, Check::ok());
 
-    serve_replication(tasks, ports.replication.listener, Replication::new(engine.clone(), me));
     let parts = LanesParts { engine: engine.clone(), role: engine.role(), me, tasks: tasks.clone() };
     let lanes = Lanes::new(parts);
     serve_lanes(tasks, ports.lanes.listener, &lanes);
@@ -158,17 +164,31 @@ async fn open_engine(
     data: Data,
     tasks: &Tasks,
     meter: Meter,
+    ear: Ear,
 ) -> Result<Engine, Stop> {
-    let Wiring { members, addresses } = wiring;
+    let Wiring { members, addresses, retention } = wiring;
     let peers = TonicPeers::new(me, &addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
     let views = views(&data.folder)?;
     let engine = EngineParts { disk: Arc::new(data.disk), clock: Arc::new(RealClock), tasks: tasks.clone(), meter };
-    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy) };
-    Ok(Engine::open_replica(parts, members, config.engine()).await?)
+    let parts = ReplicaParts { engine, views, peers: Arc::new(peers), entropy: Arc::new(OsEntropy), ear };
+    Ok(Engine::open_replica(parts, members, config.engine(retention)).await?)
 }
 
 fn views(folder: &Path) -> Result<Arc<RocksViewStore>, Stop> {
     Ok(Arc::new(RocksViewStore::new(folder, RocksSettings::default())?))
+}
+
+/// Why the replica does not take part yet, while it is opened.
+async fn tell_waits(ear: &Ear, health: &Health) -> Infallible {
+    let mut waits = ear.waits();
+    loop {
+        if let Some(why) = waits.borrow_and_update().clone() {
+            health.set(REPLICA_GROUP, Check::fail(why));
+        }
+        if waits.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Ready while the replica leads, or follows somebody who does. The gauge is 0 without a leader, 1 for a follower, 2 for

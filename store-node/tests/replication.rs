@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, Peers as _, SEGMENT_MIN, Settings};
-use apogee_host::{RealClock, SimDisk, Tasks, net};
+use apogee_engine::{Ear, Peers as _};
+use apogee_host::{Tasks, net};
 use apogee_model::ReplicaId;
 use apogee_proto::store::v1::Frame;
 use apogee_proto::store::v1::replication_server::{Replication as Service, ReplicationServer};
@@ -135,16 +134,8 @@ async fn an_unknown_replica_is_out_of_reach() {
 #[tokio::test]
 async fn a_wrong_wiring_is_refused_by_name() {
     let tasks = Tasks::new();
-    let parts = EngineParts {
-        disk: Arc::new(SimDisk::new(1)),
-        clock: Arc::new(RealClock),
-        tasks: tasks.clone(),
-        meter: opentelemetry::global::meter("test"),
-    };
-    let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
-    let engine = Engine::open(parts, settings).await.unwrap();
     let (listener, address) = listen(anywhere());
-    serve_replication(&tasks, listener, Replication::new(engine, identity(7, 2)));
+    serve_replication(&tasks, listener, Replication::new(Ear::default(), identity(7, 2)));
 
     let called = |from: Identity, to: u64| async move {
         let call = peers(from, to, address).call(ReplicaId(to), Bytes::from_static(b"rubbish")).await;

@@ -49,7 +49,7 @@ number!(
     Epoch(u64)
 );
 number!(
-    /// Id of one replica of a replica group; a wiped disk comes back under another.
+    /// Id of one replica of a replica group; it stays the same when the replica loses its disk.
     ReplicaId(u64)
 );
 number!(

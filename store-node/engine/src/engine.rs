@@ -1,5 +1,6 @@
 //! The door of the engine.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,21 +10,19 @@ use apogee_model::store::{
     StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, GroupId, TagFilter, TopicId};
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::again::{Again, BeginAgain};
-use crate::block::{self, BLOCK_MAX};
+use crate::block;
 use crate::commitlog::{Log, OpenError};
 use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
 use crate::open::{self, INBOX};
-use crate::peers::{NotAFrame, Peers};
+use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record;
+use crate::record::{self, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
 use crate::views::{MemoryViewStore, ViewStore};
@@ -81,8 +80,10 @@ pub struct ReplicaParts {
     /// Where the views and their bases live.
     pub views: Arc<dyn ViewStore>,
     pub peers: Arc<dyn Peers>,
-    /// Draws election timeouts.
+    /// Draws instances and election timeouts.
     pub entropy: Arc<dyn Entropy>,
+    /// What the others reach; served by the network before the engine is open.
+    pub ear: Ear,
 }
 
 /// The storage engine of one replica group. Clones are cheap and share it.
@@ -95,7 +96,6 @@ pub struct Engine {
     pub(crate) append_bytes: Arc<Semaphore>,
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
-    pub(crate) ear: Ear,
     pub(crate) again: Again,
 }
 
@@ -131,7 +131,7 @@ impl Engine {
         let views = Arc::new(MemoryViewStore::default());
         let (peers, entropy) = (Arc::new(open::Nobody), Arc::new(SeededEntropy::new(0)));
         Self::open_replica_with_rule(
-            ReplicaParts { engine: parts, views, peers, entropy },
+            ReplicaParts { engine: parts, views, peers, entropy, ear: Ear::default() },
             Members::alone(),
             settings,
             rule,
@@ -179,19 +179,6 @@ impl Engine {
         self.again.because(why);
     }
 
-    /// Answers one frame of another replica.
-    ///
-    /// # Errors
-    /// [`NotAFrame`].
-    pub async fn answer_peer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
-        self.ear.answer(frame).await
-    }
-
-    /// Answers the frames of a pipeline in their order. Ends with `frames`, or at the first that cannot be read.
-    pub fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
-        self.ear.answer_pipeline(frames)
-    }
-
     /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more. From the
     /// beginning on it decides nothing new: callers hear that it is not the leader.
     ///
@@ -231,8 +218,15 @@ impl Engine {
         let mut log = Vec::new();
         let mut next = self.log.floor();
         while next <= applied {
-            let blocks = self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await;
-            let blocks = blocks.map_err(|error| unreadable(error.to_string()))?;
+            let blocks = match self.log.read_blocks(next, BlockIndex(applied.0 + 1)).await {
+                // Its segment went meanwhile, and all before it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && next < self.log.floor() => {
+                    next = self.log.floor();
+                    log.clear();
+                    continue;
+                }
+                blocks => blocks.map_err(|error| unreadable(error.to_string()))?,
+            };
             let Some(last) = blocks.last() else { break };
             next = BlockIndex(last.header.index.0 + 1);
             log.extend(blocks.iter().map(|block| {
@@ -251,7 +245,7 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize =
             messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
-        let max = BLOCK_MAX - block::HEADER;
+        let max = self.log.block_max() - block::HEADER;
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
         }
@@ -286,6 +280,10 @@ impl Engine {
                 Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
+                // Retention by size took it meanwhile, and its delivery with it.
+                Err(error) if grant.place.lsn < self.log.begin() => {
+                    tracing::warn!(event = "message_gone", %error, "a message went before it could be delivered");
+                }
                 // It stays leased, so that the rest of the queue is not held up by it.
                 Err(error) => {
                     tracing::error!(event = "message_unreadable", %error, "a stored message cannot be read");
@@ -305,7 +303,8 @@ impl Engine {
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
         let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
-        let message = stored_message(&record).map_err(|error| unreadable(error.to_string()))?;
+        let damaged = |why: NotARecord| unreadable(self.log.damaged(place.lsn, &why).to_string());
+        let message = stored_message(&record).map_err(damaged)?;
         let Grant { key, attempt, invisible, .. } = *grant;
         Ok(Delivery { key, attempt, stored_at: place.stored_at, invisible, message })
     }

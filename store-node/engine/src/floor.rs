@@ -4,6 +4,9 @@
 //! anew even when the newer one turns out to be damaged. Messages that consumers hold are messages of their queues, so
 //! nothing more has to be asked for their sake.
 
+use std::time::Duration;
+
+use apogee_host::Monotonic;
 use apogee_model::BlockIndex;
 
 use crate::block::Lsn;
@@ -16,12 +19,14 @@ use crate::views::Base;
 pub(crate) struct Floor {
     /// The kept bases, oldest first.
     bases: Vec<BlockIndex>,
-    /// What was asked last, to answer the same question at no cost.
-    asked: Option<(Option<Lsn>, BlockIndex)>,
+    /// What was asked last, and when, to answer the same question at no cost.
+    asked: Option<((Option<Lsn>, BlockIndex), Monotonic)>,
 }
 
 /// Bases that must be there before any of the log may go.
 const BASES: usize = 2;
+/// Consensus may keep blocks that it is about to send; it is asked again after this time.
+const AGAIN: Duration = Duration::from_secs(10);
 
 impl Floor {
     pub(crate) fn new(bases: &[Base]) -> Self {
@@ -38,14 +43,18 @@ impl Floor {
         self.bases.drain(..old);
     }
 
-    /// The newest block that nobody needs, when there are segments to let go.
-    pub(crate) fn let_go(&mut self, log: &Log, state: &State) -> Option<BlockIndex> {
+    /// Tells the log what is not needed here. Returns the newest such block when consensus has to be asked whether others
+    /// need it.
+    pub(crate) fn let_go(&mut self, log: &Log, state: &State, now: Monotonic) -> Option<BlockIndex> {
         let question = (state.oldest(), self.base()?);
-        if self.asked.replace(question) == Some(question) {
+        if self.asked.is_some_and(|(asked, at)| asked == question && now.saturating_sub(at) < AGAIN) {
             return None;
         }
+        self.asked = Some((question, now));
         let (_, first) = log.start_for(needed(state), question.1)?;
-        (first > log.floor()).then(|| BlockIndex(first.0 - 1))
+        let gone = BlockIndex(first.0.saturating_sub(1));
+        log.may_go(gone);
+        (gone >= log.floor()).then_some(gone)
     }
 
     /// Whether there are segments that only the bases still need.

@@ -15,6 +15,7 @@ mod again;
 mod block;
 mod codec;
 mod commitlog;
+mod damage;
 mod engine;
 mod floor;
 mod hand_over;
@@ -39,6 +40,7 @@ pub use leader::{Retention, Ticket};
 pub use open::Nobody;
 pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
+pub use raft::Ear;
 pub use replica::{AckMode, Members, Role};
 pub use views::{
     Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,
@@ -46,8 +48,10 @@ pub use views::{
 };
 pub use watch::Watch;
 
-/// Smallest segment: one largest block and then some.
+/// Smallest segment that takes every message: one largest block and then some.
 pub const SEGMENT_MIN: u64 = 16 << 20;
+/// Smallest segment at all, for simulations. A block fills at most half of a segment, so that larger messages are refused.
+pub const SEGMENT_TINY: u64 = 64 << 10;
 
 /// A stable 64-bit hash (FNV-1a) for ids that records name by hash.
 fn hash(bytes: &[u8]) -> u64 {

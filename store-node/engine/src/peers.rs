@@ -12,7 +12,7 @@ pub const FRAME_MAX: usize = 20 << 20;
 /// The way to the other replicas.
 ///
 /// Frames of one pipeline arrive in order, each at most once; calls may overtake each other. The other side hands what
-/// arrives to [`crate::Engine::answer_peer`] and [`crate::Engine::answer_pipeline`].
+/// arrives to [`crate::Ear::answer`] and [`crate::Ear::answer_pipeline`].
 pub trait Peers: Send + Sync + 'static {
     /// One question, one answer. The carrier gives up after some seconds; the caller may do so earlier by dropping it.
     fn call(&self, to: ReplicaId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unreachable>>;

@@ -291,12 +291,13 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// Gives up what nobody needs of the log.
     async fn let_go(&mut self) -> Result<(), Stopped> {
+        let now = self.clock.monotonic();
         let state = match &self.mode {
             Mode::Follows(state) => state,
             Mode::Leads(leader) => &leader.state,
             Mode::Between => unreachable!("only while the mode changes"),
         };
-        match self.floor.let_go(&self.log, state) {
+        match self.floor.let_go(&self.log, state, now) {
             Some(gone) => self.consensus.let_go(gone).await,
             None => Ok(()),
         }
@@ -398,7 +399,8 @@ impl<R: AnswerRule> Proposer<R> {
         // Tickets go on where the leader before ended.
         self.applied = self.last_ticket;
         self.first_ticket = Ticket(self.last_ticket.0 + 1);
-        let leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
+        leader.limit_blocks(self.log.block_max());
         self.mode = Mode::Leads(Box::new(leader));
         self.majority_at = self.clock.monotonic();
     }

@@ -1,6 +1,7 @@
 //! One replica among others: who it is, and what it is doing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use apogee_model::{Epoch, ReplicaId};
 
@@ -18,6 +19,30 @@ impl Members {
     /// The only replica of its group.
     pub fn alone() -> Self {
         Self { me: ReplicaId(1), voters: BTreeSet::from([ReplicaId(1)]), cluster_id: 0 }
+    }
+}
+
+/// Which life of a replica this is: drawn when its data folder is first used, and again when what it held is lost. A
+/// replica that lost its log has forgotten what it promised, so it must not be taken for the one it was.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub(crate) struct Instance(pub(crate) u64);
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Who votes: one life of a replica. Consensus takes two lives of a replica for two members, of which one is gone.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub(crate) struct Member {
+    pub(crate) replica: ReplicaId,
+    pub(crate) instance: Instance,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.replica, self.instance)
     }
 }
 

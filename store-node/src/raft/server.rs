@@ -1,8 +1,8 @@
-//! What other replicas reach: frames for this replica go to its engine, others are refused.
+//! What other replicas reach: frames for this replica go to its engine's ear, others are refused.
 
 use std::time::Duration;
 
-use apogee_engine::Engine;
+use apogee_engine::Ear;
 use apogee_proto::store::v1::replication_server::{Replication as Service, ReplicationServer};
 use apogee_proto::store::v1::{Frame, Wiring};
 use bytes::Bytes;
@@ -21,15 +21,15 @@ const OPENING_MAX: Duration = Duration::from_secs(5);
 /// The service on the replication port.
 #[derive(Clone)]
 pub struct Replication {
-    engine: Engine,
+    ear: Ear,
     me: Identity,
     /// From then on nobody is listened to: the engine is about to stop.
     stop: CancellationToken,
 }
 
 impl Replication {
-    pub fn new(engine: Engine, me: Identity) -> Self {
-        Self { engine, me, stop: CancellationToken::new() }
+    pub fn new(ear: Ear, me: Identity) -> Self {
+        Self { ear, me, stop: CancellationToken::new() }
     }
 
     /// Listens to nobody from `stop` on, and ends the pipelines there are.
@@ -55,7 +55,7 @@ impl Service for Replication {
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("this replica stops"));
         }
-        let answer = self.engine.answer_peer(frame.payload).await;
+        let answer = self.ear.answer(frame.payload).await;
         let payload = answer.map_err(|not_a_frame| Status::invalid_argument(not_a_frame.to_string()))?;
         Ok(Response::new(Frame { wiring: None, payload }))
     }
@@ -70,7 +70,7 @@ impl Service for Replication {
         let frames = frames.take_until(self.stop.clone().cancelled_owned());
         let readable = frames.take_while(|frame| ready(frame.is_ok()));
         let payloads = readable.filter_map(|frame| ready(frame.ok().map(|frame| frame.payload))).boxed();
-        let answers = self.engine.answer_pipeline(payloads);
+        let answers = self.ear.answer_pipeline(payloads);
         Ok(Response::new(answers.map(|payload: Bytes| Ok(Frame { wiring: None, payload })).boxed()))
     }
 }

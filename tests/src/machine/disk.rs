@@ -161,6 +161,10 @@ impl Disk for ProcessDisk {
         Box::pin(self.mutate(self.disk.remove(name)))
     }
 
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> DiskFuture<'a, ()> {
+        Box::pin(self.mutate(self.disk.rename(from, to)))
+    }
+
     fn read<'a>(&'a self, name: &'a str) -> DiskFuture<'a, Bytes> {
         self.look(self.disk.read(name))
     }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use apogee_tests::clients::{Dice, Tempo};
+use apogee_tests::clients::Dice;
 use apogee_tests::history::{Call, Outcome, What};
 
 use crate::cluster::Cluster;
 use crate::machine::Kind;
 use crate::rule::Rule;
-use crate::run::{Clients, GLANCE, Verdict, WINDOW, begin, judge};
+use crate::run::{Clients, Verdict, begin, judge};
 
 const SEEDS: u64 = 8;
 /// Longer than an election takes.
@@ -102,14 +102,13 @@ fn awake_leader(cluster: &Cluster) -> anyhow::Result<usize> {
 /// Lets clients work while the scene is played; afterwards every promise must have been kept.
 fn act(seed: u64, pace: u64, scene: impl FnOnce(&mut Cluster) -> anyhow::Result<()>) -> Verdict {
     let mut cluster = Cluster::new(&Kind::new(seed, Rule::Honest, &Dice::new(seed, 0)));
-    let tempo = Tempo { pace, window: WINDOW, glance: GLANCE };
-    let clients = Clients::join(&mut cluster, seed, tempo, true);
+    let clients = Clients::join(&mut cluster, seed, pace, true);
     let outcome = begin(&mut cluster)
         .and_then(|()| cluster.pass(Duration::from_millis(300)))
         .and_then(|()| scene(&mut cluster))
         .and_then(|()| {
             clients.calm(&cluster);
-            judge(&mut cluster, Duration::ZERO, 0)
+            judge(&mut cluster, Duration::ZERO)
         });
     let verdict = outcome.unwrap_or_else(|error| panic!("seed {seed}: {error:#}\n{}", cluster.log.join("\n")));
     assert!(verdict.violations.is_empty(), "seed {seed}:\n{}\n{}", verdict.told(), verdict.log.join("\n"));

@@ -15,11 +15,10 @@ use crate::kernel::Kernel;
 use crate::lanes::Desk;
 use crate::machine::{Kind, Machine};
 use crate::process::{End, Process};
+use crate::tally::{Happening, Tally};
 
-/// The simulation's step.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
-/// A machine without power is unheard of for this long at least, so that nobody hears its connections end.
-const SILENCE: Duration = Duration::from_millis(4);
+/// A machine without power is unheard of for this many steps at least, so that nobody hears its connections end.
+const SILENCE: u32 = 4;
 /// Segments that wait in a connection, and connections that wait for a process.
 const TCP_CAPACITY: usize = 1024;
 /// No run is longer.
@@ -34,6 +33,10 @@ pub(crate) struct Cluster {
     /// Nanoseconds since the beginning, for the history.
     now: Arc<AtomicU64>,
     dice: Dice,
+    tick: Duration,
+    /// Longest time of a bit on the wire.
+    pub(crate) latency: Duration,
+    pub(crate) segment_bytes: u64,
     clients: Vec<String>,
     /// How many faults keep messages of the first host from the second.
     blocked: BTreeMap<(String, String), u32>,
@@ -45,13 +48,14 @@ pub(crate) struct Cluster {
     leads: Vec<Option<Epoch>>,
     /// What happened, in order.
     pub(crate) log: Vec<String>,
+    pub(crate) tally: Tally,
 }
 
 impl Cluster {
     /// Machines without processes.
     pub(crate) fn new(kind: &Kind) -> Cluster {
         let mut builder = turmoil::Builder::new();
-        builder.rng_seed(kind.seed).simulation_duration(RUN_MAX).tick_duration(TICK).tcp_capacity(TCP_CAPACITY);
+        builder.rng_seed(kind.seed).simulation_duration(RUN_MAX).tick_duration(kind.tick).tcp_capacity(TCP_CAPACITY);
         builder.min_message_latency(Duration::ZERO).max_message_latency(kind.latency).enable_random_order();
         let mut sim = builder.build();
         let desk = Desk::default();
@@ -78,11 +82,15 @@ impl Cluster {
             desk,
             now,
             dice: Dice::new(kind.seed, 1),
+            tick: kind.tick,
+            latency: kind.latency,
+            segment_bytes: kind.settings.segment_bytes,
             clients: Vec::new(),
             blocked: BTreeMap::new(),
             silent: Vec::new(),
             restarts: Vec::new(),
             log: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -104,7 +112,7 @@ impl Cluster {
         let first = self.dice.size(0, self.machines.len() - 1);
         for nth in 0..self.machines.len() {
             let machine = (first + nth) % self.machines.len();
-            self.machines[machine].tick(TICK);
+            self.machines[machine].tick(self.tick);
             self.bury(machine)?;
         }
         for machine in self.due(|cluster| &mut cluster.silent) {
@@ -170,6 +178,7 @@ impl Cluster {
         let news: Vec<_> = changed.filter_map(|(machine, (leads, _))| Some((machine, (*leads)?))).collect();
         for (machine, epoch) in news {
             self.history.end(self.history.start(), What::Down);
+            self.tally.count(Happening::NewLeader);
             self.note(format!("{} leads in epoch {epoch}", self.machines[machine].host));
         }
     }
@@ -188,8 +197,8 @@ impl Cluster {
 
     /// Nothing stays down.
     pub(crate) fn restart_all(&mut self) {
-        let now = self.age();
-        self.restarts.iter_mut().for_each(|(at, _)| *at = now + SILENCE);
+        let (now, silence) = (self.age(), self.tick * SILENCE);
+        self.restarts.iter_mut().for_each(|(at, _)| *at = now + silence);
     }
 
     /// kill -9, and a restart later.
@@ -204,22 +213,26 @@ impl Cluster {
         self.note(format!("{} has no power for {down:?}", self.machines[machine].host));
         self.silence(machine, true);
         self.machines[machine].lose_power();
-        self.silent.push((self.age() + SILENCE, machine));
-        self.restarts.push((self.age() + down.max(SILENCE), machine));
+        let silence = self.tick * SILENCE;
+        self.silent.push((self.age() + silence, machine));
+        self.restarts.push((self.age() + down.max(silence), machine));
     }
 
     /// The end of a process that ended by itself.
     fn bury(&mut self, machine: usize) -> anyhow::Result<()> {
         let Some(end) = self.machines[machine].process().and_then(|process| process.ended()) else { return Ok(()) };
         let host = self.machines[machine].host.clone();
-        match end {
-            End::Again(why) => {
+        match (end, self.machines[machine].disk_fault()) {
+            (End::Again(why), _) => {
                 self.note(format!("{host} begins again: {why}"));
-                self.kill(machine, SILENCE);
+                self.kill(machine, self.tick * SILENCE);
                 return Ok(());
             }
-            End::Disk(why) if self.machines[machine].disk_may_fail() => self.note(format!("{host} ended: {why}")),
-            End::Disk(why) | End::Other(why) => bail!("{host} ended, and nobody knows why: {why}"),
+            (End::Disk(why), Some(fault)) => {
+                self.tally.count(fault);
+                self.note(format!("{host} ended: {why}"));
+            }
+            (End::Disk(why), None) | (End::Other(why), _) => bail!("{host} ended, and nobody knows why: {why}"),
         }
         let down = self.dice.millis(1000);
         if self.dice.one_in(2) {

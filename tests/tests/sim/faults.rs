@@ -6,6 +6,7 @@ use apogee_tests::clients::Dice;
 
 use crate::cluster::Cluster;
 use crate::machine::SLOWNESS;
+use crate::tally::Happening;
 
 /// Two wall clocks differ by at most this much.
 const CLOCK_BOUND: Duration = Duration::from_millis(200);
@@ -25,8 +26,6 @@ pub(crate) struct Weather {
     behind: Duration,
     next: Duration,
     mends: Vec<(Duration, Mend)>,
-    /// How many faults there were.
-    pub(crate) faults: u64,
 }
 
 /// The end of a fault.
@@ -40,8 +39,8 @@ impl Weather {
     pub(crate) fn new(seed: u64, clients: Vec<String>) -> Weather {
         let dice = Dice::new(seed, 2);
         let (gap, wild) = (GAPS[dice.size(0, 2)], dice.one_in(8));
-        let (behind, next, mends, faults) = (Duration::ZERO, Duration::ZERO, Vec::new(), 0);
-        Weather { dice, clients, gap, wild, behind, next, mends, faults }
+        let (behind, next, mends) = (Duration::ZERO, Duration::ZERO, Vec::new());
+        Weather { dice, clients, gap, wild, behind, next, mends }
     }
 
     /// How far the wall clocks of this run may differ.
@@ -57,7 +56,6 @@ impl Weather {
         }
         if now >= self.next {
             self.next = now + self.dice.millis(self.gap);
-            self.faults += 1;
             self.strike(cluster);
         }
     }
@@ -77,10 +75,20 @@ impl Weather {
 
     fn strike(&mut self, cluster: &mut Cluster) {
         let victim = self.victim(cluster);
+        let runs = cluster.machines[victim].runs();
         match self.dice.below(21) {
-            0..=2 => cluster.kill(victim, self.dice.millis(1200)),
-            3..=5 => cluster.lose_power(victim, self.dice.millis(1200)),
-            6 => (0..cluster.machines.len()).for_each(|machine| cluster.lose_power(machine, self.dice.millis(300))),
+            0..=2 => {
+                cluster.tally.add(Happening::Kill, runs.into());
+                cluster.kill(victim, self.dice.millis(1200));
+            }
+            3..=5 => {
+                cluster.tally.add(Happening::PowerLoss, runs.into());
+                cluster.lose_power(victim, self.dice.millis(1200));
+            }
+            6 => {
+                cluster.tally.count(Happening::Blackout);
+                (0..cluster.machines.len()).for_each(|machine| cluster.lose_power(machine, self.dice.millis(300)));
+            }
             7 => {
                 let operations = self.dice.below(12);
                 cluster.note(format!("{} dies in {operations} operations", cluster.machines[victim].host));
@@ -117,6 +125,7 @@ impl Weather {
             pairs.extend(self.clients.iter().map(|client| (host.clone(), client.clone())));
         }
         pairs.extend(pairs.clone().into_iter().map(|(from, to)| (to, from)));
+        cluster.tally.count(Happening::Partition);
         self.cut(cluster, pairs);
     }
 
@@ -129,6 +138,7 @@ impl Weather {
         if self.dice.one_in(2) {
             pairs.truncate(1);
         }
+        cluster.tally.count(Happening::OneWayPartition);
         self.cut(cluster, pairs);
     }
 
@@ -145,6 +155,7 @@ impl Weather {
         if self.dice.one_in(3) {
             pairs.remove(self.dice.size(0, 1));
         }
+        cluster.tally.count(Happening::ProxyCutOff);
         self.cut(cluster, pairs);
     }
 
@@ -158,6 +169,7 @@ impl Weather {
     fn pause(&mut self, cluster: &mut Cluster, victim: usize) {
         let end = self.later(cluster, 3000);
         cluster.note(format!("{} stands still until {end:?}", cluster.machines[victim].host));
+        cluster.tally.add(Happening::Pause, cluster.machines[victim].runs().into());
         cluster.machines[victim].pause();
         self.mends.push((end, Mend::Resume(victim)));
     }
@@ -169,6 +181,7 @@ impl Weather {
         }
         let bound = u64::try_from(self.clock_bound().as_millis()).expect("some seconds");
         let ahead = self.dice.millis(bound);
+        cluster.tally.count(Happening::ClockJump);
         cluster
             .note(format!("clocks are {:?} behind, {} is {ahead:?} ahead", self.behind, cluster.machines[victim].host));
         for (nth, machine) in cluster.machines.iter().enumerate() {
@@ -179,6 +192,7 @@ impl Weather {
     fn slow_down(&mut self, cluster: &mut Cluster, victim: usize) {
         let (end, slowness) = (self.later(cluster, 2500), [30, 300, 3000][self.dice.size(0, 2)]);
         cluster.note(format!("the disk of {} takes {slowness} ms until {end:?}", cluster.machines[victim].host));
+        cluster.tally.count(Happening::SlowDisk);
         cluster.machines[victim].set_slowness(slowness);
         self.mends.push((end, Mend::Speed(victim)));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_MIN, Settings};
+use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Settings};
 use apogee_host::{SeededEntropy, SimDisk};
 use apogee_model::{Epoch, ReplicaId};
 use apogee_tests::clients::Dice;
@@ -15,6 +15,7 @@ use crate::kernel::{Kernel, host_of};
 use crate::lanes::Desk;
 use crate::process::{Process, Start};
 use crate::rule::Rule;
+use crate::tally::Happening;
 
 /// Longest time of an operation of a healthy disk, in milliseconds.
 pub(crate) const SLOWNESS: u64 = 3;
@@ -28,6 +29,8 @@ pub(crate) struct Kind {
     pub(crate) replicas: u64,
     /// Longest time of a bit on the wire.
     pub(crate) latency: Duration,
+    /// The simulation's step. Processes live in milliseconds; what they send leaves at the end of a step.
+    pub(crate) tick: Duration,
     pub(crate) settings: Settings,
 }
 
@@ -54,7 +57,9 @@ pub(crate) struct Machine {
 impl Kind {
     /// The machines' kind in the run of this seed.
     pub(crate) fn new(seed: u64, rule: Rule, dice: &Dice) -> Kind {
-        let mut settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
+        // Segments fill up, and some messages are too large for the smallest ones.
+        let segment_bytes = SEGMENT_TINY << (2 * dice.below(3));
+        let mut settings = Settings { segment_bytes, ..Settings::default() };
         if dice.one_in(2) {
             settings.tail_bytes = 4 << 10;
         }
@@ -65,8 +70,9 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        let latency = Duration::from_millis([3, 8, 40][dice.size(0, 2)]);
-        Kind { seed, rule, sync_lies: false, replicas: 3, latency, settings }
+        let (latency, tick) = [(3, 1), (8, 2), (40, 4)][dice.size(0, 2)];
+        let (latency, tick) = (Duration::from_millis(latency), Duration::from_millis(tick));
+        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, settings }
     }
 }
 
@@ -179,9 +185,11 @@ impl Machine {
         self.kill_at_op(u64::MAX);
     }
 
-    /// Whether a disk error of the process has a cause that we know.
-    pub(crate) fn disk_may_fail(&self) -> bool {
-        self.sync_fails || self.process.as_ref().is_some_and(|process| process.disk.killed())
+    /// Why the disk of the process may have failed, if we know a cause.
+    pub(crate) fn disk_fault(&self) -> Option<Happening> {
+        let killed = self.process.as_ref().is_some_and(|process| process.disk.killed());
+        let fails = self.sync_fails.then_some(Happening::FailedSync);
+        if killed { Some(Happening::KillInOperation) } else { fails }
     }
 
     pub(crate) fn process(&self) -> Option<&Process> {

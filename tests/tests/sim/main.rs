@@ -6,7 +6,8 @@
 //!
 //! Reading order: `run` (one seed), `faults` (what happens), `cluster` and `machine` (to whom), `kernel`, `process`,
 //! `wire` and `lanes` (how they run and speak), `proxy` (how clients ask), `cases` (what once went wrong elsewhere),
-//! `broken` (builds that must be caught).
+//! `broken` (builds that must be caught), `seeds` (many of them, with `tally` and `witness`, which see whether enough
+//! happened).
 
 mod broken;
 mod cases;
@@ -21,4 +22,6 @@ mod proxy;
 mod rule;
 mod run;
 mod seeds;
+mod tally;
 mod wire;
+mod witness;

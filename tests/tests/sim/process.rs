@@ -3,16 +3,18 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apogee_engine::{Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings};
+use apogee_engine::{
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings,
+};
 use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
 use apogee_tests::machine::ProcessDisk;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{ProcessClock, Wall};
-use crate::kernel::Sockets;
+use crate::kernel::{Socket, Sockets};
 use crate::lanes::{self, Desk};
 use crate::rule::Rule;
 use crate::wire::{self, Carrier};
@@ -114,11 +116,14 @@ async fn run(start: Start, stage: Stage) {
     let clock = Arc::new(ProcessClock::new(wall, age));
     let engine = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let peers = Arc::new(Carrier(sockets.net.clone()));
-    let parts = ReplicaParts { engine, views: Arc::new(views), peers, entropy: Arc::new(entropy) };
+    let ear = Ear::default();
+    let parts = ReplicaParts { engine, views: Arc::new(views), peers, entropy: Arc::new(entropy), ear: ear.clone() };
+    let (Sockets { lanes, mut peers, .. }, mut calls) = (sockets, JoinSet::new());
     let opened = tokio::select! {
         biased;
         failure = tasks.failed() => Err(End::from(failure)),
         opened = Engine::open_replica_with_rule(parts, members, settings, rule) => opened.map_err(End::from),
+        () = serve_peers(&ear, &mut peers, &mut calls) => Err(closed()),
     };
     let end = match opened {
         Ok(engine) => {
@@ -127,7 +132,8 @@ async fn run(start: Start, stage: Stage) {
                 biased;
                 failure = tasks.failed() => failure.into(),
                 again = engine.again() => End::Again(again.why),
-                () = serve(engine.clone(), sockets, desk) => End::Other("the sockets were closed".to_owned()),
+                () = serve_peers(&ear, &mut peers, &mut calls) => closed(),
+                () = serve(engine.clone(), lanes, desk) => closed(),
             }
         }
         Err(end) => end,
@@ -135,15 +141,29 @@ async fn run(start: Start, stage: Stage) {
     stage.reached().ended = Some(end);
 }
 
-async fn serve(engine: Engine, sockets: Sockets, desk: Desk) {
-    let Sockets { mut lanes, mut peers, .. } = sockets;
-    let mut calls = JoinSet::new();
+fn closed() -> End {
+    End::Other("the sockets were closed".to_owned())
+}
+
+/// Before the store is open, and after.
+async fn serve_peers(ear: &Ear, peers: &mut mpsc::Receiver<Socket>, calls: &mut JoinSet<()>) {
     loop {
         tokio::select! {
             biased;
             Some(socket) = peers.recv() => {
-                calls.spawn(wire::answer(engine.clone(), socket));
+                calls.spawn(wire::answer(ear.clone(), socket));
             }
+            Some(_ended) = calls.join_next(), if !calls.is_empty() => {}
+            else => return,
+        }
+    }
+}
+
+async fn serve(engine: Engine, mut lanes: mpsc::Receiver<Socket>, desk: Desk) {
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
             Some(socket) = lanes.recv() => {
                 let (engine, desk) = (engine.clone(), desk.clone());
                 calls.spawn(async move {

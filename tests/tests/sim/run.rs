@@ -13,11 +13,10 @@ use crate::faults::Weather;
 use crate::machine::Kind;
 use crate::proxy::{CALL_MAX, Proxy};
 use crate::rule::Rule;
+use crate::tally::{Happening, Tally};
 
 /// The shortest window of a delivery.
 pub(crate) const WINDOW: Duration = Duration::from_millis(1500);
-/// How long a client stays that does not wait for its answer.
-pub(crate) const GLANCE: Duration = Duration::from_millis(9);
 /// Longest time of a cluster without faults until somebody leads.
 const ELECTION_MAX: Duration = Duration::from_secs(10);
 /// Nothing takes longer once the faults are over, or it does not end.
@@ -44,7 +43,7 @@ pub(crate) struct Verdict {
     /// What happened to the cluster.
     pub(crate) log: Vec<String>,
     pub(crate) replicas: Vec<Replica>,
-    pub(crate) faults: u64,
+    pub(crate) tally: Tally,
 }
 
 impl Verdict {
@@ -81,8 +80,8 @@ pub(crate) fn begin(cluster: &mut Cluster) -> anyhow::Result<()> {
 }
 
 fn live(plan: Plan, dice: &Dice, cluster: &mut Cluster) -> anyhow::Result<Verdict> {
-    let tempo = Tempo { pace: [8, 40, 150][dice.size(0, 2)], window: WINDOW, glance: GLANCE };
-    let clients = Clients::join(cluster, plan.seed, tempo, dice.one_in(4));
+    let pace = [8, 40, 150][dice.size(0, 2)];
+    let clients = Clients::join(cluster, plan.seed, pace, dice.one_in(4));
     let mut weather = Weather::new(plan.seed, clients.hosts.clone());
     let end = cluster.age() + Duration::from_millis(2500) + dice.millis(5000);
     while cluster.age() < end {
@@ -91,7 +90,7 @@ fn live(plan: Plan, dice: &Dice, cluster: &mut Cluster) -> anyhow::Result<Verdic
     }
     weather.calm(cluster);
     clients.calm(cluster);
-    judge(cluster, weather.clock_bound(), weather.faults)
+    judge(cluster, weather.clock_bound())
 }
 
 /// Those who use the cluster.
@@ -104,7 +103,9 @@ pub(crate) struct Clients {
 impl Clients {
     /// Two proxies with a producer and consumers each. The first drains the cluster when it is healed and all clients
     /// are at rest.
-    pub(crate) fn join(cluster: &mut Cluster, seed: u64, tempo: Tempo, patient: bool) -> Clients {
+    /// They pause less than `pace` milliseconds, and some stay just long enough to be heard.
+    pub(crate) fn join(cluster: &mut Cluster, seed: u64, pace: u64, patient: bool) -> Clients {
+        let tempo = Tempo { pace, window: WINDOW, glance: cluster.latency * 3 };
         let hosts: Vec<_> = (1..=2).map(|number| format!("proxy-{number}")).collect();
         let (over, healed) = (CancellationToken::new(), CancellationToken::new());
         let at_rest: Vec<_> = hosts.iter().map(|_| CancellationToken::new()).collect();
@@ -134,7 +135,7 @@ impl Clients {
 }
 
 /// Waits for the end of the drain and for replicas that hold the same, and compares.
-pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration, faults: u64) -> anyhow::Result<Verdict> {
+pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Result<Verdict> {
     let rules = Rules { clock_bound, call_max: Some(CALL_MAX), late_effect: LATE_EFFECT };
     let end = cluster.age() + HEALING_MAX;
     let mut late = Vec::new();
@@ -160,7 +161,10 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration, faults: u64) -
     let mut violations = late;
     violations.extend(check(&calls, rules));
     violations.extend(agree(&replicas));
-    Ok(Verdict { violations, calls, log: std::mem::take(&mut cluster.log), replicas, faults })
+    let end = replicas.iter().filter_map(|replica| replica.log.values().last()).map(|block| block.lsn).max();
+    cluster.tally.add(Happening::FullSegment, end.unwrap_or_default() / cluster.segment_bytes);
+    let (log, tally) = (std::mem::take(&mut cluster.log), cluster.tally.clone());
+    Ok(Verdict { violations, calls, log, replicas, tally })
 }
 
 fn too_late(told: &str) -> Violation {

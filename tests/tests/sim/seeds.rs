@@ -9,9 +9,13 @@ use std::time::Duration;
 use apogee_host::{Clock, Monotonic, RealClock};
 
 use crate::run::{Plan, Verdict, run};
+use crate::tally::Tally;
+use crate::witness::{Reports, Witness};
 
 /// How long seeds are tried when nobody says.
 const SECONDS: u64 = 45;
+/// In so many seeds everything happens that can happen.
+const ENOUGH: u64 = 100;
 /// Failing seeds that are told before it ends.
 const FAILURES: usize = 8;
 /// A seed that takes longer, in true time, does not come to an end: time stands still in it.
@@ -19,10 +23,10 @@ const SEED_MAX: Duration = Duration::from_secs(120);
 
 /// What was done.
 #[derive(Default)]
-struct Tally {
+struct Work {
     seeds: AtomicU64,
     calls: AtomicU64,
-    faults: AtomicU64,
+    happened: Mutex<(Tally, Reports)>,
     failures: Mutex<Vec<String>>,
     /// What runs, and since when.
     running: Mutex<BTreeMap<u64, Monotonic>>,
@@ -38,28 +42,32 @@ fn many_seeds_keep_every_promise() {
         return;
     }
     let (from, seconds) = (number("SIM_FROM").unwrap_or(0), number("SIM_SECONDS").unwrap_or(SECONDS));
-    let (next, tally) = (AtomicU64::new(from), Tally::default());
+    let (next, work) = (AtomicU64::new(from), Work::default());
+    tracing::subscriber::set_global_default(Witness).expect("no other test of this program listens");
     let began = RealClock.monotonic();
     let time_left = || RealClock.monotonic().saturating_sub(began) < Duration::from_secs(seconds);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let (alive, ended) = channel::<()>();
         for _ in 0..threads {
-            let (alive, tally, next) = (alive.clone(), &tally, &next);
+            let (alive, work, next) = (alive.clone(), &work, &next);
             scope.spawn(move || {
-                while time_left() && tally.failed() < FAILURES {
-                    tally.judge(next.fetch_add(1, Ordering::Relaxed));
+                while time_left() && work.failed() < FAILURES {
+                    work.judge(next.fetch_add(1, Ordering::Relaxed));
                 }
                 drop(alive);
             });
         }
         drop(alive);
-        tally.watch(&ended);
+        work.watch(&ended);
     });
-    let (seeds, calls, faults) = (&tally.seeds, &tally.calls, &tally.faults);
-    eprintln!("{seeds:?} seeds from {from} on, {calls:?} calls judged, {faults:?} faults");
-    let failures = tally.failures.into_inner().expect("nobody panics with it in hand");
+    let (seeds, calls) = (work.seeds.into_inner(), work.calls.into_inner());
+    let (tally, reports) = work.happened.into_inner().expect("nobody panics with it in hand");
+    eprintln!("{seeds} seeds from {from} on, {calls} calls judged: {tally}\nreported by the stores: {reports:?}");
+    let failures = work.failures.into_inner().expect("nobody panics with it in hand");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let missing = tally.missing();
+    assert!(seeds < ENOUGH || missing.is_empty(), "{missing:?} did not happen in {seeds} seeds");
 }
 
 #[test]
@@ -75,7 +83,7 @@ fn one_seed_is_one_run() {
     }
 }
 
-impl Tally {
+impl Work {
     fn judge(&self, seed: u64) {
         self.running().insert(seed, RealClock.monotonic());
         let verdict = judged(seed);
@@ -84,7 +92,11 @@ impl Tally {
         match verdict {
             Ok(verdict) => {
                 self.calls.fetch_add(u64::try_from(verdict.calls.len()).expect("a count"), Ordering::Relaxed);
-                self.faults.fetch_add(verdict.faults, Ordering::Relaxed);
+                let mut happened = self.happened.lock().expect("nobody panics with it in hand");
+                happened.0.add_all(&verdict.tally);
+                for (event, times) in Witness::take() {
+                    *happened.1.entry(event).or_default() += times;
+                }
             }
             Err(told) => {
                 eprintln!("{told}");
@@ -127,7 +139,7 @@ fn judged(seed: u64) -> Result<Verdict, String> {
 }
 
 fn replay(seed: u64) -> String {
-    format!("SIM_SEED={seed} cargo test --release -p apogee-tests --test sim many_seeds -- --nocapture")
+    format!("SIM_SEED={seed} cargo test --release --workspace --test sim many_seeds -- --nocapture")
 }
 
 /// The whole story.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use apogee_engine::{Answers, Engine, FRAME_MAX, Peers, Unreachable};
+use apogee_engine::{Answers, Ear, FRAME_MAX, Peers, Unreachable};
 use apogee_model::ReplicaId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -48,11 +48,11 @@ impl Peers for Carrier {
 }
 
 /// Answers what comes over one connection, until it ends.
-pub(crate) async fn answer(engine: Engine, mut stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+pub(crate) async fn answer(ear: Ear, mut stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
     match stream.read_u8().await {
         Ok(CALL) => {
             if let Ok(Some(frame)) = read(&mut stream).await
-                && let Ok(answer) = engine.answer_peer(frame).await
+                && let Ok(answer) = ear.answer(frame).await
             {
                 let _asker_is_gone = write(&mut stream, &answer).await;
             }
@@ -63,7 +63,7 @@ pub(crate) async fn answer(engine: Engine, mut stream: impl AsyncRead + AsyncWri
                 let frame = read(&mut reader).await.ok()??;
                 Some((frame, reader))
             });
-            let mut answers = engine.answer_pipeline(frames.boxed());
+            let mut answers = ear.answer_pipeline(frames.boxed());
             while let Some(answer) = answers.next().await {
                 if write(&mut writer, &answer).await.is_err() {
                     return;

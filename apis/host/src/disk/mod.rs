@@ -60,6 +60,10 @@ pub trait Disk: Send + Sync + 'static {
     /// Removes a file for good: durable when it returns. Whoever has it open can go on using it.
     fn remove<'a>(&'a self, name: &'a str) -> DiskFuture<'a, ()>;
 
+    /// Gives a file another name, in place of the file that has it, if there is one; durable when it returns. After a power
+    /// cut it has one of the two names. Whoever has one of them open can go on using it.
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> DiskFuture<'a, ()>;
+
     /// A small file in one piece.
     fn read<'a>(&'a self, name: &'a str) -> DiskFuture<'a, Bytes>;
 

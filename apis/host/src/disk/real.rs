@@ -180,6 +180,15 @@ impl Disk for RealDisk {
         })
     }
 
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> DiskFuture<'a, ()> {
+        let to = to.to_owned();
+        self.on_name(from, move |root, _, from| {
+            check_name(from)?;
+            check_name(&to)?;
+            root.rename(from, &to)
+        })
+    }
+
     fn read<'a>(&'a self, name: &'a str) -> DiskFuture<'a, Bytes> {
         self.on_name(name, |root, _, name| {
             check_name(name)?;

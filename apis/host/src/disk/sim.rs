@@ -15,7 +15,8 @@ use self::state::State;
 use super::{Disk, DiskFuture, FileId, check_folder, check_name};
 
 /// A simulated disk. Every operation completes at its first poll, and one seed replays one behaviour. Clones share one
-/// disk. Mutating operations are `create`, `write_at`, `sync`, `remove` and `replace`.
+/// disk. Mutating operations are `create`, `write_at`, `sync`, `remove`,
+/// `rename` and `replace`.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
@@ -168,6 +169,14 @@ impl Disk for SimDisk {
         self.mutate(move |state| {
             check_name(name)?;
             state.remove(name)
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> DiskFuture<'a, ()> {
+        self.mutate(move |state| {
+            check_name(from)?;
+            check_name(to)?;
+            state.rename(from, to)
         })
     }
 

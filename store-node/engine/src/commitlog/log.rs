@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use apogee_host::{Disk, FileId};
 use apogee_model::{BlockIndex, Epoch};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::layout::{Entry, Layout, Sealed, to_u64};
 use super::places::{BlockPlace, Found, Places};
@@ -24,6 +24,8 @@ pub(crate) const READ_BYTES: usize = 4 << 20;
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     shared: Arc<RwLock<Shared>>,
+    /// The first damage that was found by a read.
+    damage: Arc<watch::Sender<Option<Damage>>>,
     segment_bytes: u64,
     tail_bytes: usize,
 }
@@ -38,6 +40,8 @@ struct Shared {
     floor: BlockIndex,
     /// The block before the floor, when that is known.
     purged: Option<Purged>,
+    /// The first block that somebody here may need.
+    needed: BlockIndex,
     /// Segments that are to be removed, oldest first, and their files while those are open.
     doomed: VecDeque<Doomed>,
     /// What the appended blocks of this term were proposed as, to notice a gap.
@@ -119,6 +123,7 @@ impl Log {
             committed,
             floor,
             purged,
+            needed: BlockIndex(0),
             doomed: VecDeque::new(),
             proposals: Proposals::default(),
             accepted: VecDeque::new(),
@@ -128,7 +133,8 @@ impl Log {
             writer: Some(writer),
             failure: None,
         };
-        Self { disk, shared: Arc::new(RwLock::new(shared)), segment_bytes, tail_bytes }
+        let damage = Arc::new(watch::Sender::new(None));
+        Self { disk, shared: Arc::new(RwLock::new(shared)), damage, segment_bytes, tail_bytes }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Shared> {
@@ -233,6 +239,11 @@ impl Log {
         self.read_lock().layout
     }
 
+    /// Bytes of the largest block that this log takes.
+    pub(crate) fn block_max(&self) -> usize {
+        usize::try_from(self.segment_bytes / 2).map_or(block::BLOCK_MAX, |half| half.min(block::BLOCK_MAX))
+    }
+
     /// The first block that may be read.
     pub(crate) fn floor(&self) -> BlockIndex {
         self.read_lock().floor
@@ -246,9 +257,7 @@ impl Log {
             (shared.floor, shared.purged)
         };
         match purged.filter(|purged| purged.index.0 + 1 == floor.0) {
-            None if floor > BlockIndex(1) => {
-                Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term }))
-            }
+            None if floor > BlockIndex(1) => Ok(self.term_of(floor).await?.map(|term| Purged { index: floor, term })),
             purged => Ok(purged),
         }
     }
@@ -261,18 +270,19 @@ impl Log {
         Ok(())
     }
 
-    /// Blocks up to `gone` are not there for others any more. The files that hold nothing else go soon; who reads one of
-    /// them may finish.
+    /// Blocks up to `gone` are not there for others any more.
     pub(crate) fn raise_floor(&self, gone: BlockIndex) {
         let mut shared = self.write_lock();
         shared.floor = shared.floor.max(BlockIndex(gone.0 + 1));
-        let floor = shared.floor;
-        let doomed = shared.places.let_go(floor);
-        if !doomed.is_empty() {
-            shared.doomed.extend(doomed);
-            // A writer that has no time for it looks again by itself.
-            let _later = shared.writer.as_ref().map(|writer| writer.try_send(Job::Remove));
-        }
+        shared.doom();
+    }
+
+    /// Nothing here needs the blocks up to `gone`. When others do not need them either, see [`Log::raise_floor`], the
+    /// files that hold nothing else go; who reads one of them may finish.
+    pub(crate) fn may_go(&self, gone: BlockIndex) {
+        let mut shared = self.write_lock();
+        shared.needed = shared.needed.max(BlockIndex(gone.0 + 1));
+        shared.doom();
     }
 
     /// The first block of the newest segment that starts at or before `at` and has a block at or before `index`: what is
@@ -380,7 +390,7 @@ impl Log {
         let (mut at, end) = (start, start.0 + self.segment_bytes);
         while at.0 + to_u64(block::HEADER) <= end {
             let head = self.read(at, block::HEADER).await?;
-            let header = block::Header::read(&head, at).map_err(|why| damaged(start, at, &why))?;
+            let header = block::Header::read(&head, at).map_err(|why| self.damaged(at, &why))?;
             if header.kind != BlockKind::Filler {
                 let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
                 blocks.push(BlockPlace { lsn: at, len, term: header.term });
@@ -402,8 +412,27 @@ impl Log {
         let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("block {index} is gone")))?;
         let len = usize::try_from(place.len).expect("blocks are at most 8 MiB");
         let bytes = self.read(place.lsn, len).await?;
-        let start = Lsn(place.lsn.0 - place.lsn.0 % self.segment_bytes);
-        Block::read(&bytes, place.lsn).map_err(|why| damaged(start, place.lsn, &why))
+        Block::read(&bytes, place.lsn).map_err(|why| {
+            // A block that is not committed may have made room for another one meanwhile.
+            if index <= self.committed() {
+                self.damaged(place.lsn, &why)
+            } else {
+                damaged(self.segment_bytes, place.lsn, &why)
+            }
+        })
+    }
+
+    /// What was committed cannot be read at this position. Whoever waits for [`Log::damage`] hears of it.
+    pub(crate) fn damaged(&self, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
+        let error = damaged(self.segment_bytes, at, why);
+        let damage = error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()).cloned();
+        self.damage.send_if_modified(|first| first.is_none() && std::mem::replace(first, damage).is_none());
+        error
+    }
+
+    /// The first damage that a read found, once one did.
+    pub(crate) fn damage(&self) -> watch::Receiver<Option<Damage>> {
+        self.damage.subscribe()
     }
 
     /// The blocks `from..to` that are there for others, but no more than some MiB at a time, and at least one if there
@@ -430,6 +459,16 @@ impl Log {
 }
 
 impl Shared {
+    /// Forgets the segments that nobody needs, and has them removed.
+    fn doom(&mut self) {
+        let doomed = self.places.let_go(self.floor.min(self.needed));
+        if !doomed.is_empty() {
+            self.doomed.extend(doomed);
+            // A writer that has no time for it looks again by itself.
+            let _later = self.writer.as_ref().map(|writer| writer.try_send(Job::Remove));
+        }
+    }
+
     fn push(&mut self, sealed: &Sealed) {
         let Sealed { header, bytes } = sealed;
         let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
@@ -463,8 +502,9 @@ fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the log has ended")
 }
 
-fn damaged(start: Lsn, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
-    let damage = Damage { file: segment_name(start), offset: at.0 - start.0, why: why.to_string() };
+fn damaged(segment_bytes: u64, at: Lsn, why: &dyn std::fmt::Display) -> io::Error {
+    let offset = at.0 % segment_bytes;
+    let damage = Damage { file: segment_name(Lsn(at.0 - offset)), offset, why: why.to_string() };
     io::Error::new(io::ErrorKind::InvalidData, damage)
 }
 

@@ -1,9 +1,11 @@
 //! The CommitLog: blocks one after the other in preallocated segments.
 //!
 //! Reading order: `layout` gives each block its place and header, `log` is the log as its users see it (with `places`,
-//! where each block is), `writer` owns the files and makes blocks durable (with `remove`, for those that go), `recover` finds the end of the log after a
-//! crash, with the help of `checkpoint`.
+//! where each block is), `writer` owns the files and makes blocks durable (with `remove`, for those that go), `recover`
+//! finds the end of the log after a crash, with the help of `checkpoint`. `format`, `vote` and `admission` are the small
+//! files beside it.
 
+mod admission;
 mod checkpoint;
 mod format;
 mod layout;
@@ -19,6 +21,7 @@ use std::io;
 
 use apogee_host::{Exit, ExitWith};
 
+pub(crate) use admission::Admission;
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use format::Format;
 pub(crate) use layout::{Entry, Layout};
@@ -26,7 +29,7 @@ pub(crate) use log::{Append, Damage, Log, Proposal, Recovered};
 pub(crate) use purged::Purged;
 pub(crate) use recover::{Found, recover};
 pub(crate) use vote::Vote;
-pub(crate) use writer::{Progress, Writer};
+pub(crate) use writer::{Job, Progress, Writer};
 
 use crate::block::Lsn;
 use crate::views::ViewsError;
@@ -46,6 +49,10 @@ pub enum OpenError {
         "the store's format is {found}, this version knows {known}; move the data folder away or use the version that wrote it"
     )]
     Format { found: String, known: String },
+    #[error(
+        "the store is of feature level {found}, this version knows {known}; use a version that knows it, or an empty data folder"
+    )]
+    FeatureLevel { found: u32, known: u32 },
     #[error(
         "{file} is corrupt at byte {offset}, below what was committed: {why}; restore it from a replica or a backup"
     )]
@@ -84,7 +91,7 @@ impl OpenError {
 impl ExitWith for OpenError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Format { .. } | Self::Foreign { .. } => Exit::Usage,
+            Self::Format { .. } | Self::FeatureLevel { .. } | Self::Foreign { .. } => Exit::Usage,
             Self::Corrupt { .. } | Self::Disk { .. } | Self::Views(_) => Exit::Io,
             Self::Consensus { .. } => Exit::Bug,
         }

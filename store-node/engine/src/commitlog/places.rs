@@ -121,8 +121,8 @@ impl Places {
     /// The newest segment that starts at or before `at` with a block at or before `index`: where it starts, and its
     /// first block.
     pub(crate) fn start_for(&self, at: Lsn, index: BlockIndex) -> Option<(Lsn, BlockIndex)> {
-        let firsts = self.segments.range(..=at).rev().filter_map(|(start, segment)| Some((*start, segment.first?)));
-        firsts.into_iter().find(|(_, first)| *first <= index)
+        let mut firsts = self.segments.range(..=at).rev().filter_map(|(start, segment)| Some((*start, segment.first?)));
+        firsts.find(|(_, first)| *first <= index)
     }
 
     /// Where the first segment starts.
@@ -138,4 +138,48 @@ pub(crate) enum Found {
     /// The segment that starts here has it.
     Unread(Lsn),
     Nowhere,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Segments of 100 bytes; of each its first block, 0 for none.
+    fn places(firsts: &[u64]) -> Places {
+        let mut places = Places::new(100);
+        for (nth, first) in (0..).zip(firsts) {
+            let first = Some(BlockIndex(*first)).filter(|first| *first > BlockIndex(0));
+            places.add_segment(Lsn(nth * 100), Segment { file: Some(FileId(nth)), first, blocks: None });
+        }
+        places
+    }
+
+    fn gone(firsts: &[u64], floor: u64) -> Vec<u64> {
+        let mut places = places(firsts);
+        let gone: Vec<_> = places.let_go(BlockIndex(floor)).into_iter().map(|(start, _)| start.0).collect();
+        assert_eq!(places.begin().map(|begin| begin.0), Some(gone.last().map_or(0, |last| last + 100)));
+        gone
+    }
+
+    #[test]
+    fn a_segment_goes_when_the_next_one_begins_at_the_floor() {
+        let firsts = [1, 5, 9, 14, 0];
+        assert!(gone(&firsts, 0).is_empty() && gone(&firsts, 4).is_empty());
+        assert_eq!(gone(&firsts, 5), [0]);
+        assert_eq!(gone(&firsts, 8), [0]);
+        assert_eq!(gone(&firsts, 9), [0, 100]);
+        assert_eq!(gone(&firsts, 999), [0, 100, 200], "the newest block stays, and the segment behind it");
+    }
+
+    #[test]
+    fn a_log_is_needed_from_a_place_and_from_a_block_on() {
+        let places = places(&[1, 5, 9, 14, 0]);
+        let start = |at, index| places.start_for(Lsn(at), BlockIndex(index)).map(|(start, first)| (start.0, first.0));
+        assert_eq!(start(250, 99), Some((200, 9)));
+        assert_eq!(start(200, 99), Some((200, 9)));
+        assert_eq!(start(199, 99), Some((100, 5)));
+        assert_eq!(start(999, 8), Some((100, 5)));
+        assert_eq!(start(999, 99), Some((300, 14)));
+        assert_eq!(start(999, 0), None);
+    }
 }

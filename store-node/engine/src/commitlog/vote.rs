@@ -8,15 +8,16 @@ use bytes::Bytes;
 
 use super::OpenError;
 use crate::codec::{crc32c, u32_at, u64_at};
+use crate::replica::{Instance, Member};
 
 const NAME: &str = "store/vote";
-const LEN: usize = 21;
+const LEN: usize = 29;
 
 /// Whom this replica wants to lead in a term, and whether a majority does.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Vote {
     pub(crate) term: Epoch,
-    pub(crate) leader: ReplicaId,
+    pub(crate) leader: Member,
     pub(crate) granted: bool,
 }
 
@@ -39,7 +40,8 @@ impl Vote {
     pub(crate) async fn write(self, disk: &dyn Disk) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(LEN);
         bytes.extend_from_slice(&self.term.0.to_le_bytes());
-        bytes.extend_from_slice(&self.leader.0.to_le_bytes());
+        bytes.extend_from_slice(&self.leader.replica.0.to_le_bytes());
+        bytes.extend_from_slice(&self.leader.instance.0.to_le_bytes());
         bytes.push(u8::from(self.granted));
         let crc = crc32c(&[&bytes]);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -47,11 +49,11 @@ impl Vote {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let intact = bytes.len() == LEN && crc32c(&[&bytes[..17]]) == u32_at(bytes, 17);
+        let intact = bytes.len() == LEN && crc32c(&[&bytes[..25]]) == u32_at(bytes, 25);
         intact.then(|| Self {
             term: Epoch(u64_at(bytes, 0)),
-            leader: ReplicaId(u64_at(bytes, 8)),
-            granted: bytes[16] != 0,
+            leader: Member { replica: ReplicaId(u64_at(bytes, 8)), instance: Instance(u64_at(bytes, 16)) },
+            granted: bytes[24] != 0,
         })
     }
 }

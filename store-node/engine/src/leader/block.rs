@@ -8,7 +8,7 @@ use super::{Answer, Ticket};
 use crate::block::HEADER;
 use crate::record::Record;
 
-/// A block is closed at this size, unless one request alone is larger.
+/// A block is closed at this size at the latest, unless one request alone is larger.
 const TARGET_BYTES: usize = 1 << 20;
 const TARGET_RECORDS: usize = 4096;
 /// Room a block starts with, so that it does not grow in many small steps.
@@ -34,6 +34,8 @@ pub(crate) struct Blocks {
     sends: VecDeque<(Ticket, Answer)>,
     /// The last block whose answers were taken.
     answered: Ticket,
+    /// A block is closed at this size.
+    target: usize,
 }
 
 impl Blocks {
@@ -45,13 +47,19 @@ impl Blocks {
             answers: VecDeque::new(),
             sends: VecDeque::new(),
             answered: Ticket(first.0 - 1),
+            target: TARGET_BYTES,
         }
+    }
+
+    /// No block gets larger than this. A record that is no message is much smaller than half of it.
+    pub(crate) fn limit(&mut self, block_max: usize) {
+        self.target = TARGET_BYTES.min(block_max / 2);
     }
 
     /// Makes room for `records` that must share a block. Log time is fixed when a block gets its first record.
     pub(crate) fn reserve(&mut self, bytes: usize, records: usize, wall: Timestamp) {
         let held = usize::try_from(self.open.records).expect("blocks hold few records");
-        let full = self.open.bytes.len() + bytes > TARGET_BYTES || held + records > TARGET_RECORDS;
+        let full = self.open.bytes.len() + bytes > self.target || held + records > TARGET_RECORDS;
         if held > 0 && full {
             self.close();
         }

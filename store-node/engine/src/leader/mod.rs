@@ -106,6 +106,11 @@ impl Leader {
         leader
     }
 
+    /// The log takes no larger blocks than this.
+    pub(crate) fn limit_blocks(&mut self, block_max: usize) {
+        self.blocks.limit(block_max);
+    }
+
     /// Leads no more. What was proposed and not applied is forgotten here; the log decides what becomes of it.
     pub(crate) fn into_state(self) -> State {
         self.state
@@ -287,11 +292,7 @@ impl Leader {
     }
 
     fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
-        let status = |(queue, state): (QueueId, QueueState)| QueueStatus {
-            queue,
-            min: state.min,
-            max: state.next,
-        };
+        let status = |(queue, state): (QueueId, QueueState)| QueueStatus { queue, min: state.min, max: state.next };
         self.state.queues_of(topic).map(status).collect()
     }
 

@@ -8,6 +8,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::mpsc;
 
+use super::join::Committed;
 use super::snapshot::{NewestBase, Shown, Snapshot, SnapshotMeta};
 use super::types::{LogId, StoredMembership, Types, index_of};
 use crate::block::Block;
@@ -19,7 +20,7 @@ pub(crate) struct Machine {
     log: Log,
     blocks: mpsc::Sender<Block>,
     applied: Option<LogId>,
-    membership: StoredMembership,
+    membership: Committed,
     base: NewestBase,
 }
 
@@ -28,7 +29,7 @@ impl Machine {
         log: Log,
         blocks: mpsc::Sender<Block>,
         applied: Option<LogId>,
-        membership: StoredMembership,
+        membership: Committed,
         views: Arc<dyn ViewStore>,
     ) -> Self {
         Self { log, blocks, applied, membership, base: NewestBase::new(views) }
@@ -40,7 +41,7 @@ impl RaftStateMachine<Types> for Machine {
     type SnapshotBuilder = Shown;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok((self.applied, self.membership.clone()))
+        Ok((self.applied, self.membership.get()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
@@ -54,7 +55,7 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Normal(payload) => Block::trusted(payload.bytes)
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a committed block has no header"))?,
                 EntryPayload::Membership(members) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), members);
+                    self.membership.set(StoredMembership::new(Some(entry.log_id), members));
                     self.log.read_block(index).await?
                 }
                 EntryPayload::Blank => self.log.read_block(index).await?,
@@ -75,7 +76,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Shown> {
         let shown = self.base.show(self.applied.as_ref()).await;
         let applied = || {
-            let (last_log_id, last_membership) = (self.applied, self.membership.clone());
+            let (last_log_id, last_membership) = (self.applied, self.membership.get());
             Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot: () }
         };
         shown.or_else(|| force.then(applied)).map(Shown)

@@ -1,8 +1,9 @@
 //! Consensus: openraft behind the few words the engine needs, so that another engine could take its place.
 //!
 //! Reading order: this file (the words), `types`, `store` (the CommitLog as its log), `machine` (what it commits),
-//! `network` and `wire` (how replicas talk).
+//! `network` and `wire` (how replicas talk), `join` (how a replica comes in).
 
+mod join;
 mod let_go;
 mod machine;
 mod network;
@@ -13,8 +14,7 @@ mod types;
 mod watch;
 mod wire;
 
-use std::collections::BTreeMap;
-use std::pin::pin;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use apogee_model::{BlockIndex, Epoch, ReplicaId};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
-use futures::stream::{self, BoxStream, FuturesUnordered};
+use futures::stream::FuturesUnordered;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::impls::ProgressResponder;
@@ -30,17 +30,21 @@ use openraft::{Config, Instant as _, Raft, ServerState, SnapshotPolicy};
 use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc;
 
+pub(crate) use self::join::ask::Asker;
+pub use self::join::ear::Ear;
+use self::join::ear::Inside;
+use self::join::registrar::Registrar;
+use self::join::{Committed, Wanted};
 use self::let_go::LettingGo;
 use self::machine::Machine;
 use self::network::Network;
 use self::store::LogStore;
 use self::types::{Payload, StoredMembership, Types, committed_leader, log_id, membership_of_bytes};
-use self::wire::Question;
 use crate::block::Block;
-use crate::commitlog::{Log, Proposal};
+use crate::commitlog::{Admission, Log, Proposal};
 use crate::leader::{Draft, Ticket};
-use crate::peers::{NotAFrame, Peers};
-use crate::replica::{Members, Role};
+use crate::peers::Peers;
+use crate::replica::{Member, Role};
 use crate::views::ViewStore;
 
 /// Committed blocks that wait to be applied.
@@ -51,8 +55,6 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 const ELECTION_MIN: Duration = Duration::from_millis(500);
 /// …and at most this long.
 pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(1000);
-/// Answers of a pipeline that wait to be sent.
-const PIPELINE: usize = 64;
 /// Entries of one request; bytes cut it before.
 const ENTRIES_MAX: u64 = 64;
 
@@ -69,6 +71,14 @@ pub(crate) struct AppliedUpTo {
     pub(crate) membership: Option<(Epoch, BlockIndex, Bytes)>,
 }
 
+/// Who this replica is among the others.
+pub(crate) struct Identity {
+    pub(crate) me: Member,
+    /// All replicas of the group as configured, this one too.
+    pub(crate) configured: BTreeSet<ReplicaId>,
+    pub(crate) admission: Admission,
+}
+
 /// A proposal was not taken into the log.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Refused {
@@ -80,8 +90,7 @@ type Outcome = BoxFuture<'static, Option<Refused>>;
 /// The consensus of one replica group, seen from one replica.
 pub(crate) struct Consensus {
     raft: Raft<Types, Machine>,
-    seed: u64,
-    me: ReplicaId,
+    me: Member,
     alone: bool,
     roles: openraft::alias::WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>,
     outcomes: FuturesUnordered<Outcome>,
@@ -89,30 +98,38 @@ pub(crate) struct Consensus {
 }
 
 impl Consensus {
-    /// Joins the replica group. Committed blocks come out of the channel, in order, each once, from the one after
-    /// `applied` on.
-    pub(crate) async fn join(
-        members: &Members,
+    /// Takes part from now on, and lets `ear` say so. Committed blocks come out of the channel, in order, each once, from
+    /// the one after `applied` on.
+    pub(crate) async fn begin(
+        identity: Identity,
         log: &Log,
         applied: AppliedUpTo,
         peers: Arc<dyn Peers>,
         views: Arc<dyn ViewStore>,
         seed: u64,
-    ) -> Result<(Self, mpsc::Receiver<Block>), Stopped> {
-        let alone = members.voters.len() == 1;
+        ear: &Ear,
+    ) -> Result<(Self, Registrar, mpsc::Receiver<Block>), Stopped> {
+        let Identity { me, configured, admission } = identity;
+        let alone = configured.len() == 1;
         let config = Arc::new(config(alone).validate().map_err(stopped)?);
         let (blocks, committed) = mpsc::channel(APPLY_QUEUE);
         let membership = applied.membership.and_then(|(term, index, bytes)| {
             Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
         });
         let last = log_id(applied.term, applied.index);
-        let machine = Machine::new(log.clone(), blocks, last, membership.unwrap_or_default(), views);
+        let members = Committed::default();
+        members.set(membership.unwrap_or_default());
+        let machine = Machine::new(log.clone(), blocks, last, members.clone(), views);
         let fresh = log.layout().index == BlockIndex(0) && log.vote().is_none();
-        let raft = Raft::new(members.me.0, config, Network(peers), LogStore(log.clone()), machine);
+        let raft = Raft::new(me, config, Network(peers), LogStore(log.clone()), machine);
         let raft = seeded(seed, raft).await.map_err(stopped)?;
-        if fresh {
-            // Every founding voter does the same, so it does not matter who is first.
-            let voters: BTreeMap<u64, ()> = members.voters.iter().map(|id| (id.0, ())).collect();
+        let founders = match admission {
+            Admission::Founder(founders) => Some(founders),
+            Admission::TakenIn => None,
+        };
+        if let Some(founders) = founders.as_ref().filter(|_| fresh) {
+            // Every founder does the same, so it does not matter who is first.
+            let voters: BTreeMap<Member, ()> = founders.iter().map(|founder| (*founder, ())).collect();
             match raft.initialize(voters).await {
                 // Another voter was faster, and this one has heard of it.
                 Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
@@ -123,25 +140,24 @@ impl Consensus {
             raft.trigger().elect(false).await.map_err(stopped)?;
         }
         let roles = raft.server_metrics();
-        Ok((
-            Self { raft, seed, me: members.me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None },
-            committed,
-        ))
-    }
-
-    /// A handle for what other replicas ask.
-    pub(crate) fn ear(&self) -> Ear {
-        Ear { raft: self.raft.clone(), seed: self.seed }
+        let wanted = Wanted::default();
+        let registrar =
+            Registrar { raft: raft.clone(), seed, me, configured: configured.clone(), wanted: wanted.clone() };
+        let inside = Inside { raft: raft.clone(), seed, me, founders, configured, committed: members, wanted };
+        ear.is_inside(inside);
+        let consensus = Self { raft, me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None };
+        Ok((consensus, registrar, committed))
     }
 
     /// What this replica is now, as far as consensus knows.
     pub(crate) fn role(&self) -> Role {
         let metrics = self.roles.borrow_watched();
         let leads = metrics.state == ServerState::Leader && metrics.vote.committed;
-        if leads && metrics.vote.leader_id.voted_for == self.me.0 {
+        if leads && metrics.vote.leader_id.voted_for == self.me {
             return Role::Leader { epoch: Epoch(metrics.vote.leader_id.term) };
         }
-        Role::Follower { leader: metrics.current_leader.map(ReplicaId).filter(|leader| *leader != self.me) }
+        let leader = metrics.current_leader.filter(|leader| *leader != self.me);
+        Role::Follower { leader: leader.map(|leader| leader.replica) }
     }
 
     /// Whether this is the only replica of its group.
@@ -209,14 +225,13 @@ impl Consensus {
         let next = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            let voters: Vec<u64> = self.raft.voter_ids().collect();
-            let others =
-                metrics.replication.iter().flatten().filter(|(id, _)| **id != self.me.0 && voters.contains(id));
+            let voters: Vec<Member> = self.raft.voter_ids().collect();
+            let others = metrics.replication.iter().flatten().filter(|(id, _)| **id != self.me && voters.contains(id));
             others.max_by_key(|(id, matched)| (**matched, **id)).map(|(id, _)| *id)
         };
         let Some(next) = next else { return Ok(None) };
         self.raft.trigger().transfer_leader(next).await.map_err(stopped)?;
-        Ok(Some(ReplicaId(next)))
+        Ok(Some(next.replica))
     }
 
     /// Leaves. No block is appended or committed by this replica after it returns.
@@ -224,60 +239,6 @@ impl Consensus {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(event = "consensus_shutdown", %error, "consensus did not stop cleanly");
         }
-    }
-}
-
-/// Answers what other replicas ask. Clones are the same.
-#[derive(Clone)]
-pub(crate) struct Ear {
-    raft: Raft<Types, Machine>,
-    seed: u64,
-}
-
-impl Ear {
-    pub(crate) async fn answer(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
-        seeded(self.seed, self.answer_in_scope(frame)).await
-    }
-
-    async fn answer_in_scope(&self, frame: Bytes) -> Result<Bytes, NotAFrame> {
-        const ENDED: NotAFrame = NotAFrame { why: "this replica has stopped" };
-        match Question::read(&frame)? {
-            Question::Append(request) => {
-                let (prev, last) = (request.prev_log_id, request.entries.last().map(|entry| entry.log_id));
-                let answer = self.raft.append_entries(request).await.map_err(|_| ENDED)?;
-                Ok(wire::appended(&answer.into_stream_result(prev, last.or(prev))))
-            }
-            Question::Vote(request) => Ok(wire::voted(&self.raft.vote(request).await.map_err(|_| ENDED)?)),
-            Question::PreVote(request) => Ok(wire::voted(&self.raft.pre_vote(request).await.map_err(|_| ENDED)?)),
-            Question::Transfer(request) => {
-                let taken = self.raft.handle_transfer_leader(request).await;
-                Ok(wire::transferred(taken.is_ok_and(|taken| taken.is_ok())))
-            }
-        }
-    }
-
-    pub(crate) fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
-        let requests = frames.map(|frame| match Question::read(&frame) {
-            Ok(Question::Append(request)) => Some(request),
-            Ok(_) | Err(_) => {
-                tracing::warn!(event = "pipeline_broken", "another replica sent what is no append; its pipeline ends");
-                None
-            }
-        });
-        let requests =
-            requests.take_while(|request| std::future::ready(request.is_some())).filter_map(std::future::ready);
-        let (raft, (sender, answers)) = (self.raft.clone(), mpsc::channel(PIPELINE));
-        let work = async move {
-            let mut answers = pin!(raft.stream_append(requests.boxed()));
-            while let Some(Ok(answer)) = answers.next().await {
-                if sender.send(wire::appended(&answer)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let work = stream::once(seeded(self.seed, work)).filter_map(|()| std::future::ready(None));
-        let answers = stream::unfold(answers, |mut answers| async move { Some((answers.recv().await?, answers)) });
-        stream::select(work, answers).boxed()
     }
 }
 
@@ -301,7 +262,7 @@ fn config(alone: bool) -> Config {
 }
 
 /// Everything of openraft that starts a task or draws a number needs to know the seed.
-fn seeded<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
+pub(crate) fn seeded<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
     DeterministicRng::<openraft::impls::TokioRuntime>::scope(seed, future)
 }
 

@@ -1,6 +1,5 @@
 //! How openraft reaches the other replicas.
 
-use apogee_model::ReplicaId;
 use bytes::Bytes;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use openraft::base::{BoxFuture, BoxStream};
@@ -18,6 +17,7 @@ use super::snapshot::Snapshot;
 use super::types::{RaftVote, Types};
 use super::wire;
 use crate::peers::{NotAFrame, Peers};
+use crate::replica::Member;
 
 type RpcResult<T> = Result<T, RPCError<Types>>;
 
@@ -27,15 +27,15 @@ pub(crate) struct Network(pub(crate) Arc<dyn Peers>);
 impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: u64, _node: &()) -> Peer {
-        Peer { peers: Arc::clone(&self.0), to: ReplicaId(target) }
+    async fn new_client(&mut self, target: Member, _node: &()) -> Peer {
+        Peer { peers: Arc::clone(&self.0), to: target }
     }
 }
 
-/// One other replica.
+/// One other replica, in one of its lives.
 pub(crate) struct Peer {
     peers: Arc<dyn Peers>,
-    to: ReplicaId,
+    to: Member,
 }
 
 impl Peer {
@@ -45,7 +45,8 @@ impl Peer {
         option: &RPCOption,
         read: impl FnOnce(&Bytes) -> Result<T, NotAFrame>,
     ) -> RpcResult<T> {
-        let answer = timeout(option.hard_ttl(), self.peers.call(self.to, frame)).await;
+        let call = self.peers.call(self.to.replica, wire::meant_for(self.to.instance, frame));
+        let answer = timeout(option.hard_ttl(), call).await;
         let answer = answer.map_err(unreachable)?.map_err(unreachable)?;
         read(&answer).map_err(unreachable)
     }
@@ -78,8 +79,9 @@ impl RaftNetworkV2<Types> for Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let frames = input.map(|request| wire::append(&request)).boxed();
-        let answers = self.peers.pipeline(self.to, frames).map(|answer| {
+        let instance = self.to.instance;
+        let frames = input.map(move |request| wire::meant_for(instance, wire::append(&request))).boxed();
+        let answers = self.peers.pipeline(self.to.replica, frames).map(|answer| {
             let frame = answer.map_err(unreachable)?;
             wire::read_appended(&frame).map_err(unreachable)
         });

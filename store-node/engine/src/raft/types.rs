@@ -13,23 +13,25 @@ use super::runtime::Runtime;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::codec::Reader;
 use crate::commitlog::{Append, Entry, Proposal, Vote};
+use crate::replica::{Instance, Member};
 
 openraft::declare_raft_types!(
     /// One block is one entry. Standard leader ids: at most one leader per term, so that the term is our epoch. The
-    /// random numbers of elections come from the engine's entropy.
+    /// random numbers of elections come from the engine's entropy. A node of consensus is one life of a replica, because
+    /// it must never meet a node that forgot what it said.
     pub(crate) Types:
         D = Payload,
         R = (),
-        NodeId = u64,
+        NodeId = Member,
         Node = (),
-        LeaderId = leader_id_std::LeaderId<u64, u64>,
+        LeaderId = leader_id_std::LeaderId<u64, Member>,
         AsyncRuntime = Runtime,
 );
 
 pub(crate) type LogId = openraft::alias::LogIdOf<Types>;
 pub(crate) type RaftEntry = openraft::alias::EntryOf<Types>;
 pub(crate) type RaftVote = openraft::alias::VoteOf<Types>;
-pub(crate) type RaftMembership = Membership<u64, ()>;
+pub(crate) type RaftMembership = Membership<Member, ()>;
 pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
 
 /// The records of a block, with room for the block header in front; a block that was read back has its header there.
@@ -66,7 +68,7 @@ pub(crate) fn log_id(term: Epoch, index: BlockIndex) -> Option<LogId> {
 
 /// How log ids name the leader of a term.
 pub(crate) fn committed_leader(term: Epoch) -> openraft::alias::CommittedLeaderIdOf<Types> {
-    leader_id_std::LeaderId::new(term.0, 0).to_committed()
+    leader_id_std::LeaderId::new(term.0, Member::default()).to_committed()
 }
 
 pub(crate) fn term_of(id: &LogId) -> Epoch {
@@ -75,11 +77,11 @@ pub(crate) fn term_of(id: &LogId) -> Epoch {
 
 pub(crate) fn vote_to_raft(vote: Vote) -> RaftVote {
     let Vote { term, leader, granted } = vote;
-    if granted { RaftVote::new_committed(term.0, leader.0) } else { RaftVote::new(term.0, leader.0) }
+    if granted { RaftVote::new_committed(term.0, leader) } else { RaftVote::new(term.0, leader) }
 }
 
 pub(crate) fn vote_of_raft(vote: &RaftVote) -> Vote {
-    Vote { term: Epoch(vote.leader_id.term), leader: ReplicaId(vote.leader_id.voted_for), granted: vote.committed }
+    Vote { term: Epoch(vote.leader_id.term), leader: vote.leader_id.voted_for, granted: vote.committed }
 }
 
 /// What the log is to append for an entry. Entries that consensus makes for itself have no time of their own; their
@@ -144,32 +146,42 @@ fn empty() -> Bytes {
     Bytes::from(vec![0; block::HEADER])
 }
 
-/// Layout: count of configurations, of each its count of voters and the voters; count of nodes, the nodes; little
-/// endian, u64 each, so that it is aligned as blocks are.
+/// Layout: count of configurations, of each its count of voters and the voters; count of nodes, the nodes. A voter and a
+/// node are replica and instance. Little endian, u64 each, so that it is aligned as blocks are.
 fn membership_to_bytes(members: &RaftMembership) -> Bytes {
     let mut words = vec![count(members.get_joint_config().len())];
     for config in members.get_joint_config() {
-        words.push(count(config.len()));
-        words.extend(config.iter().copied());
+        put_members(&mut words, config.iter());
     }
-    words.push(count(members.nodes().count()));
-    words.extend(members.nodes().map(|(id, ())| *id));
+    put_members(&mut words, members.nodes().map(|(member, ())| member));
     let mut bytes = vec![0; block::HEADER];
     bytes.extend(words.into_iter().flat_map(u64::to_le_bytes));
     Bytes::from(bytes)
+}
+
+fn put_members<'a>(words: &mut Vec<u64>, members: impl Iterator<Item = &'a Member>) {
+    let at = words.len();
+    words.push(0);
+    words.extend(members.flat_map(|member| [member.replica.0, member.instance.0]));
+    words[at] = count((words.len() - at - 1) / 2);
 }
 
 /// The membership in the body of a block of its kind.
 pub(crate) fn membership_of_bytes(bytes: &[u8]) -> Option<RaftMembership> {
     let mut words = Reader::new(bytes);
     let configs = words.u64()?;
-    let configs: Vec<BTreeSet<u64>> = (0..configs).map(|_| set(&mut words)).collect::<Option<_>>()?;
-    let nodes = set(&mut words)?.into_iter().map(|id| (id, ()));
+    let configs: Vec<BTreeSet<Member>> = (0..configs).map(|_| set(&mut words)).collect::<Option<_>>()?;
+    let nodes = set(&mut words)?.into_iter().map(|member| (member, ()));
     Membership::new(configs, nodes.collect::<BTreeMap<_, _>>()).ok()
 }
 
-fn set(words: &mut Reader<'_>) -> Option<BTreeSet<u64>> {
-    (0..words.u64()?).map(|_| words.u64()).collect()
+fn set(words: &mut Reader<'_>) -> Option<BTreeSet<Member>> {
+    (0..words.u64()?).map(|_| member(words)).collect()
+}
+
+/// Replica and instance, as they are written everywhere.
+pub(crate) fn member(words: &mut Reader<'_>) -> Option<Member> {
+    Some(Member { replica: ReplicaId(words.u64()?), instance: Instance(words.u64()?) })
 }
 
 fn count(len: usize) -> u64 {
@@ -180,11 +192,16 @@ fn count(len: usize) -> u64 {
 mod tests {
     use super::*;
 
+    fn life(replica: u64, instance: u64) -> Member {
+        Member { replica: ReplicaId(replica), instance: Instance(instance) }
+    }
+
     #[test]
     fn a_membership_is_read_as_it_was_written() {
+        let (one, two, three, again) = (life(1, 0xa), life(2, 0xb), life(3, 0xc), life(3, 0xd));
         let joint = Membership::new(
-            vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([3, 4])],
-            BTreeMap::from([1, 2, 3, 4, 9].map(|id| (id, ()))),
+            vec![BTreeSet::from([one, two, three]), BTreeSet::from([one, two, again])],
+            BTreeMap::from([one, two, three, again, life(9, 1)].map(|id| (id, ()))),
         );
         let joint = joint.unwrap();
         let bytes = membership_to_bytes(&joint);
@@ -194,5 +211,13 @@ mod tests {
             assert_eq!(membership_of_bytes(&bytes[block::HEADER..cut]), None, "{cut}");
         }
         assert_eq!(membership_of_bytes(&[0xff; 64]), None);
+    }
+
+    #[test]
+    fn the_bytes_of_a_membership_stay_what_they_are() {
+        let alone = Membership::new(vec![BTreeSet::from([life(1, 0xab)])], BTreeMap::from([(life(1, 0xab), ())]));
+        let words = [1, 1, 1, 0xab, 1, 1, 0xab_u64];
+        let golden: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+        assert_eq!(membership_to_bytes(&alone.unwrap())[block::HEADER..], golden);
     }
 }

@@ -1,27 +1,34 @@
 //! Frames between replicas: what openraft asks its peers, and what they answer. Little endian.
 //!
 //! A frame begins with its kind and the version of its layout; a replica that does not know one says so by closing.
-//! Blocks travel as they are on the leader's disk, with their own checksum.
+//! Blocks travel as they are on the leader's disk, with their own checksum. A question ends with the instance it is meant
+//! for: what the replica was told before it lost its disk is nothing that the one in its place may answer.
 
-use apogee_model::{BlockIndex, Epoch, ReplicaId};
+use apogee_model::{BlockIndex, Epoch};
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 
 use super::types::{
-    LogId, RaftEntry, RaftVote, Types, block_bytes, index_of, log_id, term_of, to_entry, vote_of_raft, vote_to_raft,
+    LogId, RaftEntry, RaftVote, Types, block_bytes, index_of, log_id, member, term_of, to_entry, vote_of_raft,
+    vote_to_raft,
 };
 use crate::block::{self, Block, Lsn};
 use crate::codec::{Reader, u64_at};
 use crate::commitlog::Vote;
 use crate::peers::NotAFrame;
+use crate::replica::{Instance, Member};
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 const APPEND: u8 = 1;
 const VOTE: u8 = 2;
 const PRE_VOTE: u8 = 3;
 const TRANSFER: u8 = 4;
+/// An answer to anything: the question was meant for another instance.
+const NOT_MEANT: u8 = 255;
+/// Bytes of the instance at the end of a question.
+const MEANT_FOR: usize = 8;
 
 /// Blocks of one frame.
 const BLOCKS_MAX: u32 = 65_536;
@@ -37,10 +44,32 @@ pub(crate) enum Question {
 /// The answer to [`Question::Append`].
 pub(crate) type Appended = StreamAppendResult<Types>;
 
+/// A question with whom it is meant for at its end.
+pub(crate) fn meant_for(to: Instance, question: Bytes) -> Bytes {
+    let mut out = question.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    out.put_u64_le(to.0);
+    out.freeze()
+}
+
+/// The counterpart of [`meant_for`].
+///
+/// # Errors
+/// [`NotAFrame`] when it ends too early.
+pub(crate) fn who_is_meant(frame: &Bytes) -> Result<(Instance, Bytes), NotAFrame> {
+    let len = frame.len().checked_sub(MEANT_FOR).ok_or(CUT)?;
+    Ok((Instance(u64_at(frame, len)), frame.slice(..len)))
+}
+
+/// The answer to a question that was meant for another instance, or came before this one is a member. It is no answer
+/// that anybody asked for, so the asker takes this replica to be out of reach.
+pub(crate) fn not_meant() -> Bytes {
+    Bytes::from_static(&[NOT_MEANT, VERSION])
+}
+
 pub(crate) fn append(request: &AppendEntriesRequest<Types>) -> Bytes {
     let blocks: Vec<Bytes> = request.entries.iter().map(block_bytes).collect();
     let len: usize = blocks.iter().map(Bytes::len).sum();
-    let mut out = BytesMut::with_capacity(len + 96);
+    let mut out = BytesMut::with_capacity(len + 128);
     head(&mut out, APPEND);
     put_vote(&mut out, &request.vote);
     put_id(&mut out, request.prev_log_id.as_ref());
@@ -63,7 +92,7 @@ pub(crate) fn transfer(request: &TransferLeaderRequest<Types>) -> Bytes {
     let mut out = BytesMut::with_capacity(64);
     head(&mut out, TRANSFER);
     put_vote(&mut out, request.from_leader());
-    out.put_u64_le(*request.to_node_id());
+    put_member(&mut out, *request.to_node_id());
     put_id(&mut out, request.last_log_id());
     out.freeze()
 }
@@ -82,7 +111,7 @@ impl Question {
             VOTE => read_vote(&mut reader).map(Self::Vote),
             PRE_VOTE => read_vote(&mut reader).map(Self::PreVote),
             TRANSFER => {
-                let (from, to) = (get_vote(&mut reader)?, reader.u64().ok_or(CUT)?);
+                let (from, to) = (get_vote(&mut reader)?, member(&mut reader).ok_or(CUT)?);
                 Ok(Self::Transfer(TransferLeaderRequest::new(from, to, get_id(&mut reader)?)))
             }
             _ => Err(NotAFrame { why: "its kind is unknown" }),
@@ -90,7 +119,7 @@ impl Question {
     }
 }
 
-const CUT: NotAFrame = NotAFrame { why: "it ends too early" };
+pub(super) const CUT: NotAFrame = NotAFrame { why: "it ends too early" };
 
 fn read_append(frame: &Bytes, reader: &mut Reader<'_>) -> Result<AppendEntriesRequest<Types>, NotAFrame> {
     let vote = get_vote(reader)?;
@@ -182,20 +211,25 @@ pub(crate) fn read_transferred(frame: &Bytes) -> Result<bool, NotAFrame> {
     }
 }
 
-fn head(out: &mut BytesMut, kind: u8) {
+pub(super) fn head(out: &mut BytesMut, kind: u8) {
     out.put_u8(kind);
     out.put_u8(VERSION);
+}
+
+pub(super) fn put_member(out: &mut BytesMut, member: Member) {
+    out.put_u64_le(member.replica.0);
+    out.put_u64_le(member.instance.0);
 }
 
 fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
     let Vote { term, leader, granted } = vote_of_raft(vote);
     out.put_u64_le(term.0);
-    out.put_u64_le(leader.0);
+    put_member(out, leader);
     out.put_u8(u8::from(granted));
 }
 
 fn get_vote(reader: &mut Reader<'_>) -> Result<RaftVote, NotAFrame> {
-    let (term, leader) = (Epoch(reader.u64().ok_or(CUT)?), ReplicaId(reader.u64().ok_or(CUT)?));
+    let (term, leader) = (Epoch(reader.u64().ok_or(CUT)?), member(reader).ok_or(CUT)?);
     Ok(vote_to_raft(Vote { term, leader, granted: reader.u8().ok_or(CUT)? != 0 }))
 }
 

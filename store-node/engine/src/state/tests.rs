@@ -234,6 +234,39 @@ fn the_place_of_the_oldest_message_is_known() {
 }
 
 #[test]
+fn what_many_rows_leave_behind_is_deleted_as_a_range() {
+    for (count, ranges) in [(10, 0), (5000, 1)] {
+        let mut state = empty();
+        let events = vec![Event::Send { queue: 0, count, request: 0 }, Event::Trim { queue: 0, min: 9999 }];
+        World::default().blocks(events).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        assert_eq!((state.oldest(), state.take_trimmed()), (None, u64::from(count)));
+        let batch = state.take_batch();
+        let found = batch.changes().filter(|change| format!("{change:?}").starts_with("DeleteRange(ConsumeQueue"));
+        assert_eq!((found.count(), batch.trims().len()), (ranges, 1), "{count} rows");
+    }
+}
+
+#[test]
+fn queues_are_known_by_the_age_of_their_oldest_message() {
+    let (mut world, mut state) = (World::default(), empty());
+    let mut after = |event| {
+        world.blocks(vec![event]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let by_age: Vec<_> = state.by_age(None).map(|(lsn, (_, queue))| (lsn, queue.0)).collect();
+        let held = state.queues.iter().filter(|(_, queue)| queue.min < queue.next);
+        let mut expected: Vec<_> = held.map(|((_, queue), state)| (state.min_lsn, queue.0)).collect();
+        expected.sort_unstable();
+        assert_eq!(by_age, expected);
+        by_age.into_iter().map(|(_, queue)| queue).collect::<Vec<_>>()
+    };
+    let send = |queue| Event::Send { queue, count: 2, request: 0 };
+    after(send(2));
+    assert_eq!(after(send(0)), [2, 0]);
+    assert_eq!(after(Event::Trim { queue: 2, min: 1 }), [2, 0]);
+    assert_eq!(after(Event::Trim { queue: 2, min: 2 }), [0]);
+    assert_eq!(after(send(2)), [0, 2]);
+}
+
+#[test]
 fn a_request_without_a_proxy_is_not_remembered() {
     let mut state = empty();
     let blocks = World::default().blocks(vec![Event::Send { queue: 1, count: 1, request: 0 }]);

@@ -24,6 +24,10 @@ pub trait ViewStore: Send + Sync + 'static {
     /// Closes the live views and removes them: the next opening begins at the newest base.
     fn remove_live(&self) -> ViewsFuture<()>;
 
+    /// Closes the live views and moves them and all bases to this folder of the data folder, in place of what an earlier
+    /// call left there: the next opening begins with nothing.
+    fn set_aside(&self, folder: &'static str) -> ViewsFuture<()>;
+
     /// Takes a base of what was written so far, and removes all but the newest two. Durable when it returns.
     fn take_base(&self) -> ViewsFuture<Base>;
 

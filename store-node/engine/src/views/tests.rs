@@ -146,6 +146,21 @@ fn views_begin_at_the_newest_base_when_they_are_removed() {
 }
 
 #[test]
+fn views_begin_with_nothing_when_they_are_set_aside() {
+    both(|site| {
+        for index in [7, 8] {
+            based_at(&site, index);
+            write(&*site.open(), [index + 1]);
+            block_on(site.store().set_aside("aside")).unwrap();
+            assert!(block_on(site.store().bases()).unwrap().is_empty());
+            assert_eq!(rows(&*site.open(), Table::Lease), Vec::<u64>::new());
+        }
+        block_on(site.store().set_aside("aside")).unwrap();
+        block_on(site.store().set_aside("aside")).unwrap();
+    });
+}
+
+#[test]
 fn the_older_base_serves_when_the_newer_is_damaged() {
     both(|site| {
         based_at(&site, 7);

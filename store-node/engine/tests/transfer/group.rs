@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
-    Answers, Dump, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, Role, SEGMENT_MIN,
-    Settings, Unreachable, ViewStore as _,
+    Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, Role,
+    SEGMENT_MIN, Settings, Unreachable, ViewStore as _,
 };
 use apogee_host::{RealClock, SeededEntropy, SimDisk, TaskFailure, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
@@ -16,7 +16,7 @@ use apogee_model::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, BoxStream};
 
 /// Virtual time; far more than anything takes.
@@ -44,7 +44,7 @@ pub(crate) struct Net(Arc<Mutex<Reached>>);
 
 #[derive(Default)]
 struct Reached {
-    engines: BTreeMap<ReplicaId, Engine>,
+    ears: BTreeMap<ReplicaId, Ear>,
     meddle: Option<Meddle>,
 }
 
@@ -82,11 +82,11 @@ impl Net {
         self.lock().meddle = meddle;
     }
 
-    fn look(&self, from: ReplicaId, to: ReplicaId, frame: &Bytes) -> Result<(Engine, Passage), Unreachable> {
+    fn look(&self, from: ReplicaId, to: ReplicaId, frame: &Bytes) -> Result<(Ear, Passage), Unreachable> {
         let reached = self.lock();
-        let engine = reached.engines.get(&to).cloned().ok_or_else(|| away(to, "nobody is there"))?;
+        let ear = reached.ears.get(&to).cloned().ok_or_else(|| away(to, "nobody is there"))?;
         let passage = reached.meddle.as_ref().map_or(Passage::Pass, |meddle| meddle(from, to, frame));
-        Ok((engine, passage))
+        Ok((ear, passage))
     }
 }
 
@@ -98,14 +98,14 @@ impl Peers for Wire {
     fn call(&self, to: ReplicaId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
         let found = self.net.look(self.from, to, &frame);
         Box::pin(async move {
-            let (engine, passage) = found?;
+            let (ear, passage) = found?;
             let (frame, answered) = match passage {
                 Passage::Pass => (frame, true),
                 Passage::AnswerLost => (frame, false),
                 Passage::Changed(other) => (other, true),
                 Passage::Lost => return Err(away(to, "the frame was lost")),
             };
-            let answer = tokio::time::timeout(Duration::from_secs(5), engine.answer_peer(frame)).await;
+            let answer = tokio::time::timeout(Duration::from_secs(5), ear.answer(frame)).await;
             let answer = answer.map_err(|_| away(to, "no answer"))?.map_err(|error| away(to, &error.to_string()))?;
             if answered { Ok(answer) } else { Err(away(to, "the answer was lost")) }
         })
@@ -113,7 +113,7 @@ impl Peers for Wire {
 
     fn pipeline(&self, to: ReplicaId, frames: BoxStream<'static, Bytes>) -> Answers {
         match self.net.look(self.from, to, &Bytes::new()) {
-            Ok((engine, _)) => engine.answer_pipeline(frames).map(Ok).boxed(),
+            Ok((ear, _)) => ear.answer_pipeline(frames).map(Ok).boxed(),
             Err(unreachable) => stream::iter([Err(unreachable)]).boxed(),
         }
     }
@@ -138,11 +138,14 @@ impl Site {
             tasks: tasks.clone(),
             meter: opentelemetry::global::meter("test"),
         };
+        let ear = Ear::default();
+        net.lock().ears.insert(self.me, ear.clone());
         let parts = ReplicaParts {
             engine,
             views: Arc::new(self.views.clone()),
             peers: Arc::new(Wire { from: self.me, net: net.clone() }),
             entropy: Arc::new(SeededEntropy::new(self.me.0 << 32 | self.starts)),
+            ear,
         };
         let settings = Settings {
             segment_bytes: SEGMENT_MIN,
@@ -154,11 +157,11 @@ impl Site {
         let opened = Engine::open_replica(parts, Members { me: self.me, voters, cluster_id: 7 }, settings).await;
         match opened {
             Ok(engine) => {
-                net.lock().engines.insert(self.me, engine.clone());
                 self.life = Some(Life { engine, tasks });
                 Ok(())
             }
             Err(error) => {
+                net.lock().ears.remove(&self.me);
                 tasks.close(SOON).await;
                 Err(error)
             }
@@ -168,7 +171,7 @@ impl Site {
     /// SIGTERM, and the end of the process.
     pub(crate) async fn stop(&mut self, net: &Net) {
         if let Some(Life { engine, tasks }) = self.life.take() {
-            net.lock().engines.remove(&self.me);
+            net.lock().ears.remove(&self.me);
             drop(engine);
             assert_eq!(tasks.close(SOON).await, Vec::<&str>::new());
         }
@@ -178,7 +181,7 @@ impl Site {
     pub(crate) async fn lose_power(&mut self, net: &Net) {
         self.disk = self.disk.power_cut();
         if let Some(Life { engine, tasks }) = self.life.take() {
-            net.lock().engines.remove(&self.me);
+            net.lock().ears.remove(&self.me);
             drop(engine);
             tasks.close(SOON).await;
         }
@@ -214,8 +217,10 @@ impl Group {
             starts: 0,
         };
         let mut group = Self { net: Net::default(), sites: (1..=3).map(site).collect(), sent: 0 };
-        for site in &mut group.sites {
-            site.start(&group.net).await.expect("an empty disk opens");
+        // They found the group together.
+        let starts = group.sites.iter_mut().map(|site| site.start(&group.net));
+        for started in join_all(starts).await {
+            started.expect("an empty disk opens");
         }
         group
     }

@@ -80,6 +80,14 @@ impl Folder {
         sync_parent(&path)
     }
 
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.root.join(from), self.root.join(to));
+        self.create_folders(to.parent().unwrap_or(&self.root))?;
+        fs::rename(&from, &to)?;
+        sync_parent(&to)?;
+        sync_parent(&from)
+    }
+
     /// Fills a temporary file, makes it durable, gives it its name, and makes the name durable.
     fn publish(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
         let (temporary, path) = (self.root.join(TEMPORARY_FOLDER).join("next"), self.root.join(name));

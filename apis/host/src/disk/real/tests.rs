@@ -41,6 +41,13 @@ async fn files_are_created_listed_and_removed() {
     assert_eq!(disk.list("").await.unwrap(), ["root"]);
     disk.remove("log/a").await.unwrap();
     assert_eq!(disk.list("log").await.unwrap(), ["b"]);
+    let moved = disk.open("log/deep/c").await.unwrap();
+    disk.write_at(moved, 0, Bytes::from_static(b"c")).await.unwrap();
+    disk.rename("log/deep/c", "log/b").await.unwrap();
+    disk.rename("root", "new/root").await.unwrap();
+    assert_eq!(disk.read("log/b").await.unwrap(), &b"c"[..]);
+    assert!(disk.list("log/deep").await.unwrap().is_empty() && disk.list("").await.unwrap().is_empty());
+    assert_eq!(kind(disk.rename("root", "log/b").await), Some(io::ErrorKind::NotFound));
     assert_eq!(kind(disk.open("log/a").await), Some(io::ErrorKind::NotFound));
     assert_eq!(kind(disk.remove("log/a").await), Some(io::ErrorKind::NotFound));
     assert_eq!(kind(disk.create("../outside", 1).await), Some(io::ErrorKind::InvalidInput));

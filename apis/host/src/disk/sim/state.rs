@@ -136,6 +136,13 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let number = self.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.names.insert(to.to_owned(), number);
+        self.forget_unreachable();
+        Ok(())
+    }
+
     pub(super) fn close(&mut self, id: FileId) -> io::Result<()> {
         self.handles.remove(&id).ok_or_else(|| not_open(id))?;
         self.forget_unreachable();

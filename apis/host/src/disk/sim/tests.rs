@@ -41,6 +41,12 @@ async fn files_behave_as_on_the_real_disk() {
     assert_eq!(kind(disk.read_at(file, 2, 4).await), Some(io::ErrorKind::UnexpectedEof));
     assert_eq!(kind(disk.read_at(file, u64::MAX, usize::MAX).await), Some(io::ErrorKind::UnexpectedEof));
 
+    disk.rename("root", "log/b").await.unwrap();
+    assert_eq!(
+        (disk.list("log").await.unwrap(), disk.list("").await.unwrap().len()),
+        (vec!["a".into(), "b".into()], 0)
+    );
+    assert_eq!(kind(disk.rename("root", "log/b").await), Some(io::ErrorKind::NotFound));
     disk.remove("log/a").await.unwrap();
     assert_eq!(disk.len(file).await.unwrap(), 5, "whoever has it open goes on");
     disk.close(file).await.unwrap();

@@ -170,6 +170,18 @@ impl ViewStore for MemoryViewStore {
         })
     }
 
+    fn set_aside(&self, _folder: &'static str) -> ViewsFuture<()> {
+        self.run(|kept| {
+            kept.opening += 1;
+            kept.live = Arc::default();
+            kept.flushed = Arc::default();
+            kept.bases.clear();
+            kept.incoming = None;
+            kept.distrusted = false;
+            Ok(())
+        })
+    }
+
     fn take_base(&self) -> ViewsFuture<Base> {
         self.run(Kept::take_base)
     }

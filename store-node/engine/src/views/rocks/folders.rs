@@ -78,6 +78,20 @@ impl Folders {
         remove(&gone)
     }
 
+    /// Moves what there is to a folder of the data folder, in place of what is there.
+    pub(super) fn set_aside(&self, folder: &str) -> Result<(), ViewsError> {
+        let aside = self.store.with_file_name(folder);
+        fs::create_dir_all(&aside).map_err(ViewsError::disk("create the folder of damaged views"))?;
+        for (from, name) in [(&self.live, "views"), (&self.bases, "bases")] {
+            if from.exists() {
+                remove(&aside.join(name))?;
+                fs::rename(from, aside.join(name)).map_err(ViewsError::disk("set the views aside"))?;
+            }
+        }
+        sync_folder(&aside)?;
+        if self.store.exists() { sync_folder(&self.store) } else { Ok(()) }
+    }
+
     /// A copy of a base, to be tried and made live.
     pub(super) fn copy_base(&self, index: BlockIndex) -> Result<PathBuf, ViewsError> {
         let base = self.base(index);

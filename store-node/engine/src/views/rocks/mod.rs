@@ -202,6 +202,15 @@ impl ViewStore for RocksViewStore {
         })
     }
 
+    fn set_aside(&self, folder: &'static str) -> ViewsFuture<()> {
+        self.run(move |inner| {
+            if let Err(why) = inner.close() {
+                tracing::warn!(event = "views_not_closed", %why, "the views that are set aside did not close well");
+            }
+            inner.folders.set_aside(folder)
+        })
+    }
+
     fn take_base(&self) -> ViewsFuture<Base> {
         self.run(Inner::take_base)
     }

@@ -1,0 +1,274 @@
+//! Three replicas on simulated disks, and the words of the tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_engine::{
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, SEGMENT_MIN, Settings,
+};
+use apogee_host::{Disk as _, RealClock, SeededEntropy, SimDisk, Tasks};
+use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
+use apogee_model::{
+    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter, Topic, TopicId,
+};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::net::Net;
+
+/// Everything that is going to happen has happened by then.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub(crate) struct Group {
+    net: Net,
+    machines: BTreeMap<u64, Machine>,
+    seed: u64,
+    sent: u64,
+}
+
+struct Machine {
+    disk: SimDisk,
+    views: MemoryViewStore,
+    process: Option<Process>,
+}
+
+struct Process {
+    tasks: Tasks,
+    ear: Ear,
+    opening: JoinSet<Result<Engine, OpenError>>,
+    engine: Option<Engine>,
+}
+
+impl Group {
+    /// Three machines with empty disks, without processes.
+    pub(crate) fn new(seed: u64) -> Group {
+        let machines = (1..=3).map(|replica| (replica, Machine::new(seed * 31 + replica)));
+        Group { net: Net::default(), machines: machines.collect(), seed, sent: 0 }
+    }
+
+    /// Three replicas that founded a group.
+    pub(crate) async fn founded(seed: u64) -> Group {
+        let mut group = Group::new(seed);
+        for replica in 1..=3 {
+            group.start(replica);
+        }
+        group.all_open().await;
+        group
+    }
+
+    pub(crate) fn start(&mut self, replica: u64) {
+        self.seed += 1;
+        let machine = self.machines.get_mut(&replica).expect("there are three");
+        let (tasks, ear, me) = (Tasks::new(), Ear::default(), ReplicaId(replica));
+        let members = Members { me, voters: [1, 2, 3].map(ReplicaId).into(), cluster_id: 7 };
+        let engine = EngineParts {
+            disk: Arc::new(machine.disk.clone()),
+            clock: Arc::new(RealClock),
+            tasks: tasks.clone(),
+            meter: opentelemetry::global::meter("test"),
+        };
+        let parts = ReplicaParts {
+            engine,
+            views: Arc::new(machine.views.clone()),
+            peers: Arc::new(self.net.plug_in(me, self.seed, ear.clone())),
+            entropy: Arc::new(SeededEntropy::new(self.seed)),
+            ear: ear.clone(),
+        };
+        // Old blocks are read from the disk.
+        let settings = Settings { segment_bytes: SEGMENT_MIN, tail_bytes: 1 << 20, ..Settings::default() };
+        let mut opening = JoinSet::new();
+        opening.spawn(Engine::open_replica(parts, members, settings));
+        machine.process = Some(Process { tasks, ear, opening, engine: None });
+    }
+
+    /// The process ends, and leaves its disk.
+    pub(crate) async fn stop(&mut self, replica: u64) {
+        self.net.unplug(ReplicaId(replica));
+        if let Some(process) = self.machine(replica).process.take() {
+            drop(process.opening);
+            process.tasks.close(LONG).await;
+        }
+    }
+
+    /// The process ends as its disk does; what was durable is there again.
+    pub(crate) async fn lose_power(&mut self, replica: u64) {
+        self.stop(replica).await;
+        let machine = self.machine(replica);
+        machine.disk = machine.disk.power_cut();
+        machine.views.crash();
+    }
+
+    /// The disk is replaced by an empty one.
+    pub(crate) fn wipe(&mut self, replica: u64) {
+        let seed = self.seed * 31 + replica;
+        let machine = self.machine(replica);
+        assert!(machine.process.is_none(), "it runs");
+        *machine = Machine::new(seed);
+    }
+
+    /// The disk is replaced by one that holds nothing but some of the small files.
+    pub(crate) async fn wipe_all_but(&mut self, replica: u64, kept: &[&str]) {
+        let old = self.machine(replica).disk.clone();
+        self.wipe(replica);
+        for name in kept {
+            let bytes = old.read(name).await.expect("the file is there");
+            self.machine(replica).disk.replace(name, bytes).await.expect("the disk works");
+        }
+    }
+
+    pub(crate) fn disk(&self, replica: u64) -> SimDisk {
+        self.machines[&replica].disk.clone()
+    }
+
+    fn machine(&mut self, replica: u64) -> &mut Machine {
+        self.machines.get_mut(&replica).expect("there are three")
+    }
+
+    /// Waits until the replica wants to begin again, and says why.
+    pub(crate) async fn begins_again(&mut self, replica: u64) -> String {
+        let engine = self.open(replica).await;
+        timeout(LONG, engine.again()).await.expect("it begins again").to_string()
+    }
+
+    /// Receives messages from the leader until one cannot be read.
+    pub(crate) async fn receive_until_unreadable(&mut self) {
+        let leader = self.leader().await;
+        let engine = self.open(leader).await;
+        let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(LONG).expect("in range"));
+        let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") };
+        let (filter, client) = (TagFilter::All, ClientId::parse("host@1@1").expect("not blank"));
+        let pop = Pop { group, topic: topic(), filter, batch: 1, lease, attempt_id: None, client };
+        loop {
+            match engine.pop(pop.clone()).await {
+                Ok(popped) => assert!(!popped.messages.is_empty(), "all messages can be read"),
+                Err(StoreError::Unreadable { .. }) => return,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    /// The engine, once it is open.
+    pub(crate) async fn engine(&mut self, replica: u64) -> Option<Engine> {
+        let process = self.machine(replica).process.as_mut()?;
+        if let Some(opened) = process.opening.try_join_next() {
+            match opened.expect("no panic") {
+                Ok(engine) => process.engine = Some(engine),
+                Err(error) => eprintln!("replica {replica} does not open: {error}"),
+            }
+        }
+        process.engine.clone()
+    }
+
+    pub(crate) fn waits(&self, replica: u64) -> Option<String> {
+        self.machines[&replica].process.as_ref().and_then(|process| process.ear.waits().borrow().clone())
+    }
+
+    pub(crate) async fn all_open(&mut self) {
+        for replica in 1..=3 {
+            if self.machines[&replica].process.is_some() {
+                self.open(replica).await;
+            }
+        }
+    }
+
+    pub(crate) async fn open(&mut self, replica: u64) -> Engine {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Some(engine) = self.engine(replica).await {
+                return engine;
+            }
+            assert!(Instant::now() < end, "replica {replica} does not open: {:?}", self.waits(replica));
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// Who leads, if anybody does within this time.
+    pub(crate) async fn leader_within(&mut self, time: Duration) -> Option<u64> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            for replica in 1..=3 {
+                let engine = self.engine(replica).await;
+                if engine.is_some_and(|engine| matches!(*engine.role().borrow(), Role::Leader { .. })) {
+                    return Some(replica);
+                }
+            }
+            sleep(GLANCE).await;
+        }
+        None
+    }
+
+    pub(crate) async fn leader(&mut self) -> u64 {
+        self.leader_within(LONG).await.expect("somebody leads")
+    }
+
+    /// Sends messages of this size, each until somebody takes it.
+    pub(crate) async fn send(&mut self, count: usize, size: usize) {
+        for _ in 0..count {
+            self.sent += 1;
+            let end = Instant::now() + LONG;
+            while let Err(error) = self.try_send(size).await {
+                assert!(Instant::now() < end, "nobody takes a message: {error}");
+                sleep(GLANCE).await;
+            }
+        }
+    }
+
+    async fn try_send(&mut self, size: usize) -> Result<(), StoreError> {
+        let leader = self.leader().await;
+        let engine = self.open(leader).await;
+        let request = RequestId { proxy_incarnation: 1, sequence: self.sent };
+        let message = StoredMessage { body_part: Bytes::from(vec![7; size]), properties_part: Bytes::new() };
+        let sent = engine.append(vec![Append { topic: topic(), queue: QueueId(0), message, request }]);
+        timeout(LONG, sent).await.unwrap_or(Err(StoreError::Timeout { waited: LONG })).map(drop)
+    }
+
+    /// How many messages there are, as the leader says.
+    pub(crate) async fn messages(&mut self) -> u64 {
+        let leader = self.leader().await;
+        let status = self.open(leader).await.topic_status(TopicId(1)).await.expect("the leader answers");
+        status.iter().map(|queue| queue.max.0 - queue.min.0).sum()
+    }
+
+    /// How many messages were taken.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Waits until all replicas that run hold the same.
+    pub(crate) async fn agree(&mut self) {
+        let end = Instant::now() + LONG;
+        loop {
+            let mut dumps: Vec<Dump> = Vec::new();
+            for replica in 1..=3 {
+                if let Some(engine) = self.engine(replica).await {
+                    dumps.push(engine.dump().await.expect("a replica tells what it holds"));
+                }
+            }
+            let same = dumps.iter().all(|dump| *dump == dumps[0]);
+            if same && dumps.len() == self.running().len() {
+                return;
+            }
+            let applied: Vec<_> = dumps.iter().map(|dump| dump.applied).collect();
+            assert!(Instant::now() < end, "they do not agree: {applied:?}");
+            sleep(GLANCE).await;
+        }
+    }
+
+    fn running(&self) -> BTreeSet<u64> {
+        self.machines.iter().filter(|(_, machine)| machine.process.is_some()).map(|(replica, _)| *replica).collect()
+    }
+}
+
+impl Machine {
+    fn new(seed: u64) -> Machine {
+        Machine { disk: SimDisk::new(seed), views: MemoryViewStore::default(), process: None }
+    }
+}
+
+fn topic() -> TopicRef {
+    TopicRef { id: TopicId(1), name: Topic::parse("", "orders").expect("a good name"), queues: 4 }
+}

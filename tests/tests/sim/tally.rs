@@ -1,0 +1,79 @@
+//! How often things happened, so that a kind of bad weather that stays away is noticed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What can happen to a cluster; each is counted when it has an effect.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Happening {
+    /// kill -9 of a process between two operations of its disk.
+    Kill,
+    /// The same in the midst of one.
+    KillInOperation,
+    PowerLoss,
+    /// All machines lose their power at once.
+    Blackout,
+    /// Nobody hears a machine, and it hears nobody.
+    Partition,
+    /// Some do not hear somebody whom they reach.
+    OneWayPartition,
+    /// A proxy does not reach a machine, or hears no answer.
+    ProxyCutOff,
+    Pause,
+    ClockJump,
+    SlowDisk,
+    /// A sync failed, and its process ended.
+    FailedSync,
+    /// A machine took the lead.
+    NewLeader,
+    /// A segment of a log was full.
+    FullSegment,
+}
+
+/// Counts of what happened.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Tally(BTreeMap<Happening, u64>);
+
+impl Happening {
+    pub(crate) const ALL: [Happening; 13] = [
+        Happening::Kill,
+        Happening::KillInOperation,
+        Happening::PowerLoss,
+        Happening::Blackout,
+        Happening::Partition,
+        Happening::OneWayPartition,
+        Happening::ProxyCutOff,
+        Happening::Pause,
+        Happening::ClockJump,
+        Happening::SlowDisk,
+        Happening::FailedSync,
+        Happening::NewLeader,
+        Happening::FullSegment,
+    ];
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, happening: Happening) {
+        self.add(happening, 1);
+    }
+
+    pub(crate) fn add(&mut self, happening: Happening, times: u64) {
+        *self.0.entry(happening).or_default() += times;
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Tally) {
+        other.0.iter().for_each(|(happening, times)| self.add(*happening, *times));
+    }
+
+    /// What never happened.
+    pub(crate) fn missing(&self) -> Vec<Happening> {
+        Happening::ALL.into_iter().filter(|happening| !self.0.contains_key(happening)).collect()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told: Vec<_> = self.0.iter().map(|(happening, times)| format!("{happening:?} {times}")).collect();
+        f.write_str(&told.join(", "))
+    }
+}
