@@ -24,8 +24,8 @@ use crate::replica::{AckMode, Role};
 use crate::state::{BadBlock, Keeper, Kept, State};
 use crate::views::ViewsError;
 
-/// While a block is on its way, a partial one waits for company until it has this size.
-const COMPANY_BYTES: usize = 256 << 10;
+/// While a block is on its way, a partial one waits for company until it has this part of the largest block: 256 KiB.
+const COMPANY_PART: usize = 32;
 /// Blocks on their way to a majority.
 const BLOCKS_IN_FLIGHT: usize = 4;
 /// Requests taken before the loop looks at the log again.
@@ -507,10 +507,11 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// Proposes blocks: full ones at once, a partial one when nothing is on its way or enough came together.
     async fn submit(&mut self) -> Result<(), Stopped> {
+        let company = self.log.block_max() / COMPANY_PART;
         while self.in_flight.len() < BLOCKS_IN_FLIGHT && self.state().unwritten_bytes() < UNWRITTEN_MAX {
             let idle = self.in_flight.is_empty();
             let next = self.leader(|leader| {
-                let may_be_partial = idle || leader.open_bytes() >= COMPANY_BYTES;
+                let may_be_partial = idle || leader.open_bytes() >= company;
                 Some((leader.epoch, leader.take_block(may_be_partial)?))
             });
             let Some(Some((epoch, (ticket, draft)))) = next else { break };

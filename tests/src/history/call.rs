@@ -115,6 +115,14 @@ pub enum What {
         floor: u64,
         cursor: u64,
     },
+    /// What the system says when everything is over: it holds no message of this queue below `min` any more. It may
+    /// have dropped messages of this age that no consumer held; `None`: any.
+    Trimmed {
+        topic: Name,
+        queue: u32,
+        min: u64,
+        kept: Option<Duration>,
+    },
     /// The system was down: from its end, by power cut or kill or in peace, until it was back. A change of leadership is
     /// one, too.
     Down,

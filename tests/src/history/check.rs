@@ -85,7 +85,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     lease::windows(&index, rules, &mut found);
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
-    settle::lost(&index, &mut found);
+    settle::lost(&index, rules, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(calls, &mut found);
     service::back(calls, &mut found);

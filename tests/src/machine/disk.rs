@@ -49,9 +49,12 @@ impl ProcessDisk {
         self.state().hangs = true;
     }
 
-    /// kill -9 in the midst of a mutating operation, after `operations` good ones.
+    /// kill -9 in the midst of a mutating operation, after `operations` good ones. The dead stay dead.
     pub fn kill_at_op(&self, operations: u64) {
-        self.state().life = Life::Left(operations);
+        let life = &mut self.state().life;
+        if *life != Life::Over {
+            *life = Life::Left(operations);
+        }
     }
 
     /// The process is dead: nothing it does has an effect any more.

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use apogee_model::{Epoch, ReplicaId};
-use apogee_tests::clients::Dice;
+use apogee_tests::clients::{Dice, payload};
 use apogee_tests::history::{Block, History, Replica, What};
 
 use crate::kernel::Kernel;
 use crate::lanes::Desk;
-use crate::machine::{Kind, Machine};
+use crate::machine::{Kind, Machine, Trims};
 use crate::process::{End, Process};
 use crate::tally::{Happening, Tally};
 
@@ -37,6 +37,7 @@ pub(crate) struct Cluster {
     /// Longest time of a bit on the wire.
     pub(crate) latency: Duration,
     pub(crate) segment_bytes: u64,
+    trims: Trims,
     clients: Vec<String>,
     /// How many faults keep messages of the first host from the second.
     blocked: BTreeMap<(String, String), u32>,
@@ -85,6 +86,7 @@ impl Cluster {
             tick: kind.tick,
             latency: kind.latency,
             segment_bytes: kind.settings.segment_bytes,
+            trims: kind.trims,
             clients: Vec::new(),
             blocked: BTreeMap::new(),
             silent: Vec::new(),
@@ -213,6 +215,11 @@ impl Cluster {
         self.note(format!("{} has no power for {down:?}", self.machines[machine].host));
         self.silence(machine, true);
         self.machines[machine].lose_power();
+        if self.dice.one_in(8) {
+            self.tally.count(Happening::LostViews);
+            self.note(format!("{} loses its views", self.machines[machine].host));
+            self.machines[machine].lose_views(self.dice.one_in(3));
+        }
         let silence = self.tick * SILENCE;
         self.silent.push((self.age() + silence, machine));
         self.restarts.push((self.age() + down.max(silence), machine));
@@ -232,13 +239,17 @@ impl Cluster {
                 self.tally.count(fault);
                 self.note(format!("{host} ended: {why}"));
             }
+            (End::Stopped, _) => {
+                self.tally.count(Happening::CleanStop);
+                self.note(format!("{host} stopped"));
+            }
             (End::Disk(why), None) | (End::Other(why), _) => bail!("{host} ended, and nobody knows why: {why}"),
         }
         let down = self.dice.millis(1000);
-        if self.dice.one_in(2) {
-            self.lose_power(machine, down);
-        } else {
+        if self.dice.one_in(4) {
             self.kill(machine, down);
+        } else {
+            self.lose_power(machine, down);
         }
         Ok(())
     }
@@ -277,6 +288,22 @@ impl Cluster {
         self.log.push(line);
     }
 
+    /// Notes which messages a replica holds no more.
+    pub(crate) fn note_trims(&mut self, replica: &Replica) {
+        let kept = match self.trims {
+            Trims::None => return,
+            Trims::Old(time) => Some(time),
+            Trims::Many => None,
+        };
+        for (queue, min) in replica.views.lines().filter_map(trimmed).filter(|(_, min)| *min > 0) {
+            self.tally.count(Happening::TrimmedQueue);
+            let what = What::Trimmed { topic: payload::topic_name(), queue, min, kept };
+            self.history.end(self.history.start(), what);
+        }
+        let shortened = replica.log.keys().next().is_some_and(|first| *first > 1);
+        self.tally.add(Happening::ShortenedLog, shortened.into());
+    }
+
     /// What the replicas hold whose stores are open.
     pub(crate) fn replicas(&self) -> anyhow::Result<Vec<Replica>> {
         let mut replicas = Vec::new();
@@ -289,4 +316,14 @@ impl Cluster {
         }
         Ok(replicas)
     }
+}
+
+/// Where a queue begins, if this row of the views is about one: `queue 1/0 5..9 from …` or `queue 1/0 empty at 9`.
+fn trimmed(row: &str) -> Option<(u32, u64)> {
+    let (queue, state) = row.strip_prefix("queue 1/")?.split_once(' ')?;
+    let min = match state.strip_prefix("empty at ") {
+        Some(end) => end,
+        None => state.split_once("..").filter(|_| state.contains(" from "))?.0,
+    };
+    Some((queue.parse().ok()?, min.parse().ok()?))
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use apogee_tests::clients::Dice;
 
 use crate::cluster::Cluster;
-use crate::machine::SLOWNESS;
+use crate::machine::Machine;
+use crate::process::Signal;
 use crate::tally::Happening;
 
 /// Two wall clocks differ by at most this much.
@@ -13,7 +14,7 @@ const CLOCK_BOUND: Duration = Duration::from_millis(200);
 /// In some runs clocks are set by much more than leases last, and by less than resends are remembered.
 const WILD_CLOCK_BOUND: Duration = Duration::from_secs(30);
 /// Longest time from one fault to the next, in milliseconds; a run has one of these.
-const GAPS: [u64; 3] = [300, 800, 2000];
+const GAPS: [u64; 3] = [400, 1000, 2500];
 
 /// See the module.
 pub(crate) struct Weather {
@@ -22,6 +23,8 @@ pub(crate) struct Weather {
     gap: u64,
     /// Single clocks are wrong by much.
     wild: bool,
+    /// One thing at a time, so that the others can go on.
+    gentle: bool,
     /// How far somebody set all clocks back.
     behind: Duration,
     next: Duration,
@@ -38,9 +41,9 @@ enum Mend {
 impl Weather {
     pub(crate) fn new(seed: u64, clients: Vec<String>) -> Weather {
         let dice = Dice::new(seed, 2);
-        let (gap, wild) = (GAPS[dice.size(0, 2)], dice.one_in(8));
+        let (gap, wild, gentle) = (GAPS[dice.size(0, 2)], dice.one_in(8), !dice.one_in(3));
         let (behind, next, mends) = (Duration::ZERO, Duration::ZERO, Vec::new());
-        Weather { dice, clients, gap, wild, behind, next, mends }
+        Weather { dice, clients, gap, wild, gentle, behind, next, mends }
     }
 
     /// How far the wall clocks of this run may differ.
@@ -54,10 +57,15 @@ impl Weather {
         for (_, mend) in self.mends.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
             end(mend, cluster);
         }
-        if now >= self.next {
+        if now >= self.next && (!self.gentle || self.all_is_well(cluster)) {
             self.next = now + self.dice.millis(self.gap);
             self.strike(cluster);
         }
+    }
+
+    /// Whether the last fault is over and somebody leads.
+    fn all_is_well(&self, cluster: &Cluster) -> bool {
+        self.mends.is_empty() && cluster.leader().is_some() && cluster.machines.iter().all(Machine::is_well)
     }
 
     /// The sun comes out.
@@ -68,7 +76,7 @@ impl Weather {
         cluster.restart_all();
         for machine in &mut cluster.machines {
             machine.calm_disk();
-            machine.set_slowness(SLOWNESS);
+            machine.set_slowness(None);
         }
         cluster.note("everything is healed".to_owned());
     }
@@ -76,30 +84,35 @@ impl Weather {
     fn strike(&mut self, cluster: &mut Cluster) {
         let victim = self.victim(cluster);
         let runs = cluster.machines[victim].runs();
-        match self.dice.below(21) {
-            0..=2 => {
+        match self.dice.below(29) {
+            0 | 1 => {
                 cluster.tally.add(Happening::Kill, runs.into());
                 cluster.kill(victim, self.dice.millis(1200));
             }
-            3..=5 => {
+            2 | 3 => {
                 cluster.tally.add(Happening::PowerLoss, runs.into());
                 cluster.lose_power(victim, self.dice.millis(1200));
             }
-            6 => {
+            4 => {
                 cluster.tally.count(Happening::Blackout);
                 (0..cluster.machines.len()).for_each(|machine| cluster.lose_power(machine, self.dice.millis(300)));
             }
-            7 => {
+            5..=9 => {
                 let operations = self.dice.below(12);
                 cluster.note(format!("{} dies in {operations} operations", cluster.machines[victim].host));
                 cluster.machines[victim].kill_at_op(operations);
             }
-            8..=10 => self.isolate(cluster, victim),
-            11 | 12 => self.half_isolate(cluster, victim),
-            13 => self.cut_off_client(cluster, victim),
-            14..=16 => self.pause(cluster, victim),
-            17 => self.set_clocks(cluster, victim),
-            18 | 19 => self.slow_down(cluster, victim),
+            10..=12 => self.isolate(cluster, victim),
+            13..=15 => self.half_isolate(cluster, victim),
+            16 => self.cut_off_client(cluster, victim),
+            17..=19 => self.pause(cluster, victim),
+            20 => self.set_clocks(cluster, victim),
+            21 | 22 => self.slow_down(cluster, victim),
+            23 | 24 => {
+                cluster.note(format!("{} shall stop", cluster.machines[victim].host));
+                cluster.machines[victim].signal(Signal::Stop);
+            }
+            25 => self.change_leader(cluster),
             _ => {
                 cluster.note(format!("a sync of {} fails soon", cluster.machines[victim].host));
                 cluster.machines[victim].fail_sync_after(self.dice.below(6));
@@ -174,6 +187,14 @@ impl Weather {
         self.mends.push((end, Mend::Resume(victim)));
     }
 
+    fn change_leader(&self, cluster: &mut Cluster) {
+        if let Some(leader) = cluster.leader() {
+            cluster.tally.count(Happening::HandOver);
+            cluster.note(format!("{} shall let another one lead", cluster.machines[leader].host));
+            cluster.machines[leader].signal(Signal::HandOver);
+        }
+    }
+
     /// One clock is set ahead of the others as far as allowed, or all go back.
     fn set_clocks(&mut self, cluster: &mut Cluster, victim: usize) {
         if self.dice.one_in(3) {
@@ -193,7 +214,7 @@ impl Weather {
         let (end, slowness) = (self.later(cluster, 2500), [30, 300, 3000][self.dice.size(0, 2)]);
         cluster.note(format!("the disk of {} takes {slowness} ms until {end:?}", cluster.machines[victim].host));
         cluster.tally.count(Happening::SlowDisk);
-        cluster.machines[victim].set_slowness(slowness);
+        cluster.machines[victim].set_slowness(Some(slowness));
         self.mends.push((end, Mend::Speed(victim)));
     }
 }
@@ -202,6 +223,6 @@ fn end(mend: Mend, cluster: &mut Cluster) {
     match mend {
         Mend::Resume(machine) => cluster.resume(machine),
         Mend::Hear(pairs) => pairs.iter().for_each(|(from, to)| cluster.block(from, to, false)),
-        Mend::Speed(machine) => cluster.machines[machine].set_slowness(SLOWNESS),
+        Mend::Speed(machine) => cluster.machines[machine].set_slowness(None),
     }
 }

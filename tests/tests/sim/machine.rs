@@ -13,12 +13,15 @@ use apogee_tests::machine::ProcessDisk;
 use crate::clock::Wall;
 use crate::kernel::{Kernel, host_of};
 use crate::lanes::Desk;
-use crate::process::{Process, Start};
+use crate::process::{Process, Signal, Start};
 use crate::rule::Rule;
 use crate::tally::Happening;
 
-/// Longest time of an operation of a healthy disk, in milliseconds.
-pub(crate) const SLOWNESS: u64 = 3;
+/// Longest time of an operation of a healthy disk, in milliseconds; a run has one of these.
+const SLOWNESS: [u64; 3] = [3, 3, 25];
+
+/// Whether there are runs that do not keep all messages.
+const TRIMS: bool = false;
 
 /// What all machines of a cluster have in common.
 #[derive(Clone)]
@@ -31,7 +34,20 @@ pub(crate) struct Kind {
     pub(crate) latency: Duration,
     /// The simulation's step. Processes live in milliseconds; what they send leaves at the end of a step.
     pub(crate) tick: Duration,
+    /// Longest time of an operation of a healthy disk, in milliseconds.
+    pub(crate) slowness: u64,
     pub(crate) settings: Settings,
+    /// Messages are trimmed when they are old, or also when there are too many; or never.
+    pub(crate) trims: Trims,
+}
+
+/// Which messages a run does not keep.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Trims {
+    None,
+    Old(Duration),
+    /// The oldest ones, whoever holds them.
+    Many,
 }
 
 /// See the module.
@@ -70,9 +86,24 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        let (latency, tick) = [(3, 1), (8, 2), (40, 4)][dice.size(0, 2)];
+        let trims = match dice.below(if TRIMS { 6 } else { 1 }) + if TRIMS { 0 } else { 3 } {
+            0 | 1 => Trims::Old(Duration::from_millis(1500) + dice.millis(3000)),
+            2 => Trims::Many,
+            _ => Trims::None,
+        };
+        settings.retention.every = Duration::from_millis(50) + dice.millis(400);
+        match trims {
+            Trims::None => {}
+            Trims::Old(time) => settings.retention.time = time,
+            Trims::Many => settings.retention.bytes = Some(2 * SEGMENT_TINY),
+        }
+        if trims != Trims::None {
+            settings.segment_bytes = SEGMENT_TINY;
+        }
+        let (latency, tick) = [(4, 2), (10, 3), (40, 5)][dice.size(0, 2)];
         let (latency, tick) = (Duration::from_millis(latency), Duration::from_millis(tick));
-        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, settings }
+        let slowness = SLOWNESS[dice.size(0, 2)];
+        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, slowness, settings, trims }
     }
 }
 
@@ -81,7 +112,7 @@ impl Machine {
         let disk = SimDisk::new(kind.seed.wrapping_mul(31).wrapping_add(me.0));
         disk.set_sync_lies(kind.sync_lies);
         let (host, views, wall) = (host_of(me), MemoryViewStore::default(), Wall::new());
-        let (process, paused, starts, slowness, sync_fails) = (None, None, 0, SLOWNESS, false);
+        let (process, paused, starts, slowness, sync_fails) = (None, None, 0, kind.slowness, false);
         Machine { me, host, kind, disk, views, wall, kernel, desk, process, paused, starts, slowness, sync_fails }
     }
 
@@ -127,6 +158,21 @@ impl Machine {
         self.disk.set_sync_lies(self.kind.sync_lies);
     }
 
+    /// Somebody removes the live views of a machine without a process, and perhaps a bit of the newest base flips.
+    pub(crate) fn lose_views(&self, and_base: bool) {
+        self.views.damage_live();
+        if and_base {
+            self.views.damage_newest_base();
+        }
+    }
+
+    /// Asks something of the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
     /// SIGSTOP.
     pub(crate) fn pause(&mut self) {
         if self.process.is_some() {
@@ -151,8 +197,9 @@ impl Machine {
         }
     }
 
-    /// Operations of the disk take less than this many milliseconds from now on.
-    pub(crate) fn set_slowness(&mut self, slowness: u64) {
+    /// Operations of the disk take less than this many milliseconds from now on; `None`: as those of a healthy one.
+    pub(crate) fn set_slowness(&mut self, slowness: Option<u64>) {
+        let slowness = slowness.unwrap_or(self.kind.slowness);
         self.slowness = slowness;
         if let Some(process) = &self.process {
             process.disk.set_slowness(slowness);
@@ -198,6 +245,13 @@ impl Machine {
 
     pub(crate) fn runs(&self) -> bool {
         self.process.is_some()
+    }
+
+    /// Whether nothing is wrong with its process and its disk.
+    pub(crate) fn is_well(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.role().is_some())
+            && self.paused.is_none()
+            && self.slowness == self.kind.slowness
     }
 
     pub(crate) fn paused(&self) -> bool {

@@ -7,6 +7,7 @@ use apogee_engine::{
     Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings,
 };
 use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
+use apogee_model::store::StoreError;
 use apogee_tests::machine::ProcessDisk;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,12 @@ use crate::lanes::{self, Desk};
 use crate::rule::Rule;
 use crate::wire::{self, Carrier};
 
+/// How long a process that stops may take to give the lead away,
+const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+/// and its tasks to end.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// Signals that wait.
+const SIGNALS: usize = 4;
 /// A dump that takes longer hangs.
 const DUMP_MAX: Duration = Duration::from_secs(5);
 
@@ -41,7 +48,17 @@ pub(crate) struct Start {
 pub(crate) struct Process {
     runtime: Runtime,
     stage: Stage,
+    signals: mpsc::Sender<Signal>,
     pub(crate) disk: Arc<ProcessDisk>,
+}
+
+/// What an operator can ask of a process.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Let another replica lead.
+    HandOver,
+    /// SIGTERM.
+    Stop,
 }
 
 /// How far a process is. Clones share it.
@@ -57,6 +74,8 @@ struct Reached {
 /// Why a process ended by itself.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
+    /// It was asked to.
+    Stopped,
     /// The replica begins again.
     Again(String),
     /// Its disk failed.
@@ -71,8 +90,14 @@ impl Process {
         // Timers fire at whole milliseconds of the runtime's own beginning: begin at one of them.
         runtime.block_on(async { sleep(Duration::from_millis(1)).await });
         let (stage, disk) = (Stage::default(), Arc::clone(&start.disk));
-        runtime.spawn(run(start, stage.clone()));
-        Ok(Process { runtime, stage, disk })
+        let (signals, inbox) = mpsc::channel(SIGNALS);
+        runtime.spawn(run(start, stage.clone(), inbox));
+        Ok(Process { runtime, stage, signals, disk })
+    }
+
+    /// Asks for something; one that has been asked for much already does not listen.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _busy = self.signals.try_send(signal);
     }
 
     /// Runs for this much time.
@@ -95,12 +120,14 @@ impl Process {
         self.stage.reached().ended.clone()
     }
 
-    /// What it holds; `None` while it opens its store.
+    /// What it holds; `None` while it opens its store, and when it is about to end.
     pub(crate) fn dump(&self) -> anyhow::Result<Option<Dump>> {
         let engine = self.stage.reached().engine.as_ref().map(|(engine, _)| engine.clone());
         let Some(engine) = engine else { return Ok(None) };
-        let dump = self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await });
-        Ok(Some(dump??))
+        match self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await })? {
+            Err(StoreError::Stopped) => Ok(None),
+            dump => Ok(Some(dump?)),
+        }
     }
 }
 
@@ -110,7 +137,7 @@ impl Stage {
     }
 }
 
-async fn run(start: Start, stage: Stage) {
+async fn run(start: Start, stage: Stage, signals: mpsc::Receiver<Signal>) {
     let tasks = Tasks::new();
     let Start { members, settings, rule, disk, views, entropy, wall, age, sockets, desk } = start;
     let clock = Arc::new(ProcessClock::new(wall, age));
@@ -132,6 +159,7 @@ async fn run(start: Start, stage: Stage) {
                 biased;
                 failure = tasks.failed() => failure.into(),
                 again = engine.again() => End::Again(again.why),
+                () = obey(signals, engine.clone(), tasks.clone()) => End::Stopped,
                 () = serve_peers(&ear, &mut peers, &mut calls) => closed(),
                 () = serve(engine.clone(), lanes, desk) => closed(),
             }
@@ -143,6 +171,17 @@ async fn run(start: Start, stage: Stage) {
 
 fn closed() -> End {
     End::Other("the sockets were closed".to_owned())
+}
+
+/// Does what it is asked to; returns when it has stopped.
+async fn obey(mut signals: mpsc::Receiver<Signal>, engine: Engine, tasks: Tasks) {
+    let mut asked = None;
+    while asked != Some(Signal::Stop) {
+        asked = signals.recv().await;
+        let _nobody_took_over = engine.hand_over(HAND_OVER_MAX).await;
+    }
+    let late = tasks.close(CLOSE_MAX).await;
+    assert!(late.is_empty(), "{late:?} do not stop");
 }
 
 /// Before the store is open, and after.

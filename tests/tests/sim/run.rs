@@ -81,7 +81,8 @@ pub(crate) fn begin(cluster: &mut Cluster) -> anyhow::Result<()> {
 
 fn live(plan: Plan, dice: &Dice, cluster: &mut Cluster) -> anyhow::Result<Verdict> {
     let pace = [8, 40, 150][dice.size(0, 2)];
-    let clients = Clients::join(cluster, plan.seed, pace, dice.one_in(4));
+    let producers = [1, 1, 4][dice.size(0, 2)];
+    let clients = Clients::join(cluster, plan.seed, pace, producers, dice.one_in(4));
     let mut weather = Weather::new(plan.seed, clients.hosts.clone());
     let end = cluster.age() + Duration::from_millis(2500) + dice.millis(5000);
     while cluster.age() < end {
@@ -101,10 +102,10 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Two proxies with a producer and consumers each. The first drains the cluster when it is healed and all clients
+    /// Two proxies with producers and consumers each. The first drains the cluster when it is healed and all clients
     /// are at rest.
     /// They pause less than `pace` milliseconds, and some stay just long enough to be heard.
-    pub(crate) fn join(cluster: &mut Cluster, seed: u64, pace: u64, patient: bool) -> Clients {
+    pub(crate) fn join(cluster: &mut Cluster, seed: u64, pace: u64, producers: u64, patient: bool) -> Clients {
         let tempo = Tempo { pace, window: WINDOW, glance: cluster.latency * 3 };
         let hosts: Vec<_> = (1..=2).map(|number| format!("proxy-{number}")).collect();
         let (over, healed) = (CancellationToken::new(), CancellationToken::new());
@@ -113,7 +114,7 @@ impl Clients {
             let site = site(cluster, seed, number, over.clone(), tempo);
             let (healed, mine, all) = (healed.clone(), at_my_rest.clone(), at_rest.clone());
             cluster.client(host, async move {
-                work(&site, seed, number).await;
+                work(&site, seed, number, producers).await;
                 mine.cancel();
                 if number == 1 {
                     healed.cancelled().await;
@@ -157,6 +158,9 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
         }
         cluster.pass(Duration::from_millis(50))?;
     };
+    if let Some(replica) = replicas.first() {
+        cluster.note_trims(replica);
+    }
     let calls = cluster.history.calls();
     let mut violations = late;
     violations.extend(check(&calls, rules));
@@ -179,15 +183,20 @@ fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, temp
 }
 
 /// The clients of one proxy, until it is over.
-async fn work(site: &Site<Proxy>, seed: u64, proxy: u64) {
-    let mut producer = Producer::new(Dice::new(seed, 10 + proxy), proxy, Sizes::Small);
+async fn work(site: &Site<Proxy>, seed: u64, proxy: u64, producers: u64) {
+    let producer = |nth: u64| {
+        let number = proxy * 10 + nth;
+        Producer::new(Dice::new(seed, number), number, Sizes::Small)
+    };
+    let mut producers: Vec<_> = (0..producers).map(producer).collect();
     let consumer = |nth: u64| {
         let number = proxy * 100 + nth;
         Consumer::new(Dice::new(seed, number), 1 + u32::try_from(nth).expect("few groups") % GROUPS, number)
     };
     let mut consumers: Vec<_> = (0..2).map(consumer).collect();
     let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));
-    join(producer.run(site), consuming).await;
+    let producing = join_all(producers.iter_mut().map(|producer| producer.run(site)));
+    join(producing, consuming).await;
 }
 
 /// Sends a message to every queue, then receives and acks until nothing is left. A patient one waits for longer than

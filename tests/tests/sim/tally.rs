@@ -11,6 +11,12 @@ pub(crate) enum Happening {
     /// The same in the midst of one.
     KillInOperation,
     PowerLoss,
+    /// The live views are gone; they come from a base and the log.
+    LostViews,
+    /// SIGTERM, and the process ended in peace.
+    CleanStop,
+    /// A leader was asked to let another replica lead.
+    HandOver,
     /// All machines lose their power at once.
     Blackout,
     /// Nobody hears a machine, and it hears nobody.
@@ -28,6 +34,10 @@ pub(crate) enum Happening {
     NewLeader,
     /// A segment of a log was full.
     FullSegment,
+    /// A queue lost messages to retention.
+    TrimmedQueue,
+    /// The oldest segment of a log is gone.
+    ShortenedLog,
 }
 
 /// Counts of what happened.
@@ -35,10 +45,13 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 13] = [
+    pub(crate) const ALL: [Happening; 16] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
+        Happening::LostViews,
+        Happening::CleanStop,
+        Happening::HandOver,
         Happening::Blackout,
         Happening::Partition,
         Happening::OneWayPartition,

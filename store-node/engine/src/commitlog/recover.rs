@@ -39,8 +39,9 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, format: &Format, from: Lsn, al
     let from = from.min(checkpoint.0.end);
     let layout = Layout::new(segment_bytes);
     let (places, segments) = (Places::new(segment_bytes), Vec::new());
+    let committed = BlockIndex(0);
     let mut scan =
-        Scan { disk, segment_bytes, layout, chained: false, places, segments, alone, committed: BlockIndex(0) };
+        Scan { disk, segment_bytes, layout, chained: false, filler: None, places, segments, alone, committed };
     // The one that holds the byte before `from` is walked, so that the block before is known.
     let old = starts.iter().take_while(|start| start.0 + segment_bytes < from.0).count();
     // The last one is walked in any case, because it tells where the log ends.
@@ -58,6 +59,9 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, format: &Format, from: Lsn, al
             torn = Some((position, bytes, why));
             break;
         }
+    }
+    if let Some(before) = scan.filler.take() {
+        torn = Some(scan.give_up_filler(before, starts).await?);
     }
     if let Some((position, bytes, why)) = torn {
         scan.prove_torn(&checkpoint, &starts[position..], &bytes, why).await?;
@@ -103,6 +107,8 @@ struct Scan<'a> {
     layout: Layout,
     /// Whether the hash and the index of the block before are known.
     chained: bool,
+    /// The end of the log before a filler that no block follows.
+    filler: Option<Layout>,
     places: Places,
     segments: Vec<(Lsn, FileId)>,
     alone: bool,
@@ -176,6 +182,7 @@ impl Scan<'_> {
     fn take(&mut self, found: &Block) {
         let header = found.header;
         let len = u32::try_from(header.total_len).expect("blocks are at most 8 MiB");
+        self.filler = (header.kind == BlockKind::Filler).then_some(self.layout);
         self.chained = true;
         self.layout.previous = found.hash;
         self.layout.end = Lsn(header.lsn.0 + u64::from(len));
@@ -185,6 +192,19 @@ impl Scan<'_> {
         if header.kind != BlockKind::Filler {
             self.places.push(header.index, BlockPlace { lsn: header.lsn, len, term: header.term });
         }
+    }
+
+    /// The block that a filler made room for was lost. Another one may take its place that needs no filler, and has none
+    /// on the other replicas: the log ends before it. Says where, as a torn end.
+    async fn give_up_filler(&mut self, before: Layout, starts: &[Lsn]) -> Result<(usize, Bytes, NotABlock), OpenError> {
+        let start = Lsn(before.end.0 - before.end.0 % self.segment_bytes);
+        let position = starts.iter().position(|walked| *walked == start).expect("the filler was found there");
+        let file = self.segments.iter().find(|(opened, _)| *opened == start).expect("it was opened to be read").1;
+        let len = usize::try_from(self.segment_bytes).expect("segments fit into memory");
+        let bytes = self.disk.read_at(file, 0, len).await;
+        let bytes = bytes.map_err(OpenError::disk(format!("read {}", segment_name(start))))?;
+        self.layout = before;
+        Ok((position, bytes, NotABlock::Empty))
     }
 
     /// Refuses when what cannot be read had been committed.
@@ -307,3 +327,6 @@ fn commit_beyond(start: Lsn, bytes: &Bytes, from: usize, lost: BlockIndex) -> Op
 fn offset_in(start: Lsn, lsn: Lsn) -> usize {
     usize::try_from(lsn.0 - start.0).expect("an offset in a segment")
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,10 @@ pub(super) struct Index<'a> {
     pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
     /// What a group on a topic saw.
     pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
+    /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
+    trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
+    /// When the history ends.
+    pub(super) end: Duration,
 }
 
 /// One message that somebody sent.
@@ -55,7 +59,8 @@ pub(super) struct Unanswered {
 
 impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
-        let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new() };
+        let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
+        let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new(), trimmed: BTreeMap::new(), end };
         for call in calls {
             index.receive(call);
         }
@@ -103,8 +108,27 @@ impl<'a> Index<'a> {
             What::Release { group, message, handle } => {
                 self.settle(call.span, group, *message, Fact::Released { handle: *handle });
             }
+            What::Trimmed { topic, queue, min, kept } => {
+                self.trimmed.insert((topic, *queue), (*min, *kept));
+            }
             What::Receive { .. } | What::Progress { .. } | What::Down | What::Healed => {}
         }
+    }
+
+    /// Whether the message at a place, sent at `sent`, may have been dropped before anybody received it.
+    pub(super) fn may_be_dropped(&self, place: &Place, sent: Duration, rules: Rules) -> bool {
+        let trimmed = self.trimmed.get(&(&place.topic, place.queue)).filter(|(min, _)| place.offset < *min);
+        trimmed.is_some_and(|(_, kept)| self.end + rules.clock_bound >= sent + kept.unwrap_or_default())
+    }
+
+    /// Whether the message at a place may have been dropped while a consumer held it.
+    pub(super) fn may_be_torn_away(&self, place: &Place) -> bool {
+        self.trimmed.get(&(&place.topic, place.queue)).is_some_and(|(min, kept)| place.offset < *min && kept.is_none())
+    }
+
+    /// The first message that a queue still holds.
+    pub(super) fn min_of(&self, topic: &Name, queue: u32) -> u64 {
+        self.trimmed.get(&(topic, queue)).map_or(0, |(min, _)| *min)
     }
 
     fn settle(&mut self, span: Span, group: &'a Name, message: MessageId, what: Fact<'a>) {

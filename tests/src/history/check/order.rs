@@ -49,16 +49,16 @@ pub(super) fn places(index: &Index<'_>, found: &mut Vec<Violation>) {
             found.push(Invariant::I10.broken(format!("{message} is at {home} and at {place}")));
         }
     }
-    dense(&seen, found);
+    dense(index, &seen, found);
     growing(index, found);
 }
 
-/// The drain has shown every message that is stored, so that an offset nobody saw is a hole.
-fn dense(seen: &BTreeMap<&Place, MessageId>, found: &mut Vec<Violation>) {
+/// The drain has shown every message that is stored, so that an offset nobody saw is a hole, unless it was trimmed.
+fn dense(index: &Index<'_>, seen: &BTreeMap<&Place, MessageId>, found: &mut Vec<Violation>) {
     let mut next: Option<(&Name, u32, u64)> = None;
     for Place { topic, queue, offset } in seen.keys().copied() {
         let expected = next.filter(|(t, q, _)| (*t, q) == (topic, queue)).map_or(0, |(_, _, expected)| expected);
-        if *offset != expected {
+        if *offset != expected && index.min_of(topic, *queue) < *offset {
             found.push(
                 Invariant::I10
                     .broken(format!("{topic}/{queue} has no message at offset {expected}, but one at {offset}")),

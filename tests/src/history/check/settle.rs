@@ -7,8 +7,11 @@ use super::{Invariant, Rules, Violation};
 use crate::history::{MessageId, Name, Outcome};
 
 /// I01: after the drain, what was sent for certain has reached every group.
-pub(super) fn lost(index: &Index<'_>, found: &mut Vec<Violation>) {
+pub(super) fn lost(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) {
     for (message, sent) in index.sends.iter().filter(|(_, sent)| sent.outcome == Outcome::Ok) {
+        if sent.place.is_some_and(|place| index.may_be_dropped(place, sent.span.start.at, rules)) {
+            continue;
+        }
         for ((name, topic), group) in &index.groups {
             if *topic == sent.topic && !group.lives.contains_key(message) {
                 let place = sent.place.map(ToString::to_string).unwrap_or_default();
@@ -49,6 +52,9 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
             let may_be_acked = |event: &Event<'_>| {
                 matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. })
             };
+            if life.iter().any(|event| torn_away(index, event)) {
+                continue;
+            }
             if !life.iter().any(may_be_acked) {
                 let deliveries = life.iter().filter(|event| matches!(event.what, Fact::Delivered { .. })).count();
                 found.push(Invariant::I05.broken(format!(
@@ -57,6 +63,13 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
             }
             found.extend(overlooked(name, *message, life, group, rules));
         }
+    }
+}
+
+fn torn_away(index: &Index<'_>, event: &Event<'_>) -> bool {
+    match &event.what {
+        Fact::Delivered { delivery, .. } => index.may_be_torn_away(&delivery.place),
+        Fact::Acked { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
     }
 }
 
