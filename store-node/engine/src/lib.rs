@@ -19,6 +19,7 @@ mod damage;
 mod engine;
 mod floor;
 mod hand_over;
+mod incoming;
 mod leader;
 mod lease_clock;
 mod metrics;

@@ -21,11 +21,12 @@ use crate::damage;
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
 use crate::floor::Floor;
 use crate::hand_over::HandOver;
+use crate::incoming;
 use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
-use crate::raft::{AppliedUpTo, Asker, Consensus, Identity};
+use crate::raft::{AppliedUpTo, Around, Asker, Consensus, Identity, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
 use crate::state::{BadBlock, Keeper, Pace, State};
 use crate::views::{ViewStore, ViewsError};
@@ -68,7 +69,7 @@ async fn attempt<R: AnswerRule>(
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter));
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
-    let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
+    let prepared = prepare(disk, &**views, &**entropy, members, &settings, repaired).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
     let (layout, me) = (log.layout(), format.member());
     let took = clock.monotonic().saturating_sub(started);
@@ -114,9 +115,23 @@ async fn attempt<R: AnswerRule>(
         index: position.index,
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
+    let again = Again::new();
+    let receiver = ReceiverParts {
+        disk: Arc::clone(disk),
+        views: Arc::clone(views),
+        log: log.clone(),
+        again: again.clone(),
+        tasks: tasks.clone(),
+    };
+    let (inbox_sender, inbox) = mpsc::channel(INBOX);
+    let around = Around {
+        peers: Arc::clone(peers),
+        views: Arc::clone(views),
+        inbox: inbox_sender.downgrade(),
+        receiver: Receiver::new(receiver),
+    };
     let identity = Identity { me, configured, admission };
-    let begun =
-        Consensus::begin(identity, &log, applied, Arc::clone(peers), Arc::clone(views), entropy.next_u64(), ear).await;
+    let begun = Consensus::begin(identity, &log, applied, around, entropy.next_u64(), ear).await;
     let (consensus, registrar, committed) = match begun {
         Ok(begun) => begun,
         Err(why) => {
@@ -127,7 +142,6 @@ async fn attempt<R: AnswerRule>(
             return Err(damage.map_or_else(|| not_up(&log, why.to_string()).into(), Unopened::from));
         }
     };
-    let again = Again::new();
     if !alone {
         tasks.spawn("registrar", OnError::LogAndEnd, registrar.run(tasks.token()));
         let watch = damage::watch(Arc::clone(disk), log.damage(), ear.clone(), again.clone());
@@ -135,7 +149,6 @@ async fn attempt<R: AnswerRule>(
         tasks.spawn("damage", OnError::StopProcess, watch);
     }
 
-    let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     let pace = Pace { batch_every: settings.views_batch_every, flush_every: settings.views_flush_every };
     let keeper = Keeper::new(Arc::clone(views), &state, pace, clock.monotonic());
@@ -243,6 +256,7 @@ async fn prepare(
     entropy: &dyn Entropy,
     members: &Members,
     settings: &Settings,
+    repaired: bool,
 ) -> Result<Prepared, Unopened> {
     let alone = members.voters.len() == 1;
     let (cluster, replica) = (members.cluster_id, members.me);
@@ -250,6 +264,12 @@ async fn prepare(
     let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };
     let format = format.settle(&**disk).await?;
     let admission = Admission::read(&**disk).await?;
+    if repaired {
+        // What came in was for the instance whose store was set aside.
+        incoming::clear(&**disk).await.map_err(OpenError::disk("drop what came from another replica"))?;
+    } else {
+        incoming::take_over(&**disk, views).await?;
+    }
     let mut state = State::open(views.open().await?.0).await?;
     let floor = Floor::new(&views.bases().await?);
     let Found { layout, places, current, checkpoint, committed } =
