@@ -141,3 +141,56 @@ async fn go_on(disk: &dyn Disk, stage: &str) -> Result<String, OpenError> {
     disk.replace(MARK, Bytes::from(text)).await.map_err(OpenError::disk("write the mark of a damage"))?;
     Ok(stage.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use apogee_host::SimDisk;
+
+    use super::*;
+    use crate::views::MemoryViewStore;
+
+    const FILES: [&str; 2] = ["store/FORMAT", "store/log/00000000000000000000.seg"];
+    /// Of a base that was coming in.
+    const INCOMING: &str = "store/incoming/COMPLETE";
+
+    async fn put(disk: &SimDisk, what: &'static str) {
+        for name in FILES {
+            disk.replace(name, Bytes::from_static(what.as_bytes())).await.unwrap();
+        }
+        disk.replace(INCOMING, Bytes::new()).await.unwrap();
+    }
+
+    /// Where the files are, if they all say the same.
+    async fn aside(disk: &SimDisk, what: &'static str) -> bool {
+        for name in FILES {
+            assert!(disk.read(name).await.is_err(), "{name} is still there");
+            if disk.read(&format!("{ASIDE}/{name}")).await.unwrap() != what.as_bytes() {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[tokio::test]
+    async fn everything_is_set_aside_in_place_of_what_was_before() {
+        let (sim, views) = (SimDisk::new(1), MemoryViewStore::default());
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        assert!(!set_aside(&disk, &views).await.unwrap());
+        sim.replace("damaged/store/log/old.seg", Bytes::new()).await.unwrap();
+        for what in ["first", "second"] {
+            put(&sim, what).await;
+            let damage = Damage { file: FILES[1].to_owned(), offset: 7, why: "a test".to_owned() };
+            note(&sim, &damage).await.unwrap();
+            for _ in 0..2 {
+                assert!(set_aside(&disk, &views).await.unwrap());
+                assert!(aside(&sim, what).await);
+                assert!(sim.read("damaged/store/log/old.seg").await.is_err());
+                assert!(sim.read(INCOMING).await.is_err(), "it belongs to the life that is over");
+            }
+            let mark = sim.read(MARK).await.unwrap();
+            assert_eq!(mark, format!("repaired\n{}\nbyte 7\na test\n", FILES[1]));
+        }
+        forget(&sim).await.unwrap();
+        assert!(!set_aside(&disk, &views).await.unwrap());
+    }
+}
