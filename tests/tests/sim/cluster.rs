@@ -225,6 +225,13 @@ impl Cluster {
         self.restarts.push((self.age() + down.max(silence), machine));
     }
 
+    /// A machine burns down, and a new one takes its place later.
+    pub(crate) fn lose_disk(&mut self, machine: usize, down: Duration) {
+        self.lose_power(machine, down);
+        self.note(format!("{} loses its disk", self.machines[machine].host));
+        self.machines[machine].lose_disk();
+    }
+
     /// The end of a process that ended by itself.
     fn bury(&mut self, machine: usize) -> anyhow::Result<()> {
         let Some(end) = self.machines[machine].process().and_then(|process| process.ended()) else { return Ok(()) };

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Settings};
-use apogee_host::{SeededEntropy, SimDisk};
+use apogee_host::{Disk as _, SeededEntropy, SimDisk};
 use apogee_model::{Epoch, ReplicaId};
 use apogee_tests::clients::Dice;
 use apogee_tests::machine::ProcessDisk;
+use futures::FutureExt as _;
 
 use crate::clock::Wall;
 use crate::kernel::{Kernel, host_of};
@@ -156,6 +157,21 @@ impl Machine {
         self.kill();
         self.disk = self.disk.power_cut();
         self.disk.set_sync_lies(self.kind.sync_lies);
+    }
+
+    /// A machine without a process gets an empty disk.
+    pub(crate) fn lose_disk(&mut self) {
+        let seed = self.kind.seed.wrapping_mul(37).wrapping_add(self.me.0);
+        self.disk = SimDisk::new(seed);
+        self.disk.set_sync_lies(self.kind.sync_lies);
+        self.views = MemoryViewStore::default();
+    }
+
+    /// Whether a process of this machine took its store for damaged, and began anew or is about to.
+    pub(crate) fn distrusts_its_store(&self) -> bool {
+        let aside = self.disk.list("damaged/store").now_or_never();
+        let marked = self.disk.read("store.damaged").now_or_never();
+        aside.is_some_and(|names| names.is_ok_and(|names| !names.is_empty())) || marked.is_some_and(|mark| mark.is_ok())
     }
 
     /// Somebody removes the live views of a machine without a process, and perhaps a bit of the newest base flips.

@@ -169,10 +169,6 @@ async fn run(start: Start, stage: Stage, signals: mpsc::Receiver<Signal>) {
     stage.reached().ended = Some(end);
 }
 
-fn closed() -> End {
-    End::Other("the sockets were closed".to_owned())
-}
-
 /// Does what it is asked to; returns when it has stopped.
 async fn obey(mut signals: mpsc::Receiver<Signal>, engine: Engine, tasks: Tasks) {
     let mut asked = None;
@@ -182,6 +178,10 @@ async fn obey(mut signals: mpsc::Receiver<Signal>, engine: Engine, tasks: Tasks)
     }
     let late = tasks.close(CLOSE_MAX).await;
     assert!(late.is_empty(), "{late:?} do not stop");
+}
+
+fn closed() -> End {
+    End::Other("the sockets were closed".to_owned())
 }
 
 /// Before the store is open, and after.

@@ -11,6 +11,8 @@ pub(crate) enum Happening {
     /// The same in the midst of one.
     KillInOperation,
     PowerLoss,
+    /// A machine got an empty disk.
+    LostDisk,
     /// The live views are gone; they come from a base and the log.
     LostViews,
     /// SIGTERM, and the process ended in peace.
@@ -45,10 +47,11 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 16] = [
+    pub(crate) const ALL: [Happening; 17] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
+        Happening::LostDisk,
         Happening::LostViews,
         Happening::CleanStop,
         Happening::HandOver,
