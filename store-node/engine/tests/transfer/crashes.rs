@@ -47,9 +47,9 @@ async fn cut_after(operations: u64) -> Option<u64> {
 async fn the_power_may_fail_at_any_moment() {
     let took = cut_after(MANY).await.expect("so many are not needed");
     assert!((20..MANY).contains(&took), "{took}");
-    for operations in 0..took {
-        // Most of them write pieces of a segment, one as the other.
-        if operations < 14 || operations + 20 > took || operations.is_multiple_of(8) {
+    // From the end on, where what came in is taken over. Most of the others write pieces of a segment, one as the other.
+    for operations in (0..took).rev() {
+        if operations < 8 || operations + 20 > took || operations.is_multiple_of(16) {
             tokio::time::timeout(20 * SOON, cut_after(operations)).await.expect("it ends");
         }
     }
