@@ -188,7 +188,7 @@ impl State {
         self.trimmed += gone;
         self.tail.trim(key, min);
         self.dirty.trim(key, min == before.next && gone >= RANGE_MIN);
-        let oldest = self.place(topic, queue, min);
+        let oldest = self.glance(topic, queue, min);
         if let Some(state) = self.queues.get_mut(&key) {
             state.min_lsn = oldest.map_or(state.min_lsn, |oldest| oldest.lsn);
             self.oldest.moved(key, before, *state);
