@@ -78,7 +78,7 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
         [] => open_engine(&config, &folder, &seams, tasks, metrics.meter())
             .await
             .map_err(|stop| of_folder(&folder, &stop))?,
-        stores => reach_stores(stores, &seams, tasks, health)?,
+        stores => reach_stores(stores, &seams, tasks, health, metrics.meter())?,
     };
     health.set(RECOVERY, Check::ok());
 
@@ -161,9 +161,10 @@ fn reach_stores(
     seams: &Seams,
     tasks: &Tasks,
     health: &Health,
+    meter: Meter,
 ) -> Result<Arc<dyn StoreNode>, Stop> {
     let entropy = Arc::clone(&seams.entropy);
-    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone() };
+    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone(), meter };
     let stores = Arc::new(RemoteStores::new(parts).map_err(|error| Stop::new(Exit::Usage, error))?);
     health.set(STORES, Check::fail("no store-node says that it leads"));
     let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());

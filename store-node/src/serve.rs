@@ -29,7 +29,8 @@ pub fn serve_lanes(tasks: &Tasks, listener: TcpListener, lanes: &Lanes) {
 /// Serves other replicas on `listener` until the tasks close.
 pub fn serve_replication(tasks: &Tasks, listener: TcpListener, replication: Replication) {
     let stop = tasks.token();
-    let server = server().add_service(replication.service()).serve_with_incoming(incoming(listener));
+    let server =
+        server().add_service(replication.until(stop.clone()).service()).serve_with_incoming(incoming(listener));
     tasks.spawn("replication", OnError::StopProcess, async move {
         // A pipeline never ends by itself, so nobody waits for the end of one.
         let served = stop.run_until_cancelled(server).await.unwrap_or(Ok(()));

@@ -1,5 +1,6 @@
 //! Who leads, as the store-nodes themselves say.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -20,11 +21,19 @@ pub(super) struct Leaders {
     current: watch::Sender<Option<Arc<Leader>>>,
     /// A follower names a leader: worth trying at once who could not be reached.
     hinted: Notify,
+    /// How often somebody began to lead.
+    changes: Arc<AtomicU64>,
 }
 
 impl Leaders {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { claims: Mutex::new(vec![None; nodes]), current: watch::Sender::new(None), hinted: Notify::new() }
+        let (current, hinted) = (watch::Sender::new(None), Notify::new());
+        Self { claims: Mutex::new(vec![None; nodes]), current, hinted, changes: Arc::default() }
+    }
+
+    /// Counts how often somebody began to lead.
+    pub(super) fn changes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.changes)
     }
 
     /// What a store-node says of itself from now on.
@@ -35,6 +44,9 @@ impl Leaders {
         self.current.send_if_modified(|current| {
             let changed = !same(current.as_ref(), leader.as_ref());
             *current = leader;
+            if changed && current.is_some() {
+                self.changes.fetch_add(1, Ordering::Relaxed);
+            }
             changed
         });
     }
@@ -109,5 +121,6 @@ mod tests {
         assert!(leaders.superseded(2, 4).now_or_never().is_none());
         leaders.claim(2, None);
         assert_eq!(known(), Some((0, 3)));
+        assert_eq!(leaders.changes().load(Ordering::Relaxed), 3);
     }
 }

@@ -5,6 +5,7 @@
 
 mod lane;
 mod leaders;
+mod metrics;
 mod node;
 mod notes;
 mod remote;

@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 
 use super::lane::{Frames, Lane, Lanes};
 use super::leaders::{Leader, Leaders};
+use super::metrics::Metrics;
 use super::notes::Notes;
 use super::watches::Watches;
 
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) leaders: Leaders,
     pub(super) watches: Arc<Watches>,
     pub(super) notes: Notes,
+    pub(super) metrics: Metrics,
     pub(super) incarnation: u64,
     /// The cluster of the first store-node that answered; the others must be of the same.
     pub(super) cluster_id: OnceLock<u64>,
@@ -122,6 +124,7 @@ impl Node {
         };
         *welcomed = true;
         tracing::info!(event = "store_node_connected", address = %self.address, "lanes to a store-node are open");
+        let _counted = self.shared.metrics.lanes();
         let _closed_when_dropped = Open { node: self, lanes: Arc::clone(&lanes) };
         let ending = CancellationToken::new();
         let all = async {

@@ -21,10 +21,12 @@ use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{AppendAsk, SettleAsk};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use opentelemetry::metrics::Meter;
 use tokio::time::{Instant, timeout_at};
 
 use super::lane::{Fault, Lane, Lanes, Reply};
 use super::leaders::Leaders;
+use super::metrics::Metrics;
 use super::node::{Node, Shared, endpoint};
 use super::notes::{Note, Notes, deliver};
 use super::watches::Watches;
@@ -44,6 +46,7 @@ pub struct RemoteStoresParts {
     pub entropy: Arc<dyn Entropy>,
     /// Owns a task per store-node; closing it ends them.
     pub tasks: Tasks,
+    pub meter: Meter,
 }
 
 /// An address nobody can connect to.
@@ -73,10 +76,13 @@ impl RemoteStores {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(parts: RemoteStoresParts) -> Result<Self, BadStoreAddress> {
-        let RemoteStoresParts { addresses, entropy, tasks } = parts;
+        let RemoteStoresParts { addresses, entropy, tasks, meter } = parts;
         let (notes, inbox) = Notes::new();
+        let leaders = Leaders::new(addresses.len());
+        let metrics = Metrics::new(&meter, leaders.changes());
         let shared = Arc::new(Shared {
-            leaders: Leaders::new(addresses.len()),
+            leaders,
+            metrics,
             watches: Arc::<Watches>::default(),
             notes,
             incarnation: entropy.next_u64(),
@@ -141,6 +147,7 @@ impl Resender {
         limit: Duration,
         ask: impl Fn() -> Ask,
     ) -> Result<Reply, StoreError> {
+        let _counted = self.shared.metrics.request();
         let deadline = Instant::now() + limit;
         let (mut fate, mut pause) = (Fate::NotDone { leader: None }, PAUSE_MIN);
         loop {
@@ -159,6 +166,7 @@ impl Resender {
                 break;
             }
             pause = (pause * 2).min(PAUSE_MAX);
+            self.shared.metrics.resent();
         }
         Err(match fate {
             Fate::NotDone { leader } => StoreError::NotLeader { leader },

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::again::Again;
 use crate::commitlog::{Damage, OpenError};
+use crate::incoming;
 use crate::raft::Ear;
 use crate::views::ViewStore;
 
@@ -91,6 +92,8 @@ pub(crate) async fn set_aside(disk: &Arc<dyn Disk>, views: &dyn ViewStore) -> Re
         stage = go_on(&**disk, "moving").await?;
     }
     if stage == "moving" {
+        // What came in from others was for the store that goes.
+        incoming::clear(&**disk).await.map_err(failed("drop what came into"))?;
         views.set_aside(ASIDE).await?;
         for folder in FOLDERS {
             for name in disk.list(folder).await.map_err(failed("list"))? {

@@ -179,17 +179,14 @@ impl Engine {
         self.again.because(why);
     }
 
-    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more.
+    /// Gives the lead to the voter that is furthest, if there is one, and returns when this replica leads no more. From the
+    /// beginning on it decides nothing new: callers hear that it is not the leader.
     ///
     /// # Errors
     /// [`StoreError::Timeout`] when nobody took over within `wait`.
     pub async fn hand_over(&self, wait: Duration) -> Result<(), StoreError> {
-        let mut role = self.role();
-        if !matches!(*role.borrow(), Role::Leader { .. }) {
-            return Ok(());
-        }
-        self.tell(Ask::HandOver);
-        let led = role.wait_for(|role| !matches!(role, Role::Leader { .. }));
+        let (reply, led) = oneshot::channel();
+        self.tell(Ask::HandOver { reply });
         match tokio::time::timeout(wait, led).await {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::Timeout { waited: wait }),

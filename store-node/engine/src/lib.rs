@@ -18,6 +18,8 @@ mod commitlog;
 mod damage;
 mod engine;
 mod floor;
+mod hand_over;
+mod incoming;
 mod leader;
 mod lease_clock;
 mod metrics;

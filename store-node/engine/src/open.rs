@@ -20,11 +20,13 @@ use crate::commitlog::{
 use crate::damage;
 use crate::engine::{Engine, EngineParts, ReplicaParts, Settings};
 use crate::floor::Floor;
+use crate::hand_over::HandOver;
+use crate::incoming;
 use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
-use crate::raft::{AppliedUpTo, Asker, Consensus, Identity};
+use crate::raft::{AppliedUpTo, Asker, Consensus, Exchange, Identity, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
 use crate::state::{BadBlock, Keeper, Pace, State};
 use crate::views::{ViewStore, ViewsError};
@@ -95,6 +97,7 @@ async fn attempt<R: AnswerRule>(
     }
 
     let (durable_sender, mut durable) = watch::channel(layout);
+    let again = Again::new();
     let writer = Writer {
         disk: Arc::clone(disk),
         log: log.clone(),
@@ -113,9 +116,18 @@ async fn attempt<R: AnswerRule>(
         index: position.index,
         membership: position.membership.map(|found| (found.term, found.index, found.bytes)),
     };
+    let (inbox_sender, inbox) = mpsc::channel(INBOX);
+    let receiver = Receiver::new(ReceiverParts {
+        disk: Arc::clone(disk),
+        views: Arc::clone(views),
+        log: log.clone(),
+        again: again.clone(),
+        tasks: tasks.clone(),
+    });
+    let inbox_of_bases = inbox_sender.downgrade();
+    let exchange = Exchange { peers: Arc::clone(peers), views: Arc::clone(views), inbox: inbox_of_bases, receiver };
     let identity = Identity { me, configured, admission };
-    let begun =
-        Consensus::begin(identity, &log, applied, Arc::clone(peers), Arc::clone(views), entropy.next_u64(), ear).await;
+    let begun = Consensus::begin(identity, &log, applied, exchange, entropy.next_u64(), ear).await;
     let (consensus, registrar, committed) = match begun {
         Ok(begun) => begun,
         Err(why) => {
@@ -126,15 +138,12 @@ async fn attempt<R: AnswerRule>(
             return Err(damage.map_or_else(|| not_up(&log, why.to_string()).into(), Unopened::from));
         }
     };
-    let again = Again::new();
     if !alone {
         tasks.spawn("registrar", OnError::LogAndEnd, registrar.run(tasks.token()));
         let watch = damage::watch(Arc::clone(disk), log.damage(), ear.clone(), again.clone());
         let watch = tasks.token().run_until_cancelled_owned(watch).map(|ended| ended.unwrap_or(Ok(())));
         tasks.spawn("damage", OnError::StopProcess, watch);
     }
-
-    let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     let pace = Pace { batch_every: settings.views_batch_every, flush_every: settings.views_flush_every };
     let keeper = Keeper::new(Arc::clone(views), &state, pace, clock.monotonic());
@@ -164,7 +173,7 @@ async fn attempt<R: AnswerRule>(
         applied: Ticket(0),
         first_ticket: Ticket(1),
         last_ticket: Ticket(0),
-        hand_over: false,
+        hand_over: HandOver::default(),
         asked_to_let_go: None,
         based: (position.end, started),
         majority_at: started,
@@ -249,6 +258,7 @@ async fn prepare(
     let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };
     let format = format.settle(&**disk).await?;
     let admission = Admission::read(&**disk).await?;
+    incoming::take_over(&**disk, views).await?;
     let mut state = State::open(views.open().await?.0).await?;
     let floor = Floor::new(&views.bases().await?);
     let Found { layout, places, current, checkpoint, committed } =

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::block::{Block, BlockKind, Lsn};
 use crate::commitlog::{Layout, Log, Proposal};
 use crate::floor::Floor;
+use crate::hand_over::HandOver;
 use crate::leader::{Answer, Ask, Leader, Now, StateDump, Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
@@ -116,8 +117,7 @@ pub(crate) struct Proposer<R> {
     pub(crate) floor: Floor,
     /// When a majority was heard last.
     pub(crate) majority_at: Monotonic,
-    /// Somebody asked this replica to let another one lead.
-    pub(crate) hand_over: bool,
+    pub(crate) hand_over: HandOver,
     /// Somebody asked to let go of blocks up to here.
     pub(crate) asked_to_let_go: Option<BlockIndex>,
 }
@@ -216,7 +216,7 @@ impl<R: AnswerRule> Proposer<R> {
                     Err(_) => return Err(End::Over),
                 },
                 kept = self.keeper.ended() => self.note(&kept?),
-                ask = self.inbox.recv(), if !stopping => match ask {
+                ask = self.inbox.recv(), if !stopping && !self.hand_over.is_under_way() => match ask {
                     Some(ask) => self.decide_burst(ask).await,
                     None => last_blocks = Some(tokio::time::Instant::now() + LAST_BLOCKS),
                 },
@@ -237,9 +237,7 @@ impl<R: AnswerRule> Proposer<R> {
                 }
                 () = tokio::task::yield_now(), if deferred => {}
             }
-            if std::mem::take(&mut self.hand_over) {
-                self.consensus.hand_over().await?;
-            }
+            self.hand_over().await?;
             if let Some(upto) = self.asked_to_let_go.take() {
                 self.consensus.let_go(upto).await?;
             }
@@ -365,8 +363,9 @@ impl<R: AnswerRule> Proposer<R> {
         if epoch.is_some() && epoch != ours {
             self.step_down();
         }
+        self.hand_over.saw(ours, self.clock.monotonic());
         // What an earlier leader of this replica proposed has to be decided before anything new can rest on it.
-        let free = self.consensus.is_settled() && self.hears_majority();
+        let free = self.consensus.is_settled() && self.hears_majority() && !self.hand_over.is_under_way();
         if let Some(epoch) = ours.filter(|_| free && matches!(self.mode, Mode::Follows(_))) {
             while let Ok(block) = self.committed.try_recv() {
                 self.apply(&block)?;
@@ -374,7 +373,9 @@ impl<R: AnswerRule> Proposer<R> {
             self.take_lead(epoch);
         }
         let shown = match (&self.mode, role) {
-            (Mode::Leads(leader), _) if self.hears_majority() => Role::Leader { epoch: leader.epoch },
+            (Mode::Leads(leader), _) if self.hears_majority() && !self.hand_over.is_under_way() => {
+                Role::Leader { epoch: leader.epoch }
+            }
             (_, Role::Follower { leader }) => Role::Follower { leader },
             (_, Role::Leader { .. }) => Role::Follower { leader: None },
         };
@@ -463,7 +464,9 @@ impl<R: AnswerRule> Proposer<R> {
         match (&mut self.mode, ask) {
             (_, Ask::Base) => self.keeper.want_base(),
             (_, Ask::LetGo { upto }) => self.asked_to_let_go = Some(upto),
-            (Mode::Leads(_), Ask::HandOver) => self.hand_over = true,
+            (Mode::Leads(_), Ask::HandOver { reply }) if !self.consensus.is_alone() => {
+                self.hand_over.begin(reply, now.monotonic);
+            }
             (Mode::Leads(leader), ask) => {
                 if let Some(answer) = leader.decide(ask, now) {
                     self.give([answer]);
@@ -472,6 +475,24 @@ impl<R: AnswerRule> Proposer<R> {
             (Mode::Follows(state), Ask::Dump { reply }) => drop(reply.send(StateDump::of(state))),
             (Mode::Follows(_) | Mode::Between, _) => {}
         }
+    }
+
+    /// Lets another replica lead when everything that was decided is committed.
+    async fn hand_over(&mut self) -> Result<(), Stopped> {
+        let open = self.leader(|leader| (leader.epoch, leader.open_bytes()));
+        let idle = self.in_flight.is_empty() && open.is_none_or(|(_, bytes)| bytes == 0);
+        if !self.hand_over.is_due(idle, self.clock.monotonic()) {
+            return Ok(());
+        }
+        match (open, self.consensus.hand_over().await?) {
+            (Some((epoch, _)), Some(to)) => {
+                tracing::info!(event = "hands_over", %epoch, %to, "this replica lets another one lead");
+                self.hand_over.gave_away(epoch, self.clock.monotonic());
+                self.step_down();
+            }
+            _ => self.hand_over.end(),
+        }
+        Ok(())
     }
 
     /// Tells callers; batches nobody waits for any more are released.

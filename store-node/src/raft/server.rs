@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use futures::future::ready;
 use futures::stream::BoxStream;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Identity, MESSAGE_MAX};
@@ -22,11 +23,18 @@ const OPENING_MAX: Duration = Duration::from_secs(5);
 pub struct Replication {
     ear: Ear,
     me: Identity,
+    /// From then on nobody is listened to: the engine is about to stop.
+    stop: CancellationToken,
 }
 
 impl Replication {
     pub fn new(ear: Ear, me: Identity) -> Self {
-        Self { ear, me }
+        Self { ear, me, stop: CancellationToken::new() }
+    }
+
+    /// Listens to nobody from `stop` on, and ends the pipelines there are.
+    pub(crate) fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// As a tower service.
@@ -44,6 +52,9 @@ impl Service for Replication {
     async fn call(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         let frame = request.into_inner();
         self.check(frame.wiring.as_ref())?;
+        if self.stop.is_cancelled() {
+            return Err(Status::unavailable("this replica stops"));
+        }
         let answer = self.ear.answer(frame.payload).await;
         let payload = answer.map_err(|not_a_frame| Status::invalid_argument(not_a_frame.to_string()))?;
         Ok(Response::new(Frame { wiring: None, payload }))
@@ -56,6 +67,7 @@ impl Service for Replication {
         let opening = timeout(OPENING_MAX, frames.message()).await;
         let opening = opening.map_err(|_| Status::deadline_exceeded("the pipeline does not say whom it is for"))??;
         self.check(opening.as_ref().and_then(|frame| frame.wiring.as_ref()))?;
+        let frames = frames.take_until(self.stop.clone().cancelled_owned());
         let readable = frames.take_while(|frame| ready(frame.is_ok()));
         let payloads = readable.filter_map(|frame| ready(frame.ok().map(|frame| frame.payload))).boxed();
         let answers = self.ear.answer_pipeline(payloads);

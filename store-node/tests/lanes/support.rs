@@ -63,7 +63,12 @@ impl Site {
 /// A proxy's view of some store-nodes.
 pub(crate) fn stores(sites: &[&Site], tasks: &Tasks) -> RemoteStores {
     let addresses = sites.iter().map(|site| site.address.to_string()).collect();
-    let parts = RemoteStoresParts { addresses, entropy: Arc::new(OsEntropy), tasks: tasks.clone() };
+    let parts = RemoteStoresParts {
+        addresses,
+        entropy: Arc::new(OsEntropy),
+        tasks: tasks.clone(),
+        meter: opentelemetry::global::meter("test"),
+    };
     RemoteStores::new(parts).expect("the addresses are good")
 }
 

@@ -3,7 +3,7 @@
 mod ports;
 mod store_node;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -64,6 +64,23 @@ impl Cluster {
         }
         let logs = self.stores.iter().map(StoreNode::log).collect::<std::io::Result<Vec<_>>>()?;
         bail!("nobody leads; the logs:\n{}", logs.join("\n"))
+    }
+
+    /// Waits until the store-nodes together have logged an event so many times.
+    ///
+    /// # Errors
+    /// When they did not within a minute; the error carries all logs.
+    pub async fn logged(&self, event: &str, times: usize) -> anyhow::Result<()> {
+        let (deadline, wanted) = (Instant::now() + START_MAX, format!("\"event\":\"{event}\""));
+        loop {
+            let logs = self.stores.iter().map(StoreNode::log).collect::<std::io::Result<Vec<_>>>()?;
+            let seen: usize = logs.iter().map(|log| log.matches(&wanted).count()).sum();
+            if seen >= times {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{event} was logged {seen} times, not {times}:\n{}", logs.join("\n"));
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The lines of all logs that need a human.

@@ -104,6 +104,15 @@ impl StoreNode {
         Ok(timeout(STOP_MAX, child.wait()).await.context("the store-node ignores SIGTERM")??)
     }
 
+    /// Removes all its data, as a lost disk does.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn wipe(&mut self) -> anyhow::Result<()> {
+        ensure!(!self.runs(), "store-node {} still runs", self.number);
+        Ok(std::fs::remove_dir_all(self.data())?)
+    }
+
     pub fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }

@@ -11,7 +11,7 @@ use apogee_host::{Entropy as _, OsEntropy};
 use apogee_tests::cluster::Cluster;
 use tokio::sync::Mutex;
 
-use resumed::{Resumed, receives, sends};
+use resumed::{Call, Resumed, receives, sends};
 use scene::Scene;
 
 const KILLS: usize = 20;
@@ -19,6 +19,11 @@ const STOPS: usize = 5;
 const LOSSES: usize = 2;
 /// After the death of a leader, in the median.
 const RESUMED_MAX: Duration = Duration::from_secs(2);
+
+/// What leaders log when the members of the replica group change, and how often until a wiped replica votes: it becomes
+/// a learner, then a voter in two steps.
+const MEMBERS_CHANGED: &str = "membership_changed";
+const JOINED: usize = 2;
 
 /// Times are measured, so the tests wait for each other.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -103,6 +108,40 @@ async fn no_call_fails_when_a_leader_stops_or_a_follower_is_lost() {
     let noted: Vec<_> = blows.iter().map(|blow| blow.noted).collect();
     eprintln!("{}", Resumed::after("sends", &noted, &sends(&seen.calls)));
     eprintln!("{}", Resumed::after("receives", &noted, &receives(&seen.calls)));
+    assert_eq!(seen.refusals, Vec::<String>::new(), "calls were refused");
+    assert_eq!(seen.java.failed, Vec::<String>::new(), "calls of the Java SDK failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_replica_rejoins_while_load_runs() {
+    let _alone = ALONE.lock().await;
+    let mut scene = Scene::open().await;
+    scene.calm().await;
+    let leader = scene.cluster.leader().await.expect("somebody leads");
+    let replicas = scene.cluster.stores.len();
+    let (wiped, other) = ((leader + 1) % replicas, (leader + 2) % replicas);
+    let lost = &mut scene.cluster.stores[wiped];
+    lost.kill().await.expect("a follower is killed");
+    lost.wipe().expect("its data is removed");
+    scene.calm().await;
+    let lost = &mut scene.cluster.stores[wiped];
+    lost.start().expect("it starts again");
+    lost.ready().await.expect("it takes part again");
+    scene.cluster.logged(MEMBERS_CHANGED, JOINED).await.expect("it is a voter in the place of its earlier self");
+
+    // Without the other follower there is a majority with it only.
+    scene.cluster.stores[other].kill().await.expect("the other follower is killed");
+    let alone = scene.now();
+    scene.calm().await;
+    let no_more = scene.now();
+    let other = &mut scene.cluster.stores[other];
+    other.start().expect("it starts again");
+    other.ready().await.expect("it takes part again");
+    scene.calm().await;
+    let seen = scene.close().await;
+
+    let with_it = |call: &Call| call.began >= alone.noted && call.ended <= no_more.noted;
+    assert!(sends(&seen.calls).iter().any(with_it), "its vote does not count");
     assert_eq!(seen.refusals, Vec::<String>::new(), "calls were refused");
     assert_eq!(seen.java.failed, Vec::<String>::new(), "calls of the Java SDK failed");
 }

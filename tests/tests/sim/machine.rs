@@ -21,9 +21,6 @@ use crate::tally::Happening;
 /// Longest time of an operation of a healthy disk, in milliseconds; a run has one of these.
 const SLOWNESS: [u64; 3] = [3, 3, 25];
 
-/// Whether there are runs that do not keep all messages.
-const TRIMS: bool = false;
-
 /// What all machines of a cluster have in common.
 #[derive(Clone)]
 pub(crate) struct Kind {
@@ -87,7 +84,7 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        let trims = match dice.below(if TRIMS { 6 } else { 1 }) + if TRIMS { 0 } else { 3 } {
+        let trims = match dice.below(6) {
             0 | 1 => Trims::Old(Duration::from_millis(1500) + dice.millis(3000)),
             2 => Trims::Many,
             _ => Trims::None,

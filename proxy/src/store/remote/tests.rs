@@ -117,7 +117,12 @@ fn scene(script: impl IntoIterator<Item = Act>) -> Scene {
     let (fake, tasks) = (Fake::default(), Tasks::new());
     fake.script.lock().unwrap().extend(script);
     let addresses = vec![fake.clone().serve(&tasks)];
-    let parts = RemoteStoresParts { addresses, entropy: Arc::new(OsEntropy), tasks: tasks.clone() };
+    let parts = RemoteStoresParts {
+        addresses,
+        entropy: Arc::new(OsEntropy),
+        tasks: tasks.clone(),
+        meter: opentelemetry::global::meter("test"),
+    };
     Scene { fake, store: RemoteStores::new(parts).unwrap(), _tasks: tasks }
 }
 

@@ -400,6 +400,12 @@ impl Log {
         Ok(blocks)
     }
 
+    /// Where the segment begins that holds a block; `None` when it is not there.
+    pub(crate) async fn segment_of(&self, index: BlockIndex) -> io::Result<Option<Lsn>> {
+        let place = self.place(index).await?;
+        Ok(place.map(|place| Lsn(place.lsn.0 - place.lsn.0 % self.segment_bytes)))
+    }
+
     /// The term of a block; `None` when it is not there.
     pub(crate) async fn term_of(&self, index: BlockIndex) -> io::Result<Option<Epoch>> {
         Ok(self.place(index).await?.map(|place| place.term))

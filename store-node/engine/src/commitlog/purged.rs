@@ -42,7 +42,15 @@ impl Purged {
         disk.replace(NAME, Bytes::from(self.encode())).await
     }
 
-    pub(crate) fn encode(self) -> Vec<u8> {
+    /// Nothing was given up.
+    pub(crate) async fn forget(disk: &dyn Disk) -> io::Result<()> {
+        match disk.remove(NAME).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    fn encode(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(LEN);
         bytes.extend_from_slice(&self.index.0.to_le_bytes());
         bytes.extend_from_slice(&self.term.0.to_le_bytes());

@@ -76,8 +76,10 @@ pub(crate) enum Ask {
     Dump {
         reply: Sender<Result<StateDump, ViewsError>>,
     },
-    /// Lets another replica lead.
-    HandOver,
+    /// Lets another replica lead; answered when this one does no more, or dropped.
+    HandOver {
+        reply: Sender<()>,
+    },
     /// Of any replica: a base of what is applied.
     Base,
     /// Of any replica: nobody needs to be sent blocks up to here.

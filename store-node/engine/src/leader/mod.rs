@@ -177,7 +177,7 @@ impl Leader {
                 let _nobody_waits = reply.send(StateDump::of(&self.state));
                 None
             }
-            Ask::HandOver | Ask::Base | Ask::LetGo { .. } => None, // the loop's business
+            Ask::HandOver { .. } | Ask::Base | Ask::LetGo { .. } => None, // the loop's business
             Ask::DropTopic { topic, reply } => {
                 self.drop_topic(topic, now);
                 self.blocks.answer(Answer::Done(reply))

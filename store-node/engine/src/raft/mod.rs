@@ -1,7 +1,8 @@
 //! Consensus: openraft behind the few words the engine needs, so that another engine could take its place.
 //!
 //! Reading order: this file (the words), `types`, `store` (the CommitLog as its log), `machine` (what it commits),
-//! `network` and `wire` (how replicas talk), `join` (how a replica comes in).
+//! `network` and `wire` (how replicas talk), `join` (how a replica comes in), `snapshot`, `let_go` and `transfer` (bases
+//! instead of blocks).
 
 mod join;
 mod let_go;
@@ -10,6 +11,7 @@ mod network;
 mod runtime;
 mod snapshot;
 mod store;
+mod transfer;
 mod types;
 mod watch;
 mod wire;
@@ -39,10 +41,12 @@ use self::let_go::LettingGo;
 use self::machine::Machine;
 use self::network::Network;
 use self::store::LogStore;
+use self::transfer::Source;
+pub(crate) use self::transfer::{Receiver, ReceiverParts};
 use self::types::{Payload, StoredMembership, Types, committed_leader, log_id, membership_of_bytes};
 use crate::block::Block;
 use crate::commitlog::{Admission, Log, Proposal};
-use crate::leader::{Draft, Ticket};
+use crate::leader::{Ask, Draft, Ticket};
 use crate::peers::Peers;
 use crate::replica::{Member, Role};
 use crate::views::ViewStore;
@@ -79,6 +83,17 @@ pub(crate) struct Identity {
     pub(crate) admission: Admission,
 }
 
+/// What this replica has to do with the others.
+pub(crate) struct Exchange {
+    pub(crate) peers: Arc<dyn Peers>,
+    /// Where bases are that others may need.
+    pub(crate) views: Arc<dyn ViewStore>,
+    /// Where a base is asked for.
+    pub(crate) inbox: mpsc::WeakSender<Ask>,
+    /// Takes a base in.
+    pub(crate) receiver: Receiver,
+}
+
 /// A proposal was not taken into the log.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Refused {
@@ -104,8 +119,7 @@ impl Consensus {
         identity: Identity,
         log: &Log,
         applied: AppliedUpTo,
-        peers: Arc<dyn Peers>,
-        views: Arc<dyn ViewStore>,
+        exchange: Exchange,
         seed: u64,
         ear: &Ear,
     ) -> Result<(Self, Registrar, mpsc::Receiver<Block>), Stopped> {
@@ -117,11 +131,13 @@ impl Consensus {
             Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
         });
         let last = log_id(applied.term, applied.index);
+        let Exchange { peers, views, inbox, receiver } = exchange;
         let members = Committed::default();
         members.set(membership.unwrap_or_default());
-        let machine = Machine::new(log.clone(), blocks, last, members.clone(), views);
+        let machine = Machine::new(log.clone(), blocks, last, members.clone(), Arc::clone(&views));
+        let source = Arc::new(Source::new(log.clone(), views, inbox));
         let fresh = log.layout().index == BlockIndex(0) && log.vote().is_none();
-        let raft = Raft::new(me, config, Network(peers), LogStore(log.clone()), machine);
+        let raft = Raft::new(me, config, Network { peers, source }, LogStore(log.clone()), machine);
         let raft = seeded(seed, raft).await.map_err(stopped)?;
         let founders = match admission {
             Admission::Founder(founders) => Some(founders),
@@ -143,7 +159,8 @@ impl Consensus {
         let wanted = Wanted::default();
         let registrar =
             Registrar { raft: raft.clone(), seed, me, configured: configured.clone(), wanted: wanted.clone() };
-        let inside = Inside { raft: raft.clone(), seed, me, founders, configured, committed: members, wanted };
+        let inside =
+            Inside { raft: raft.clone(), seed, me, founders, configured, committed: members, wanted, receiver };
         ear.is_inside(inside);
         let consensus = Self { raft, me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None };
         Ok((consensus, registrar, committed))

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::snapshot::Snapshot;
+use super::transfer::Source;
 use super::types::{RaftVote, Types};
 use super::wire;
 use crate::peers::{NotAFrame, Peers};
@@ -22,19 +23,23 @@ use crate::replica::Member;
 type RpcResult<T> = Result<T, RPCError<Types>>;
 
 /// Makes one [`Peer`] for each replica.
-pub(crate) struct Network(pub(crate) Arc<dyn Peers>);
+pub(crate) struct Network {
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) source: Arc<Source>,
+}
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: Member, _node: &()) -> Peer {
-        Peer { peers: Arc::clone(&self.0), to: target }
+        Peer { peers: Arc::clone(&self.peers), source: Arc::clone(&self.source), to: target }
     }
 }
 
 /// One other replica, in one of its lives.
 pub(crate) struct Peer {
     peers: Arc<dyn Peers>,
+    source: Arc<Source>,
     to: Member,
 }
 
@@ -99,13 +104,23 @@ impl RaftNetworkV2<Types> for Peer {
 
     async fn full_snapshot(
         &mut self,
-        _vote: RaftVote,
-        _snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: RaftVote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let why = AnyError::error("there are no snapshots to send");
-        Err(StreamingError::Unreachable(RaftUnreachable::new(&why)))
+        let sending = self.source.send(vote, &snapshot.meta, |frame| {
+            self.peers.call(self.to.replica, wire::meant_for(self.to.instance, frame))
+        });
+        let sent = tokio::select! {
+            biased;
+            closed = cancel => return Err(closed.into()),
+            sent = sending => sent,
+        };
+        sent.map(SnapshotResponse::new).map_err(|why| {
+            tracing::info!(event = "base_not_sent", to = %self.to, %why, "a base was not sent");
+            StreamingError::Unreachable(RaftUnreachable::new(&AnyError::error(why.to_string())))
+        })
     }
 
     async fn transfer_leader(

@@ -221,14 +221,14 @@ pub(super) fn put_member(out: &mut BytesMut, member: Member) {
     out.put_u64_le(member.instance.0);
 }
 
-fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
+pub(super) fn put_vote(out: &mut BytesMut, vote: &RaftVote) {
     let Vote { term, leader, granted } = vote_of_raft(vote);
     out.put_u64_le(term.0);
     put_member(out, leader);
     out.put_u8(u8::from(granted));
 }
 
-fn get_vote(reader: &mut Reader<'_>) -> Result<RaftVote, NotAFrame> {
+pub(super) fn get_vote(reader: &mut Reader<'_>) -> Result<RaftVote, NotAFrame> {
     let (term, leader) = (Epoch(reader.u64().ok_or(CUT)?), member(reader).ok_or(CUT)?);
     Ok(vote_to_raft(Vote { term, leader, granted: reader.u8().ok_or(CUT)? != 0 }))
 }

@@ -31,6 +31,9 @@ pub trait ViewStore: Send + Sync + 'static {
     /// Takes a base of what was written so far, and removes all but the newest two. Durable when it returns.
     fn take_base(&self) -> ViewsFuture<Base>;
 
+    /// Removes a base, if it is there.
+    fn remove_base(&self, index: BlockIndex) -> ViewsFuture<()>;
+
     /// The sound bases, oldest first.
     fn bases(&self) -> ViewsFuture<Vec<Base>>;
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
-    Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, Role,
-    SEGMENT_MIN, Settings, Unreachable, ViewStore as _,
+    Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, RocksSettings,
+    RocksViewStore, Role, SEGMENT_MIN, Settings, Unreachable, ViewStore,
 };
-use apogee_host::{RealClock, SeededEntropy, SimDisk, TaskFailure, Tasks};
+use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
     BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter,
@@ -18,9 +18,14 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, BoxStream};
+use tempfile::TempDir;
 
 /// Virtual time; far more than anything takes.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// After a failure.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often a test looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A few of these fill a segment.
 pub(crate) const BODY: usize = 3 << 20;
 
@@ -58,6 +63,8 @@ pub(crate) struct Site {
     pub(crate) me: ReplicaId,
     pub(crate) disk: SimDisk,
     pub(crate) views: MemoryViewStore,
+    /// Real files in place of those two.
+    pub(crate) folder: Option<TempDir>,
     life: Option<Life>,
     starts: u64,
 }
@@ -65,6 +72,7 @@ pub(crate) struct Site {
 struct Life {
     engine: Engine,
     tasks: Tasks,
+    views: Arc<dyn ViewStore>,
 }
 
 pub(crate) struct Group {
@@ -82,12 +90,28 @@ impl Net {
         self.lock().meddle = meddle;
     }
 
+    pub(crate) fn ear(&self, of: ReplicaId) -> Ear {
+        self.lock().ears[&of].clone()
+    }
+
     fn look(&self, from: ReplicaId, to: ReplicaId, frame: &Bytes) -> Result<(Ear, Passage), Unreachable> {
         let reached = self.lock();
         let ear = reached.ears.get(&to).cloned().ok_or_else(|| away(to, "nobody is there"))?;
         let passage = reached.meddle.as_ref().map_or(Passage::Pass, |meddle| meddle(from, to, frame));
         Ok((ear, passage))
     }
+}
+
+/// Whoever gets no answer and asks again at once shall not spin.
+fn patient(answers: BoxStream<'static, Bytes>) -> Answers {
+    let next = |(mut answers, heard): (BoxStream<'static, Bytes>, bool)| async move {
+        let answer = answers.next().await;
+        if answer.is_none() && !heard {
+            tokio::time::sleep(PAUSE).await;
+        }
+        answer.map(|answer| (Ok(answer), (answers, true)))
+    };
+    stream::unfold((answers, false), next).boxed()
 }
 
 fn away(to: ReplicaId, why: &str) -> Unreachable {
@@ -113,8 +137,12 @@ impl Peers for Wire {
 
     fn pipeline(&self, to: ReplicaId, frames: BoxStream<'static, Bytes>) -> Answers {
         match self.net.look(self.from, to, &Bytes::new()) {
-            Ok((ear, _)) => ear.answer_pipeline(frames).map(Ok).boxed(),
-            Err(unreachable) => stream::iter([Err(unreachable)]).boxed(),
+            Ok((ear, _)) => patient(ear.answer_pipeline(frames)),
+            Err(unreachable) => stream::once(async move {
+                tokio::time::sleep(PAUSE).await;
+                Err(unreachable)
+            })
+            .boxed(),
         }
     }
 }
@@ -132,8 +160,17 @@ impl Site {
     pub(crate) async fn start(&mut self, net: &Net) -> Result<(), OpenError> {
         self.starts += 1;
         let (tasks, voters) = (Tasks::new(), (1..=3).map(ReplicaId).collect::<BTreeSet<_>>());
+        let (disk, views): (Arc<dyn Disk>, Arc<dyn ViewStore>) = match &self.folder {
+            None => (Arc::new(self.disk.clone()), Arc::new(self.views.clone())),
+            Some(folder) => {
+                let views = RocksViewStore::new(folder.path(), RocksSettings { views_bytes: 8 << 20 });
+                // Others may still hold an answer of the process before.
+                let disk = until(|| RealDisk::open(folder.path()).ok()).await;
+                (Arc::new(disk), Arc::new(views.expect("there are threads")))
+            }
+        };
         let engine = EngineParts {
-            disk: Arc::new(self.disk.clone()),
+            disk,
             clock: Arc::new(RealClock),
             tasks: tasks.clone(),
             meter: opentelemetry::global::meter("test"),
@@ -142,7 +179,7 @@ impl Site {
         net.lock().ears.insert(self.me, ear.clone());
         let parts = ReplicaParts {
             engine,
-            views: Arc::new(self.views.clone()),
+            views: Arc::clone(&views),
             peers: Arc::new(Wire { from: self.me, net: net.clone() }),
             entropy: Arc::new(SeededEntropy::new(self.me.0 << 32 | self.starts)),
             ear,
@@ -157,7 +194,7 @@ impl Site {
         let opened = Engine::open_replica(parts, Members { me: self.me, voters, cluster_id: 7 }, settings).await;
         match opened {
             Ok(engine) => {
-                self.life = Some(Life { engine, tasks });
+                self.life = Some(Life { engine, tasks, views });
                 Ok(())
             }
             Err(error) => {
@@ -170,9 +207,9 @@ impl Site {
 
     /// SIGTERM, and the end of the process.
     pub(crate) async fn stop(&mut self, net: &Net) {
-        if let Some(Life { engine, tasks }) = self.life.take() {
+        if let Some(Life { engine, tasks, views }) = self.life.take() {
             net.lock().ears.remove(&self.me);
-            drop(engine);
+            drop((engine, views));
             assert_eq!(tasks.close(SOON).await, Vec::<&str>::new());
         }
     }
@@ -180,7 +217,7 @@ impl Site {
     /// The power fails, or has failed in the midst of an operation of the disk.
     pub(crate) async fn lose_power(&mut self, net: &Net) {
         self.disk = self.disk.power_cut();
-        if let Some(Life { engine, tasks }) = self.life.take() {
+        if let Some(Life { engine, tasks, .. }) = self.life.take() {
             net.lock().ears.remove(&self.me);
             drop(engine);
             tasks.close(SOON).await;
@@ -192,14 +229,36 @@ impl Site {
     pub(crate) async fn begins_again(&mut self, net: &Net) -> Result<(), OpenError> {
         let engine = self.engine().clone();
         tokio::time::timeout(SOON, engine.again()).await.expect("it begins again");
+        drop(engine);
         self.stop(net).await;
         self.start(net).await
     }
 
-    /// Why the process cannot go on, once it cannot.
-    pub(crate) async fn failed(&self) -> TaskFailure {
-        let tasks = self.life.as_ref().expect("it runs").tasks.clone();
-        tasks.failed().await
+    /// Waits until the disk does nothing any more, which not everybody notices who still runs.
+    async fn loses_its_disk(&self) {
+        while self.disk.list("store").await.is_ok() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until its disk fails, or until it has begun again. Says whether the disk failed, also when it opened.
+    pub(crate) async fn fails_or_begins_again(&mut self, net: &Net) -> bool {
+        let Life { engine, tasks, .. } = self.life.as_ref().expect("it runs");
+        let (engine, tasks) = (engine.clone(), tasks.clone());
+        let failed = tokio::select! {
+            biased;
+            _ = tasks.failed() => true,
+            _ = engine.again() => false,
+            () = self.loses_its_disk() => true,
+            () = tokio::time::sleep(6 * SOON) => panic!("neither happened"),
+        };
+        drop((engine, tasks));
+        failed || self.begins_again(net).await.is_err()
+    }
+
+    /// Whether it set a damaged store aside.
+    pub(crate) async fn was_damaged(&self) -> bool {
+        !self.disk.list("damaged/store").await.expect("a disk that works").is_empty()
     }
 
     pub(crate) async fn dump(&self) -> Dump {
@@ -209,7 +268,17 @@ impl Site {
 
 impl Group {
     pub(crate) async fn start() -> Self {
+        Self::start_on(|| None).await
+    }
+
+    /// On files of this machine.
+    pub(crate) async fn start_on_files() -> Self {
+        Self::start_on(|| Some(tempfile::tempdir().expect("a temporary folder"))).await
+    }
+
+    async fn start_on(folder: impl Fn() -> Option<TempDir>) -> Self {
         let site = |me| Site {
+            folder: folder(),
             me: ReplicaId(me),
             disk: SimDisk::new(me),
             views: MemoryViewStore::default(),
@@ -233,15 +302,10 @@ impl Group {
 
     /// Sends messages of three MiB, in blocks of their own.
     pub(crate) async fn send(&mut self, count: usize) {
-        let leader = self.leader().await;
+        let engine = self.sites[self.leader().await].engine().clone();
         for _ in 0..count {
             self.sent += 1;
-            let mut body = format!("{}:", self.sent).into_bytes();
-            body.resize(BODY, b'.');
-            let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
-            let request = RequestId { proxy_incarnation: 1, sequence: self.sent };
-            let append = Append { topic: topic(), queue: QueueId(0), message, request };
-            self.sites[leader].engine().append(vec![append]).await.expect("the leader takes it");
+            send(&engine, self.sent).await;
         }
     }
 
@@ -250,26 +314,68 @@ impl Group {
         self.sent
     }
 
-    /// The leader takes a base, and gives up what lies before its last `keep` blocks. Returns where the base is.
-    pub(crate) async fn shorten(&self, keep: u64) -> BlockIndex {
+    /// Waits until this one has what the leader has. Says how often it began again for that.
+    pub(crate) async fn catches_up(&mut self, site: usize) -> u32 {
+        let (net, mut lives, deadline) = (self.net.clone(), 0, tokio::time::Instant::now() + 3 * SOON);
+        while self.sites[site].dump().await.applied < self.sites[self.leader().await].dump().await.applied {
+            assert!(tokio::time::Instant::now() < deadline, "it catches up");
+            let engine = self.sites[site].engine().clone();
+            if tokio::time::timeout(LOOK_EVERY, engine.again()).await.is_ok() {
+                drop(engine);
+                self.sites[site].begins_again(&net).await.expect("it starts");
+                lives += 1;
+            }
+        }
+        lives
+    }
+
+    /// Stops one of the followers. Returns which.
+    pub(crate) async fn stop_follower(&mut self) -> usize {
+        self.agree().await;
+        let leader = self.leader().await;
+        let follower = (0..3).rev().find(|site| *site != leader).expect("there are two");
+        self.sites[follower].stop(&self.net).await;
+        follower
+    }
+
+    /// Lets this one lead, which has the greater number of the two that do not.
+    pub(crate) async fn let_lead(&self, site: usize) {
+        self.agree().await;
+        loop {
+            let leader = self.leader().await;
+            if leader == site {
+                return;
+            }
+            self.sites[leader].engine().hand_over(SOON).await.expect("somebody takes over");
+        }
+    }
+
+    /// The leader takes a base, and gives up the blocks up to `upto`, counted from the end when that is below 0. Returns
+    /// where the base is.
+    pub(crate) async fn shorten(&self, upto: i64) -> BlockIndex {
         let site = &self.sites[self.leader().await];
         let dump = site.dump().await;
+        let upto = if upto < 0 { dump.applied.0.checked_add_signed(upto) } else { u64::try_from(upto).ok() };
+        let upto = BlockIndex(upto.expect("a block there was"));
         site.engine().take_base();
+        let deadline = tokio::time::Instant::now() + SOON;
         loop {
-            let bases = site.views.bases().await.expect("bases in memory");
+            assert!(tokio::time::Instant::now() < deadline, "a base is taken");
+            let views = &site.life.as_ref().expect("it runs").views;
+            let bases = views.bases().await.expect("there are bases");
             if bases.last().is_some_and(|base| base.index() >= dump.applied) {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        let upto = BlockIndex(dump.applied.0 - keep);
         site.engine().let_go(upto);
         loop {
+            assert!(tokio::time::Instant::now() < deadline, "blocks are given up");
             let dump = site.dump().await;
             if dump.log.first().is_none_or(|(index, _, _)| *index > upto.0) {
                 return dump.applied;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -284,7 +390,7 @@ impl Group {
                 if dumps.iter().all(|dump| dump.applied == dumps[0].applied) {
                     return dumps;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         };
         let dumps = tokio::time::timeout(SOON, ends).await.expect("all come to the same block");
@@ -303,7 +409,7 @@ impl Group {
     /// What a new consumer group gets from the leader, by the numbers of the messages.
     pub(crate) async fn pop_all(&self, group: u32) -> Vec<u64> {
         let engine = self.sites[self.leader().await].engine().clone();
-        let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
+        let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(6 * SOON).expect("in range"));
         let name = ConsumerGroup::parse("", &format!("group-{group}")).expect("a good name");
         let mut numbers = Vec::new();
         loop {
@@ -328,13 +434,23 @@ impl Group {
     }
 }
 
+/// Sends one message.
+pub(crate) async fn send(engine: &Engine, number: u64) {
+    let mut body = format!("{number}:").into_bytes();
+    body.resize(BODY, b'.');
+    let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
+    let request = RequestId { proxy_incarnation: 1, sequence: number };
+    let append = Append { topic: topic(), queue: QueueId(0), message, request };
+    engine.append(vec![append]).await.expect("the leader takes it");
+}
+
 /// Asks now and then, until there is an answer.
 pub(crate) async fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let asks = async {
         loop {
             match ask() {
                 Some(answer) => return answer,
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
+                None => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     };

@@ -17,10 +17,13 @@ use super::{Committed, Wanted};
 use crate::peers::NotAFrame;
 use crate::raft::machine::Machine;
 use crate::raft::seeded;
+use crate::raft::transfer::{self, Receiver};
 use crate::raft::types::Types;
 use crate::raft::wire::{self, Question};
 use crate::replica::Member;
 
+/// This replica has told its leader of a base that only its next life has.
+const SILENT: NotAFrame = NotAFrame { why: "this replica begins again" };
 /// Answers of a pipeline that wait to be sent.
 const PIPELINE: usize = 64;
 
@@ -59,6 +62,7 @@ pub(crate) struct Inside {
     pub(crate) configured: BTreeSet<ReplicaId>,
     pub(crate) committed: Committed,
     pub(crate) wanted: Wanted,
+    pub(crate) receiver: Receiver,
 }
 
 impl Default for Ear {
@@ -83,10 +87,7 @@ impl Ear {
             return Ok(self.standing_of(asker).as_ref().map_or_else(wire::not_meant, frames::standing));
         }
         match self.inside() {
-            Some(inside) if inside.me.instance == meant => {
-                let question = Question::read(&question)?;
-                seeded(inside.seed, inside.answer(question)).await
-            }
+            Some(inside) if inside.me.instance == meant => seeded(inside.seed, inside.hear(question)).await,
             Some(_) | None => Ok(wire::not_meant()),
         }
     }
@@ -182,6 +183,16 @@ impl Inside {
         Standing::Unknown { leader: leader.map(|leader| leader.replica) }
     }
 
+    /// Answers what is meant for this instance.
+    async fn hear(&self, question: Bytes) -> Result<Bytes, NotAFrame> {
+        if let Some((attempt, question)) = transfer::read_question(&question)? {
+            return Ok(transfer::answer(&self.receiver.answer(&self.raft, attempt, question).await));
+        }
+        let (question, silence) = (Question::read(&question)?, self.receiver.silence());
+        let answer = if silence.is_kept() { Err(SILENT) } else { self.answer(question).await };
+        if silence.is_kept() { Err(SILENT) } else { answer }
+    }
+
     async fn answer(&self, question: Question) -> Result<Bytes, NotAFrame> {
         const ENDED: NotAFrame = NotAFrame { why: "this replica has stopped" };
         match question {
@@ -202,6 +213,8 @@ impl Inside {
     fn answer_pipeline(&self, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
         let (sender, answers) = mpsc::channel(PIPELINE);
         let (me, refusal) = (self.me, sender.clone());
+        let silence = self.receiver.silence().clone();
+        let frames = frames.take_while(move |_| std::future::ready(!silence.is_kept()));
         let requests = frames.map(move |frame| match wire::who_is_meant(&frame) {
             Ok((meant, _)) if meant != me.instance => {
                 let _nobody_listens = refusal.try_send(wire::not_meant());
@@ -220,10 +233,13 @@ impl Inside {
         });
         let requests =
             requests.take_while(|request| std::future::ready(request.is_some())).filter_map(std::future::ready);
-        let raft = self.raft.clone();
+        let (raft, silence) = (self.raft.clone(), self.receiver.silence().clone());
         let work = async move {
             let mut answers = pin!(raft.stream_append(requests.boxed()));
             while let Some(Ok(answer)) = answers.next().await {
+                if silence.is_kept() {
+                    return;
+                }
                 if sender.send(wire::appended(&answer)).await.is_err() {
                     return;
                 }

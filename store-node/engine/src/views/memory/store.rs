@@ -212,6 +212,13 @@ impl ViewStore for MemoryViewStore {
         })
     }
 
+    fn remove_base(&self, index: BlockIndex) -> ViewsFuture<()> {
+        self.run(move |kept| {
+            kept.bases.remove(&index);
+            Ok(())
+        })
+    }
+
     fn begin_incoming(&self, index: BlockIndex) -> ViewsFuture<()> {
         self.run(move |kept| {
             kept.incoming = Some((index, Files::new()));

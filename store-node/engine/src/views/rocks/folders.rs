@@ -17,6 +17,8 @@ use crate::views::{Base, BaseFile, PIECE_MAX, Position, ViewsError};
 
 /// In the live views when they turned out to be damaged.
 const DISTRUSTED: &str = "DISTRUSTED";
+/// A copy of a base, to be tried.
+const COPY: &str = "tmp-restored";
 /// What temporary folders are called, before or behind a name.
 const TEMPORARY: &str = "tmp-";
 
@@ -94,11 +96,28 @@ impl Folders {
 
     /// A copy of a base, to be tried and made live.
     pub(super) fn copy_base(&self, index: BlockIndex) -> Result<PathBuf, ViewsError> {
-        let base = self.base(index);
-        let copy = self.store.join("tmp-restored");
+        self.copy(&self.base(index), &self.manifest(index)?)
+    }
+
+    /// A copy of a base that is coming in, and the position it says it is at.
+    pub(super) fn copy_incoming(&self, index: BlockIndex) -> Result<(PathBuf, Position), ViewsError> {
+        let folder = self.incoming(index);
+        if !folder.exists() {
+            return Err(ViewsError::NoSuchBase { index });
+        }
+        let manifest = manifest(&folder, index).map_err(|why| ViewsError::BadBase { index, why })?;
+        Ok((self.copy(&folder, &manifest)?, manifest.position))
+    }
+
+    pub(super) fn remove_copy(&self) -> Result<(), ViewsError> {
+        remove(&self.store.join(COPY))
+    }
+
+    fn copy(&self, base: &Path, manifest: &Manifest) -> Result<PathBuf, ViewsError> {
+        let copy = self.store.join(COPY);
         remove(&copy)?;
         fs::create_dir_all(&copy).map_err(ViewsError::disk("create the folder of the views"))?;
-        for file in self.manifest(index)?.files {
+        for file in &manifest.files {
             let (from, to) = (base.join(&file.name), copy.join(&file.name));
             let linked = file.name.ends_with(".sst") && fs::hard_link(&from, &to).is_ok();
             if !linked {
@@ -207,6 +226,19 @@ impl Folders {
         let base = self.name_base(&folder, &manifest)?;
         self.prune()?;
         Ok(base)
+    }
+
+    pub(super) fn remove_base(&self, index: BlockIndex) -> Result<(), ViewsError> {
+        let base = self.base(index);
+        if !base.exists() {
+            return Ok(());
+        }
+        // Half a base must not look like one.
+        let gone = self.bases.join("tmp-removed");
+        remove(&gone)?;
+        fs::rename(&base, &gone).map_err(ViewsError::disk("remove a base"))?;
+        sync_folder(&self.bases)?;
+        remove(&gone)
     }
 
     /// Removes all but the newest sound bases, and what is none.

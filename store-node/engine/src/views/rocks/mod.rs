@@ -166,6 +166,20 @@ impl Inner {
         Live::open(self.folders.live(), self.settings, true)
     }
 
+    /// Opens a copy of what came in before it becomes a base: afterwards others count on it.
+    fn finish_incoming(&self, index: BlockIndex) -> Result<Base, ViewsError> {
+        let (copy, position) = self.folders.copy_incoming(index)?;
+        let bad = |why: String| ViewsError::BadBase { index, why };
+        let tried = Live::open(&copy, self.settings, false).map_err(|error| bad(error.to_string()))?;
+        let at = tried.position();
+        tried.close()?;
+        self.folders.remove_copy()?;
+        if at.map_err(|error| bad(error.to_string()))? != position {
+            return Err(bad("its rows are at another position".to_owned()));
+        }
+        self.folders.finish_incoming(index)
+    }
+
     fn take_base(&self) -> Result<Base, ViewsError> {
         let live = self.live().clone().ok_or(ViewsError::Closed)?;
         let index = live.position()?.index;
@@ -215,6 +229,10 @@ impl ViewStore for RocksViewStore {
         self.run(Inner::take_base)
     }
 
+    fn remove_base(&self, index: BlockIndex) -> ViewsFuture<()> {
+        self.run(move |inner| inner.folders.remove_base(index))
+    }
+
     fn bases(&self) -> ViewsFuture<Vec<Base>> {
         self.run(|inner| inner.folders.bases())
     }
@@ -236,7 +254,7 @@ impl ViewStore for RocksViewStore {
     }
 
     fn finish_incoming(&self, index: BlockIndex) -> ViewsFuture<Base> {
-        self.run(move |inner| inner.folders.finish_incoming(index))
+        self.run(move |inner| inner.finish_incoming(index))
     }
 }
 

@@ -1,0 +1,138 @@
+//! How a leader gives the lead away: it decides nothing new, waits until what it decided is committed, and only then lets
+//! consensus ask another replica. From there on consensus refuses whatever this one would propose, so it leads no more,
+//! although nobody else does yet.
+
+use std::time::Duration;
+
+use apogee_host::Monotonic;
+use apogee_model::Epoch;
+use tokio::sync::oneshot::Sender;
+
+/// How long what was decided may take to be committed.
+const FINISH_MAX: Duration = Duration::from_secs(1);
+/// How long another replica may take to lead; then this one goes on. Elections without its help take that long.
+const TAKEN_MAX: Duration = Duration::from_secs(3);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct HandOver {
+    step: Step,
+    /// Told when another replica may lead, or none wants to.
+    asked_by: Vec<Sender<()>>,
+}
+
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    Leads,
+    Finishes {
+        until: Monotonic,
+    },
+    GaveAway {
+        epoch: Epoch,
+        until: Monotonic,
+    },
+}
+
+impl HandOver {
+    /// Somebody wants another replica to lead.
+    pub(crate) fn begin(&mut self, asked_by: Sender<()>, now: Monotonic) {
+        self.asked_by.push(asked_by);
+        if self.step == Step::Leads {
+            self.step = Step::Finishes { until: now + FINISH_MAX };
+        }
+    }
+
+    /// Whether nothing new is to be decided.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.step != Step::Leads
+    }
+
+    /// Whether it is time to ask consensus; `idle`: all that was decided is committed.
+    pub(crate) fn is_due(&self, idle: bool, now: Monotonic) -> bool {
+        matches!(self.step, Step::Finishes { until } if idle || until <= now)
+    }
+
+    /// Consensus asked another replica to take over from this one, which led in `epoch`.
+    pub(crate) fn gave_away(&mut self, epoch: Epoch, now: Monotonic) {
+        self.step = Step::GaveAway { epoch, until: now + TAKEN_MAX };
+    }
+
+    /// What consensus says: this replica leads in `epoch`, or not at all. Ends what is under way when another one leads,
+    /// or none did for too long.
+    pub(crate) fn saw(&mut self, leads_in: Option<Epoch>, now: Monotonic) {
+        match self.step {
+            Step::Leads => {}
+            Step::Finishes { .. } if leads_in.is_some() => {}
+            Step::GaveAway { epoch, until } if leads_in == Some(epoch) && now < until => {}
+            Step::Finishes { .. } | Step::GaveAway { .. } => self.end(),
+        }
+    }
+
+    /// Nobody is there to lead instead, or somebody does.
+    pub(crate) fn end(&mut self) {
+        self.step = Step::Leads;
+        for asked_by in self.asked_by.drain(..) {
+            let _nobody_waits = asked_by.send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    const EPOCH: Epoch = Epoch(4);
+
+    fn at(millis: u64) -> Monotonic {
+        Monotonic::from_duration(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn what_was_decided_is_committed_first() {
+        let (asked_by, mut answer) = oneshot::channel();
+        let mut hand_over = HandOver::default();
+        assert!(!hand_over.is_under_way() && !hand_over.is_due(true, at(0)));
+        hand_over.begin(asked_by, at(0));
+        hand_over.saw(Some(EPOCH), at(1));
+        assert!(hand_over.is_under_way());
+        assert!(!hand_over.is_due(false, at(999)));
+        assert!(hand_over.is_due(true, at(1)) && hand_over.is_due(false, at(1000)));
+        hand_over.gave_away(EPOCH, at(5));
+        hand_over.saw(Some(EPOCH), at(6));
+        assert!(hand_over.is_under_way() && !hand_over.is_due(true, at(6)));
+        assert_eq!(answer.try_recv(), Err(TryRecvError::Empty));
+        hand_over.saw(None, at(30));
+        assert!(!hand_over.is_under_way());
+        assert_eq!(answer.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn a_lead_that_nobody_takes_is_kept() {
+        let mut hand_over = HandOver::default();
+        hand_over.begin(oneshot::channel().0, at(0));
+        hand_over.gave_away(EPOCH, at(0));
+        hand_over.saw(Some(EPOCH), at(2999));
+        assert!(hand_over.is_under_way());
+        hand_over.saw(Some(EPOCH), at(3000));
+        assert!(!hand_over.is_under_way());
+    }
+
+    #[test]
+    fn a_lead_that_is_lost_meanwhile_or_won_anew_ends_it() {
+        for next in [None, Some(Epoch(6))] {
+            let mut hand_over = HandOver::default();
+            hand_over.begin(oneshot::channel().0, at(0));
+            hand_over.gave_away(EPOCH, at(0));
+            hand_over.saw(next, at(1));
+            assert!(!hand_over.is_under_way());
+        }
+        let mut hand_over = HandOver::default();
+        hand_over.begin(oneshot::channel().0, at(0));
+        hand_over.saw(None, at(1));
+        assert!(!hand_over.is_under_way());
+    }
+}
