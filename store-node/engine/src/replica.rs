@@ -46,6 +46,11 @@ impl fmt::Display for Member {
     }
 }
 
+/// For people, and for files.
+pub(crate) fn spaced<'a>(members: impl IntoIterator<Item = &'a Member>) -> String {
+    members.into_iter().map(Member::to_string).collect::<Vec<_>>().join(" ")
+}
+
 /// What a replica is doing.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Role {

@@ -21,7 +21,7 @@ const LOSSES: usize = 2;
 const RESUMED_MAX: Duration = Duration::from_secs(2);
 
 /// What leaders log when the members of the replica group change, and how often until a wiped replica votes: it becomes
-/// a learner, then a voter in two steps.
+/// a learner, then a voter in the place of its earlier self.
 const MEMBERS_CHANGED: &str = "membership_changed";
 const JOINED: usize = 2;
 

@@ -4,6 +4,7 @@
 //! the replica takes part at once, after any crash.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 
 use apogee_host::Disk;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 use super::OpenError;
 use crate::codec::crc32c;
-use crate::replica::{Instance, Member};
+use crate::replica::{Instance, Member, spaced};
 
 const NAME: &str = "store/admission";
 
@@ -23,6 +24,15 @@ pub(crate) enum Admission {
     Founder(BTreeSet<Member>),
     /// The group was there, and took it in.
     TakenIn,
+}
+
+impl fmt::Display for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Founder(members) => write!(f, "founder {}", spaced(members)),
+            Self::TakenIn => f.write_str("taken-in"),
+        }
+    }
 }
 
 impl Admission {
@@ -47,13 +57,7 @@ impl Admission {
     }
 
     fn text(&self) -> String {
-        let how = match self {
-            Self::Founder(members) => {
-                let members: Vec<String> = members.iter().map(Member::to_string).collect();
-                format!("founder {}", members.join(" "))
-            }
-            Self::TakenIn => "taken-in".to_owned(),
-        };
+        let how = self.to_string();
         format!("{how}\nchecksum {:08x}\n", crc32c(&[how.as_bytes()]))
     }
 

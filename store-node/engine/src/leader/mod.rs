@@ -98,7 +98,7 @@ impl Leader {
             blocks,
             deferred: VecDeque::new(),
             in_flight_max,
-            retention: retention::Retaining::new(retention, segment_bytes, now.monotonic),
+            retention: retention::Retaining::new(retention, segment_bytes, now),
             epoch,
             last_delivery: DeliverySeq(0),
         };

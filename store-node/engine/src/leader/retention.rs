@@ -70,14 +70,24 @@ type Key = (TopicId, QueueId);
 pub(super) struct Retaining {
     rules: Retention,
     segment_bytes: u64,
+    /// When this replica began to lead.
+    began: Now,
     due: Monotonic,
     /// The queue a walk came to, with where its oldest message was.
     at: Option<(Lsn, Key)>,
 }
 
 impl Retaining {
-    pub(super) fn new(rules: Retention, segment_bytes: u64, now: Monotonic) -> Self {
-        Self { rules, segment_bytes, due: now + rules.every, at: None }
+    pub(super) fn new(rules: Retention, segment_bytes: u64, now: Now) -> Self {
+        Self { rules, segment_bytes, began: now, due: now.monotonic + rules.every, at: None }
+    }
+
+    /// What is too old. A wall clock that jumps ahead while this replica leads makes nothing older, because what is
+    /// trimmed does not come back when it is set right.
+    fn limits(&self, now: Now, end: Lsn) -> Limits {
+        let lived = now.monotonic.saturating_sub(self.began.monotonic);
+        let now = now.wall.min(self.began.wall.plus(lived));
+        Limits { rules: self.rules, now, cut: self.rules.cut(end, self.segment_bytes) }
     }
 
     /// When there is something to do again.
@@ -142,8 +152,8 @@ impl Leader {
         if now.monotonic < self.retention.due {
             return;
         }
-        let Retaining { rules, segment_bytes, at, .. } = self.retention;
-        let limits = Limits { rules, now: now.wall, cut: rules.cut(self.state.end, segment_bytes) };
+        let Retaining { rules, at, .. } = self.retention;
+        let limits = self.retention.limits(now, self.state.end);
         let queues: Vec<_> = self.state.by_age(at).take(QUEUES).collect();
         let (mut looks, mut over) = (LOOKS, queues.len() < QUEUES);
         let (mut messages, mut unsettled) = (0, 0);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{
-    Dump, Ear, Engine, EngineParts, Members, Nobody, OpenError, ReplicaParts, Retention, SEGMENT_MIN, Settings,
-    ViewStore,
+    Dump, Ear, Engine, EngineParts, Members, Nobody, OpenError, ReplicaParts, Retention, Settings, ViewStore,
 };
 use apogee_host::{Clock, Disk, SeededEntropy, Tasks};
 use apogee_model::store::{
@@ -18,6 +17,8 @@ use apogee_model::{
 use bytes::Bytes;
 
 pub(crate) const QUEUES: u16 = 3;
+/// Bytes of a segment: few, so that many come and go.
+pub(crate) const SEGMENT: u64 = 256 << 10;
 /// How long a popped message is held.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const CLOSE_MAX: Duration = Duration::from_secs(20);
@@ -32,8 +33,8 @@ pub(crate) struct Site {
 /// Small segments, views that are written often, and this retention.
 pub(crate) fn settings(retention: Retention) -> Settings {
     Settings {
-        segment_bytes: SEGMENT_MIN,
-        tail_bytes: 1 << 20,
+        segment_bytes: SEGMENT,
+        tail_bytes: 16 << 10,
         views_batch_every: Duration::from_millis(20),
         views_flush_every: Duration::from_millis(200),
         retention,

@@ -220,9 +220,7 @@ impl Group {
     async fn try_send(&mut self, size: usize) -> Result<(), StoreError> {
         let leader = self.leader().await;
         let engine = self.open(leader).await;
-        let request = RequestId { proxy_incarnation: 1, sequence: self.sent };
-        let message = StoredMessage { body_part: Bytes::from(vec![7; size]), properties_part: Bytes::new() };
-        let sent = engine.append(vec![Append { topic: topic(), queue: QueueId(0), message, request }]);
+        let sent = engine.append(vec![append(self.sent, size)]);
         timeout(LONG, sent).await.unwrap_or(Err(StoreError::Timeout { waited: LONG })).map(drop)
     }
 
@@ -267,6 +265,13 @@ impl Machine {
     fn new(seed: u64) -> Machine {
         Machine { disk: SimDisk::new(seed), views: MemoryViewStore::default(), process: None }
     }
+}
+
+/// A message of this size to send, the same one under the same number.
+pub(crate) fn append(sequence: u64, size: usize) -> Append {
+    let request = RequestId { proxy_incarnation: 1, sequence };
+    let message = StoredMessage { body_part: Bytes::from(vec![7; size]), properties_part: Bytes::new() };
+    Append { topic: topic(), queue: QueueId(0), message, request }
 }
 
 fn topic() -> TopicRef {

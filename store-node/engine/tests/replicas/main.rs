@@ -2,6 +2,7 @@
 
 mod damage;
 mod group;
+mod hand_over;
 mod net;
 
 use std::time::Duration;

@@ -189,6 +189,21 @@ fn messages_go_when_their_time_has_come_and_not_before() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_makes_nothing_older() {
+    let mut site = Site::new(rules(1, None));
+    site.send(0, 10);
+    site.settle_down();
+    site.now.wall = site.now.wall.plus(Duration::from_millis(1000 * HOUR));
+    site.walk();
+    site.settle_down();
+    assert_eq!(site.held(0), (0, 1));
+    site.pass(HOUR);
+    site.walk();
+    site.settle_down();
+    assert_eq!(site.held(0), (1, 1));
+}
+
+#[test]
 fn a_message_that_is_not_settled_keeps_what_is_behind_it() {
     let mut site = Site::new(rules(1, None));
     for _ in 0..10 {

@@ -70,7 +70,7 @@ impl Asker {
                 Outcome::Follow(_) => continue,
             };
             admission.write(disk).await?;
-            tracing::info!(event = "joined", me = %self.me, how = ?admission, "this replica is one of its group");
+            tracing::info!(event = "joined", me = %self.me, how = %admission, "this replica is one of its group");
             return Ok(admission);
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::fmt;
 use std::time::Duration;
 
 use apogee_model::ReplicaId;
@@ -17,7 +18,7 @@ use super::Wanted;
 use crate::raft::machine::Machine;
 use crate::raft::types::{RaftMembership, Types};
 use crate::raft::{ELECTION_MAX, seeded};
-use crate::replica::{Instance, Member};
+use crate::replica::{Instance, Member, spaced};
 
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(200);
@@ -62,6 +63,17 @@ enum Change {
         learner: Member,
         voters: BTreeSet<Member>,
     },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndJoint => f.write_str("end of an earlier change"),
+            Self::TakeIn { learner, instead_of } if instead_of.is_empty() => write!(f, "{learner} learns"),
+            Self::TakeIn { learner, instead_of } => write!(f, "{learner} learns instead of {}", spaced(instead_of)),
+            Self::Promote { learner, voters } => write!(f, "{learner} votes, of {}", spaced(voters)),
+        }
+    }
 }
 
 impl Registrar {
@@ -122,10 +134,10 @@ impl Registrar {
         let made = seeded(self.seed, self.raft.change_membership(asked, false));
         match timeout(CHANGE_MAX, made).await {
             Ok(Ok(_)) => {
-                tracing::info!(event = "membership_changed", ?change, "the members of the replica group change")
+                tracing::info!(event = "membership_changed", %change, "the members of the replica group change")
             }
-            Ok(Err(why)) => tracing::warn!(event = "membership_not_changed", ?change, %why, "tried again soon"),
-            Err(_) => tracing::warn!(event = "membership_not_changed", ?change, "it takes long; looked at again soon"),
+            Ok(Err(why)) => tracing::warn!(event = "membership_not_changed", %change, %why, "tried again soon"),
+            Err(_) => tracing::warn!(event = "membership_not_changed", %change, "it takes long; looked at again soon"),
         }
     }
 }
