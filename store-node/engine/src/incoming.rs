@@ -62,7 +62,7 @@ impl Marker {
     /// Whether a log can be like that at all.
     pub(crate) fn is_possible(&self) -> bool {
         let Self { segment_bytes, first, position, purged, .. } = self;
-        *segment_bytes >= crate::SEGMENT_MIN
+        *segment_bytes >= crate::SEGMENT_TINY
             && first.0.is_multiple_of(*segment_bytes)
             && position.end > *first
             && (position.end.0 - first.0) / segment_bytes < SEGMENTS_MAX
