@@ -52,7 +52,7 @@ pub use watch::Watch;
 /// Smallest segment that takes every message: one largest block and then some.
 pub const SEGMENT_MIN: u64 = 16 << 20;
 /// Smallest segment at all, for simulations. A block fills at most half of a segment, so that larger messages are refused.
-pub const SEGMENT_TINY: u64 = 64 << 10;
+pub const SEGMENT_TINY: u64 = 16 << 10;
 
 /// A stable 64-bit hash (FNV-1a) for ids that records name by hash.
 fn hash(bytes: &[u8]) -> u64 {

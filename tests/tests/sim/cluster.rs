@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
     /// Longest time of a bit on the wire.
     pub(crate) latency: Duration,
     pub(crate) segment_bytes: u64,
-    trims: Trims,
+    pub(crate) trims: Trims,
     clients: Vec<String>,
     /// How many faults keep messages of the first host from the second.
     blocked: BTreeMap<(String, String), u32>,

@@ -21,9 +21,6 @@ use crate::tally::Happening;
 /// Longest time of an operation of a healthy disk, in milliseconds; a run has one of these.
 const SLOWNESS: [u64; 3] = [3, 3, 25];
 
-/// Whether there are runs that do not keep all messages.
-const TRIMS: bool = false;
-
 /// What all machines of a cluster have in common.
 #[derive(Clone)]
 pub(crate) struct Kind {
@@ -75,7 +72,7 @@ impl Kind {
     /// The machines' kind in the run of this seed.
     pub(crate) fn new(seed: u64, rule: Rule, dice: &Dice) -> Kind {
         // Segments fill up, and some messages are too large for the smallest ones.
-        let segment_bytes = SEGMENT_TINY << (2 * dice.below(3));
+        let segment_bytes = SEGMENT_TINY << [0, 2, 4, 6][dice.size(0, 3)];
         let mut settings = Settings { segment_bytes, ..Settings::default() };
         if dice.one_in(2) {
             settings.tail_bytes = 4 << 10;
@@ -87,8 +84,8 @@ impl Kind {
             settings.views_batch_every = Duration::from_millis(20) + dice.millis(200);
             settings.views_flush_every = Duration::from_millis(20) + dice.millis(800);
         }
-        let trims = match dice.below(if TRIMS { 6 } else { 1 }) + if TRIMS { 0 } else { 3 } {
-            0 | 1 => Trims::Old(Duration::from_millis(1500) + dice.millis(3000)),
+        let trims = match dice.below(6) {
+            0 | 1 => Trims::Old(Duration::from_millis(500) + dice.millis(2000)),
             2 => Trims::Many,
             _ => Trims::None,
         };
@@ -96,7 +93,7 @@ impl Kind {
         match trims {
             Trims::None => {}
             Trims::Old(time) => settings.retention.time = time,
-            Trims::Many => settings.retention.bytes = Some(2 * SEGMENT_TINY),
+            Trims::Many => settings.retention.bytes = Some(3 * SEGMENT_TINY),
         }
         if trims != Trims::None {
             settings.segment_bytes = SEGMENT_TINY;

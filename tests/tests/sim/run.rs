@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::faults::Weather;
-use crate::machine::Kind;
+use crate::machine::{Kind, Trims};
 use crate::proxy::{CALL_MAX, Proxy};
 use crate::rule::Rule;
 use crate::tally::{Happening, Tally};
@@ -81,8 +81,11 @@ pub(crate) fn begin(cluster: &mut Cluster) -> anyhow::Result<()> {
 }
 
 fn live(plan: Plan, dice: &Dice, cluster: &mut Cluster) -> anyhow::Result<Verdict> {
-    let pace = [8, 40, 150][dice.size(0, 2)];
-    let producers = [1, 1, 4][dice.size(0, 2)];
+    let (pace, producers) = match cluster.trims {
+        Trims::None => ([8, 40, 150][dice.size(0, 2)], [1, 1, 4][dice.size(0, 2)]),
+        // What is to go has to come first.
+        Trims::Old(_) | Trims::Many => ([8, 40][dice.size(0, 1)], 4),
+    };
     let clients = Clients::join(cluster, plan.seed, pace, producers, dice.one_in(4));
     let mut weather = Weather::new(plan.seed, clients.hosts.clone());
     let end = cluster.age() + Duration::from_millis(2500) + dice.millis(5000);
@@ -159,7 +162,7 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
         }
         cluster.pass(Duration::from_millis(50))?;
     };
-    if let Some(replica) = replicas.first() {
+    if let Some(replica) = replicas.iter().max_by_key(|replica| replica.applied) {
         cluster.note_trims(replica);
     }
     let calls = cluster.history.calls();

@@ -14,8 +14,23 @@ use crate::witness::{Reports, Witness};
 
 /// How long seeds are tried when nobody says.
 const SECONDS: u64 = 45;
-/// In so many seeds everything happens that can happen.
+/// In so many seeds everything happens that can happen,
 const ENOUGH: u64 = 100;
+/// and in so many the stores report all of this.
+const PLENTY: u64 = 1000;
+const REPORTS: [&str; 9] = [
+    "base_taken_over",
+    "hands_over",
+    "joined",
+    "leads_no_more",
+    "messages_trimmed",
+    "proposal_refused",
+    "segment_removed",
+    "torn_tail_cut",
+    "unsettled_trimmed",
+];
+/// How often the number of seeds is said meanwhile.
+const NEWS: Duration = Duration::from_secs(60);
 /// Failing seeds that are told before it ends.
 const FAILURES: usize = 8;
 /// A seed that takes longer, in true time, does not come to an end: time stands still in it.
@@ -68,6 +83,8 @@ fn many_seeds_keep_every_promise() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     let missing = tally.missing();
     assert!(seeds < ENOUGH || missing.is_empty(), "{missing:?} did not happen in {seeds} seeds");
+    let unheard: Vec<_> = REPORTS.iter().filter(|report| !reports.contains_key(**report)).collect();
+    assert!(seeds < PLENTY || unheard.is_empty(), "no store reported {unheard:?} in {seeds} seeds");
 }
 
 #[test]
@@ -107,8 +124,13 @@ impl Work {
 
     /// Returns when all threads are through. Ends the process when a seed does not end.
     fn watch(&self, ended: &Receiver<()>) {
+        let mut told = RealClock.monotonic();
         while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
             let now = RealClock.monotonic();
+            if now.saturating_sub(told) > NEWS {
+                told = now;
+                eprintln!("{} seeds so far", self.seeds.load(Ordering::Relaxed));
+            }
             let endless = |since: &Monotonic| now.saturating_sub(*since) > SEED_MAX;
             if let Some((seed, _)) = self.running().iter().find(|(_, since)| endless(since)) {
                 eprintln!("seed {seed} does not come to an end\n{}", replay(*seed));

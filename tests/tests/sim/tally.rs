@@ -47,7 +47,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 17] = [
+    pub(crate) const ALL: [Happening; 19] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -65,6 +65,8 @@ impl Happening {
         Happening::FailedSync,
         Happening::NewLeader,
         Happening::FullSegment,
+        Happening::TrimmedQueue,
+        Happening::ShortenedLog,
     ];
 }
 

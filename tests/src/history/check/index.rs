@@ -33,6 +33,8 @@ pub(super) struct Group<'a> {
     pub(super) lives: BTreeMap<MessageId, Vec<Event<'a>>>,
     /// Receives without an answer. Any message may have been leased by them.
     pub(super) unanswered: Vec<Unanswered>,
+    /// When the first receive was answered.
+    opened: Option<Moment>,
     /// Receives that found nothing at a time when nobody unknown held anything.
     pub(super) found_nothing: Vec<Span>,
 }
@@ -81,6 +83,9 @@ impl<'a> Index<'a> {
         let What::Receive { group, topic, attempt_id, invisible, deliveries, outcome } = &call.what else { return };
         let (span, attempt_id) = (call.span, *attempt_id);
         let group = self.groups.entry((group, topic)).or_default();
+        if *outcome == Outcome::Ok {
+            group.opened = Some(group.opened.map_or(span.end, |opened| opened.min(span.end)));
+        }
         match outcome {
             Outcome::Ok if deliveries.is_empty() => group.found_nothing.push(span),
             Outcome::Ok | Outcome::Failed => {}
@@ -119,6 +124,13 @@ impl<'a> Index<'a> {
     pub(super) fn may_be_dropped(&self, place: &Place, sent: Duration, rules: Rules) -> bool {
         let trimmed = self.trimmed.get(&(&place.topic, place.queue)).filter(|(min, _)| place.offset < *min);
         trimmed.is_some_and(|(_, kept)| self.end + rules.clock_bound >= sent + kept.unwrap_or_default())
+    }
+
+    /// Whether a group never had to receive the message at a place: it was sent before the group was opened, and a group
+    /// that is opened on a queue that lost its first messages begins with those to come.
+    pub(super) fn may_be_skipped(&self, group: &Group<'_>, place: &Place, sent: Span) -> bool {
+        let late = group.opened.is_none_or(|opened| sent.start < opened);
+        late && self.trimmed.keys().any(|(topic, _)| **topic == place.topic)
     }
 
     /// Whether the message at a place may have been dropped while a consumer held it.

@@ -13,7 +13,8 @@ pub(super) fn lost(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) 
             continue;
         }
         for ((name, topic), group) in &index.groups {
-            if *topic == sent.topic && !group.lives.contains_key(message) {
+            let skipped = sent.place.is_some_and(|place| index.may_be_skipped(group, place, sent.span));
+            if *topic == sent.topic && !group.lives.contains_key(message) && !skipped {
                 let place = sent.place.map(ToString::to_string).unwrap_or_default();
                 found.push(Invariant::I01.broken(format!(
                     "{message} ({place}) was sent for certain {} and never reached group {name}",
