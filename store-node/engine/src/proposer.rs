@@ -178,6 +178,7 @@ impl<R: AnswerRule> Proposer<R> {
         drop((self.mode, self.committed));
         self.consensus.leave().await;
         self.log.close();
+        self.close_views().await;
         match outcome {
             Ok(()) | Err(End::Over) => Ok(()),
             Err(End::Failed(failed)) => Err(failed),
@@ -327,6 +328,15 @@ impl<R: AnswerRule> Proposer<R> {
                     }
                 }
             }
+        }
+    }
+
+    /// Whoever owns the process may end it next, and a database that is open then is torn down in the midst of its work.
+    async fn close_views(&mut self) {
+        match tokio::time::timeout(LAST_VIEWS, self.keeper.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(event = "views_not_closed", %error, "the views did not close well"),
+            Err(_) => tracing::warn!(event = "views_not_closed", "the views did not close within {LAST_VIEWS:?}"),
         }
     }
 

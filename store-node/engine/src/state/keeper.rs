@@ -134,6 +134,11 @@ impl Keeper {
         self.under_way.is_none() && self.waiting.is_none() && !self.base_wanted && !state.has_batch()
     }
 
+    /// Closes the views when what is under way has ended. Nothing is written after that.
+    pub(crate) fn close(&self) -> ViewsFuture<()> {
+        self.store.close()
+    }
+
     fn flush_is_due(&self, now: Monotonic) -> bool {
         let grown = self.written.1.0 - self.flushed.1.0 >= FLUSH_BYTES;
         let old = now.saturating_sub(self.flush_at) >= self.pace.flush_every;
