@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
 use crate::replica::{AckMode, Role};
 use crate::state::{BadBlock, Keeper, Kept, State};
-use crate::views::ViewsError;
+use crate::views::{ViewsError, ViewsFuture};
 
 /// While a block is on its way, a partial one waits for company until it has this part of the largest block: 256 KiB.
 const COMPANY_PART: usize = 32;
@@ -178,7 +178,7 @@ impl<R: AnswerRule> Proposer<R> {
         drop((self.mode, self.committed));
         self.consensus.leave().await;
         self.log.close();
-        self.close_views().await;
+        close_views(self.keeper.close()).await;
         match outcome {
             Ok(()) | Err(End::Over) => Ok(()),
             Err(End::Failed(failed)) => Err(failed),
@@ -328,15 +328,6 @@ impl<R: AnswerRule> Proposer<R> {
                     }
                 }
             }
-        }
-    }
-
-    /// Whoever owns the process may end it next, and a database that is open then is torn down in the midst of its work.
-    async fn close_views(&mut self) {
-        match tokio::time::timeout(LAST_VIEWS, self.keeper.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(event = "views_not_closed", %error, "the views did not close well"),
-            Err(_) => tracing::warn!(event = "views_not_closed", "the views did not close within {LAST_VIEWS:?}"),
         }
     }
 
@@ -586,5 +577,14 @@ impl<R: AnswerRule> Proposer<R> {
             leader.take_answers(answerable, stored)
         });
         self.give(answers.into_iter().flatten());
+    }
+}
+
+/// Whoever owns the process may end it next, and a database that is open then is torn down in the midst of its work.
+async fn close_views(closing: ViewsFuture<()>) {
+    match tokio::time::timeout(LAST_VIEWS, closing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(event = "views_not_closed", %error, "the views did not close well"),
+        Err(_) => tracing::warn!(event = "views_not_closed", "the views did not close within {LAST_VIEWS:?}"),
     }
 }
