@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use apogee_host::telemetry::init_logs;
 use apogee_host::{Exit, Identity, Stop, shutdown};
@@ -22,6 +23,9 @@ use toml::Value;
 
 use self::config::Config;
 use crate::process::config::{Format, setting};
+
+/// Time for the threads to end.
+const THREADS_MAX: Duration = Duration::from_secs(10);
 
 /// Flags of `apogee dev`. A flag that was not given leaves its key to the environment, the file or the default.
 #[derive(Debug, clap::Args)]
@@ -103,7 +107,9 @@ fn live(args: &Args) -> Result<Exit, Stop> {
     shutdown::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(server::run(loaded.config, &identity));
-    runtime.shutdown_background(); // whatever still runs was named by the ladder
+    // Whatever still runs was named by the ladder. It is waited for, because a database that closes while the process exits
+    // finds its locks gone, and aborts.
+    runtime.shutdown_timeout(THREADS_MAX);
     exit
 }
 

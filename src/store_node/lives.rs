@@ -54,7 +54,9 @@ pub(super) fn live(mut config: Config, wiring: &Wiring, identity: &Identity) -> 
                 lives.another(why, RealClock.monotonic())?;
             }
             ended => {
-                runtime.shutdown_background(); // whatever still runs was named by the ladder
+                // Whatever still runs was named by the ladder. It is waited for, because a database that closes while the
+                // process exits finds its locks gone, and aborts.
+                runtime.shutdown_timeout(THREADS_MAX);
                 return ended.map(|end| match end {
                     End::Exit(exit) => exit,
                     End::Again(_) => unreachable!("the arm above"),
