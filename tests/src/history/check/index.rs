@@ -120,10 +120,13 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Whether the message at a place, sent at `sent`, may have been dropped before anybody received it.
+    /// Whether the message at a place, sent at `sent`, may have been dropped before anybody received it. Its age counts
+    /// from the beginning of its block, which may have waited for as long as a late effect does.
     pub(super) fn may_be_dropped(&self, place: &Place, sent: Duration, rules: Rules) -> bool {
         let trimmed = self.trimmed.get(&(&place.topic, place.queue)).filter(|(min, _)| place.offset < *min);
-        trimmed.is_some_and(|(_, kept)| self.end + rules.clock_bound >= sent + kept.unwrap_or_default())
+        trimmed.is_some_and(|(_, kept)| {
+            self.end + rules.clock_bound + rules.late_effect >= sent + kept.unwrap_or_default()
+        })
     }
 
     /// Whether a group never had to receive the message at a place: it was sent before the group was opened, and a group

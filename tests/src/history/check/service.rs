@@ -21,7 +21,17 @@ pub(super) fn back(calls: &[Call], found: &mut Vec<Violation>) {
         _ => None,
     });
     let groups: BTreeSet<_> = groups.collect();
-    let of_groups = groups.into_iter().flat_map(|group| [Service::Receive(group), Service::Ack(group)]);
+    // Who receives nothing has nothing to ack; whether there was something is the business of I01 and I05.
+    let receives = |group: &Name| {
+        calls.iter().filter(|call| soon(call.span)).any(|call| match &call.what {
+            What::Receive { group: of, deliveries, .. } => of == group && !deliveries.is_empty(),
+            _ => false,
+        })
+    };
+    let of_groups = groups.into_iter().flat_map(|group| {
+        let ack = receives(group).then_some(Service::Ack(group));
+        [Some(Service::Receive(group)), ack].into_iter().flatten()
+    });
     for service in std::iter::once(Service::Send).chain(of_groups).filter(|service| !served.contains(service)) {
         let since = healed.at;
         found.push(Invariant::I15.broken(format!("{service:?} does not work within {BACK:?} of {since:?}")));
