@@ -126,6 +126,7 @@ impl Process {
         let Some(engine) = engine else { return Ok(None) };
         match self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await })? {
             Err(StoreError::Stopped) => Ok(None),
+            Err(StoreError::Unreadable { .. }) if self.disk.killed() => Ok(None),
             dump => Ok(Some(dump?)),
         }
     }
