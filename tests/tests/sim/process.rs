@@ -115,9 +115,10 @@ impl Process {
         self.stage.reached().engine.as_ref().map(|(_, role)| *role.borrow())
     }
 
-    /// Set when it ended by itself.
+    /// Set when it ended by itself, or was killed in an operation of its disk, whatever it makes of the error.
     pub(crate) fn ended(&self) -> Option<End> {
-        self.stage.reached().ended.clone()
+        let killed = || self.disk.killed().then(|| End::Disk("killed in an operation".to_owned()));
+        self.stage.reached().ended.clone().or_else(killed)
     }
 
     /// What it holds; `None` while it opens its store, and when it is about to end.
@@ -126,6 +127,7 @@ impl Process {
         let Some(engine) = engine else { return Ok(None) };
         match self.runtime.block_on(async { timeout(DUMP_MAX, engine.dump()).await })? {
             Err(StoreError::Stopped) => Ok(None),
+            Err(StoreError::Unreadable { .. }) if self.disk.killed() => Ok(None),
             dump => Ok(Some(dump?)),
         }
     }
