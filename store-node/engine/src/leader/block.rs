@@ -1,6 +1,7 @@
 //! Blocks under construction, and the answers that wait for them.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use apogee_model::Timestamp;
 
@@ -11,6 +12,9 @@ use crate::record::Record;
 /// A block is closed at this size at the latest, unless one request alone is larger.
 const TARGET_BYTES: usize = 1 << 20;
 const TARGET_RECORDS: usize = 4096;
+/// A block takes no more records when its log time is older than this: the next leader would end leases as much too
+/// early, and messages would look as much too old. Blocks are that old only while the log is stuck.
+const STALE: Duration = Duration::from_millis(100);
 /// Room a block starts with, so that it does not grow in many small steps.
 const START_BYTES: usize = 64 << 10;
 
@@ -60,7 +64,7 @@ impl Blocks {
     pub(crate) fn reserve(&mut self, bytes: usize, records: usize, wall: Timestamp) {
         let held = usize::try_from(self.open.records).expect("blocks hold few records");
         let full = self.open.bytes.len() + bytes > self.target || held + records > TARGET_RECORDS;
-        if held > 0 && full {
+        if held > 0 && (full || wall.since(self.open.log_time) > STALE) {
             self.close();
         }
         if self.open.records == 0 {
