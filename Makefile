@@ -9,6 +9,8 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
 # The test programs of the official SDKs and what they need.
 export COMPAT_ENV ?= $(HOME)/.cache/apogee-test-env
+# Errors tell what happened; with backtraces a failing test prints pages in which that is lost.
+export RUST_BACKTRACE := 0
 
 # One profile and feature set for everything that is executed.
 CARGO_BUILD := cargo build --release --workspace --locked

@@ -18,9 +18,11 @@ pub fn java(class: &str, home: &Path) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// A file of the `tests` folder of the checkout.
+/// A file of the `tests` folder of the checkout: the one the tests were started in, which need not be the one they were
+/// compiled in, because clones share a target folder.
 pub fn ours(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&folder).join(path)
 }
 
 /// Where `make test` puts what the SDKs need.
