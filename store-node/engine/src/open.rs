@@ -1,6 +1,7 @@
 //! How an engine comes up: what is on the disk, then the replica group (`raft::join`), consensus, and the loop.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -296,8 +297,12 @@ async fn replay(log: &Log, state: &mut State, committed: BlockIndex, format: &Fo
     }
     let mut next = BlockIndex(applied.0 + 1);
     while next <= committed {
-        let blocks = log.read_own_blocks(next, BlockIndex(committed.0 + 1)).await.map_err(OpenError::unreadable)?;
-        if blocks.first().is_none_or(|first| first.header.index != next) {
+        let blocks = match log.read_own_blocks(next, BlockIndex(committed.0 + 1)).await {
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => Vec::new(),
+            blocks => blocks.map_err(OpenError::unreadable)?,
+        };
+        if blocks.is_empty() {
+            // Its segment is gone, because a base had what was in it; that base is damaged, and this one is too old.
             let why = format!("block {next} is not in the log, and the views are at block {applied}");
             return Err(OpenError::Corrupt { file: "store/log".to_owned(), offset: 0, why }.into());
         }

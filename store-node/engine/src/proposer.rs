@@ -136,6 +136,24 @@ pub(crate) enum Mode {
     Between,
 }
 
+impl Mode {
+    fn state(&self) -> &State {
+        match self {
+            Self::Follows(state) => state,
+            Self::Leads(leader) => &leader.state,
+            Self::Between => unreachable!("only while the mode changes"),
+        }
+    }
+
+    fn state_mut(&mut self) -> &mut State {
+        match self {
+            Self::Follows(state) => state,
+            Self::Leads(leader) => &mut leader.state,
+            Self::Between => unreachable!("only while the mode changes"),
+        }
+    }
+}
+
 /// Why the loop ends.
 enum End {
     /// Consensus has ended, or the process stops.
@@ -253,22 +271,10 @@ impl<R: AnswerRule> Proposer<R> {
         }
     }
 
-    fn state(&mut self) -> &mut State {
-        match &mut self.mode {
-            Mode::Follows(state) => state,
-            Mode::Leads(leader) => &mut leader.state,
-            Mode::Between => unreachable!("only while the mode changes"),
-        }
-    }
-
     /// Writes the views when it is time; says when it is time again.
     fn keep(&mut self) -> Result<Option<Monotonic>, ViewsError> {
         let (durable, now) = (self.durable.borrow().index, self.clock.monotonic());
-        let state = match &mut self.mode {
-            Mode::Follows(state) => state,
-            Mode::Leads(leader) => &mut leader.state,
-            Mode::Between => unreachable!("only while the mode changes"),
-        };
+        let state = self.mode.state_mut();
         let (index, end) = (state.applied, state.end);
         let (grown, age) = (end.0 - self.based.0.0, now.saturating_sub(self.based.1));
         let due = grown >= BASE_BYTES || grown > 0 && age >= BASE_EVERY;
@@ -284,7 +290,7 @@ impl<R: AnswerRule> Proposer<R> {
     /// Remembers what the keeper has done.
     fn note(&mut self, kept: &Kept) {
         match kept {
-            Kept::Written(index) => self.state().written(*index),
+            Kept::Written(index) => self.mode.state_mut().written(*index),
             Kept::Flushed(_) => {}
             Kept::Based(base) => self.floor.based(base),
         }
@@ -293,12 +299,7 @@ impl<R: AnswerRule> Proposer<R> {
     /// Gives up what nobody needs of the log.
     async fn let_go(&mut self) -> Result<(), Stopped> {
         let now = self.clock.monotonic();
-        let state = match &self.mode {
-            Mode::Follows(state) => state,
-            Mode::Leads(leader) => &leader.state,
-            Mode::Between => unreachable!("only while the mode changes"),
-        };
-        match self.floor.let_go(&self.log, state, now) {
+        match self.floor.let_go(&self.log, self.mode.state(), now) {
             Some(gone) => self.consensus.let_go(gone).await,
             None => Ok(()),
         }
@@ -306,17 +307,12 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// A clean stop leaves a base, so that the next start has nothing to apply.
     async fn finish_views(&mut self) -> Result<(), ViewsError> {
-        if self.state().applied > BlockIndex(0) {
+        if self.mode.state().applied > BlockIndex(0) {
             self.keeper.want_base();
         }
         loop {
             self.keep()?;
-            let state = match &self.mode {
-                Mode::Follows(state) => state,
-                Mode::Leads(leader) => &leader.state,
-                Mode::Between => unreachable!("only while the mode changes"),
-            };
-            if self.keeper.is_idle(state) {
+            if self.keeper.is_idle(self.mode.state()) {
                 return Ok(());
             }
             tokio::select! {
@@ -509,7 +505,7 @@ impl<R: AnswerRule> Proposer<R> {
     /// Proposes blocks: full ones at once, a partial one when nothing is on its way or enough came together.
     async fn submit(&mut self) -> Result<(), Stopped> {
         let company = self.log.block_max() / COMPANY_PART;
-        while self.in_flight.len() < BLOCKS_IN_FLIGHT && self.state().unwritten_bytes() < UNWRITTEN_MAX {
+        while self.in_flight.len() < BLOCKS_IN_FLIGHT && self.mode.state().unwritten_bytes() < UNWRITTEN_MAX {
             let idle = self.in_flight.is_empty();
             let next = self.leader(|leader| {
                 let may_be_partial = idle || leader.open_bytes() >= company;
@@ -556,7 +552,7 @@ impl<R: AnswerRule> Proposer<R> {
             Mode::Between => unreachable!("only while the mode changes"),
         }
         self.applied_term = header.term;
-        let trimmed = self.state().take_trimmed();
+        let trimmed = self.mode.state_mut().take_trimmed();
         if trimmed > 0 {
             self.metrics.messages_trimmed(trimmed);
         }

@@ -47,6 +47,9 @@ pub(crate) struct Cluster {
     restarts: Vec<(Duration, usize)>,
     /// The epochs that the machines led in a moment ago.
     leads: Vec<Option<Epoch>>,
+    /// The machine that lost its disk, or a base that it may need: a second one before it has everything again would be
+    /// a lost majority.
+    pub(crate) robbed: Option<usize>,
     /// What happened, in order.
     pub(crate) log: Vec<String>,
     pub(crate) tally: Tally,
@@ -91,6 +94,7 @@ impl Cluster {
             blocked: BTreeMap::new(),
             silent: Vec::new(),
             restarts: Vec::new(),
+            robbed: None,
             log: Vec::new(),
             tally: Tally::default(),
         }
@@ -217,8 +221,11 @@ impl Cluster {
         self.machines[machine].lose_power();
         if self.dice.one_in(8) {
             self.tally.count(Happening::LostViews);
-            self.note(format!("{} loses its views", self.machines[machine].host));
-            self.machines[machine].lose_views(self.dice.one_in(3));
+            let and_base = self.dice.one_in(3) && self.robbed.is_none();
+            let what = if and_base { "its views and its newest base" } else { "its views" };
+            self.note(format!("{} loses {what}", self.machines[machine].host));
+            self.robbed = self.robbed.or(and_base.then_some(machine));
+            self.machines[machine].lose_views(and_base);
         }
         let silence = self.tick * SILENCE;
         self.silent.push((self.age() + silence, machine));
@@ -229,6 +236,7 @@ impl Cluster {
     pub(crate) fn lose_disk(&mut self, machine: usize, down: Duration) {
         self.lose_power(machine, down);
         self.note(format!("{} loses its disk", self.machines[machine].host));
+        self.robbed = Some(machine);
         self.machines[machine].lose_disk();
     }
 

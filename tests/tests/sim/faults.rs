@@ -25,8 +25,6 @@ pub(crate) struct Weather {
     wild: bool,
     /// One thing at a time, so that the others can go on.
     gentle: bool,
-    /// A disk was lost; a second one before the first is filled again would be a lost majority.
-    lost_disk: bool,
     /// How far somebody set all clocks back.
     behind: Duration,
     next: Duration,
@@ -44,8 +42,8 @@ impl Weather {
     pub(crate) fn new(seed: u64, clients: Vec<String>) -> Weather {
         let dice = Dice::new(seed, 2);
         let (gap, wild, gentle) = (GAPS[dice.size(0, 2)], dice.one_in(8), !dice.one_in(3));
-        let (lost_disk, behind, next, mends) = (false, Duration::ZERO, Duration::ZERO, Vec::new());
-        Weather { dice, clients, gap, wild, gentle, lost_disk, behind, next, mends }
+        let (behind, next, mends) = (Duration::ZERO, Duration::ZERO, Vec::new());
+        Weather { dice, clients, gap, wild, gentle, behind, next, mends }
     }
 
     /// How far the wall clocks of this run may differ.
@@ -115,8 +113,7 @@ impl Weather {
                 cluster.machines[victim].signal(Signal::Stop);
             }
             25 => self.change_leader(cluster),
-            26 | 27 if !self.lost_disk => {
-                self.lost_disk = true;
+            26 | 27 if cluster.robbed.is_none() => {
                 cluster.tally.count(Happening::LostDisk);
                 cluster.lose_disk(victim, self.dice.millis(1200));
             }

@@ -229,8 +229,8 @@ impl From<TaskFailure> for End {
 impl From<OpenError> for End {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Disk { .. } => End::Disk(error.to_string()),
-            _ => End::Other(error.to_string()),
+            OpenError::Disk { .. } => End::Disk(format!("{:#}", anyhow::Error::from(error))),
+            _ => End::Other(format!("{:#}", anyhow::Error::from(error))),
         }
     }
 }

@@ -167,8 +167,9 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     }
     let calls = cluster.history.calls();
     let mut violations = late;
-    // Nobody damages stores here.
-    for machine in cluster.machines.iter().filter(|machine| machine.distrusts_its_store()) {
+    // Nobody damages stores here, but for one base, and a log may begin where that ended.
+    let sound = cluster.machines.iter().enumerate().filter(|(at, _)| cluster.robbed != Some(*at));
+    for (_, machine) in sound.filter(|(_, machine)| machine.distrusts_its_store()) {
         let told = format!("{} found its store damaged", machine.host);
         violations.push(Violation { invariant: Invariant::I14, told });
     }

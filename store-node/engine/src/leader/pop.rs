@@ -58,7 +58,9 @@ impl Leader {
             self.deferred.push_back(Ask::Pop { pop, reply });
             return None;
         }
-        Some(Answer::Popped(reply, granted))
+        let answer = Answer::Popped(reply, granted);
+        // That the group starts here is a promise, also when nothing was found.
+        if self.overlay.is_open(pop.group.id, pop.topic.id) { self.blocks.answer(answer) } else { Some(answer) }
     }
 
     /// The unsettled rest of the batch that an earlier try of the same receive was granted, leased anew.

@@ -113,3 +113,25 @@ async fn a_base_that_was_damaged_meanwhile_makes_it_a_new_replica() {
     group.send(1).await;
     group.agree().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_begins_with_a_lost_base_makes_it_a_new_replica() {
+    let mut group = Group::start().await;
+    group.send(7).await;
+    let late = group.stop_follower().await;
+    group.send(14).await;
+    // What is left begins behind the first segment, and behind the base that this replica took itself.
+    group.shorten(-4).await;
+    let net = group.net.clone();
+    group.sites[late].start(&net).await.unwrap();
+    group.sites[late].begins_again(&net).await.unwrap();
+    group.agree().await;
+    group.sites[late].lose_power(&net).await;
+    group.sites[late].views.damage_live();
+    group.sites[late].views.damage_newest_base();
+    group.sites[late].start(&net).await.unwrap();
+    assert!(group.sites[late].was_damaged().await, "an older base is no use to it");
+    group.catches_up(late).await;
+    group.send(1).await;
+    group.agree().await;
+}

@@ -33,7 +33,7 @@ pub(super) struct Group<'a> {
     pub(super) lives: BTreeMap<MessageId, Vec<Event<'a>>>,
     /// Receives without an answer. Any message may have been leased by them.
     pub(super) unanswered: Vec<Unanswered>,
-    /// When the first receive was answered that found something; one that finds nothing may open nothing.
+    /// When the first receive was answered, also one that found nothing.
     opened: Option<Moment>,
     /// Receives that found nothing at a time when nobody unknown held anything.
     pub(super) found_nothing: Vec<Span>,
@@ -83,7 +83,7 @@ impl<'a> Index<'a> {
         let What::Receive { group, topic, attempt_id, invisible, deliveries, outcome } = &call.what else { return };
         let (span, attempt_id) = (call.span, *attempt_id);
         let group = self.groups.entry((group, topic)).or_default();
-        if *outcome == Outcome::Ok && !deliveries.is_empty() {
+        if *outcome == Outcome::Ok {
             group.opened = Some(group.opened.map_or(span.end, |opened| opened.min(span.end)));
         }
         match outcome {
