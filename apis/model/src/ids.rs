@@ -49,6 +49,10 @@ number!(
     Epoch(u64)
 );
 number!(
+    /// Number of a replica group; namesrv gives it once and never again. RocketMQ calls it a broker: `broker-0`.
+    ReplicaGroupId(u32)
+);
+number!(
     /// Id of one replica of a replica group; it stays the same when the replica loses its disk.
     ReplicaId(u64)
 );

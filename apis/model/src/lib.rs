@@ -1,13 +1,15 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `message`, `wire`, `filter`, `receipt`, `metadata`, `store`.
+//! Reading order: `name`, `ids`, `time`, `message`, `wire`, `filter`, `receipt`, `metadata`, `placement`,
+//! `store`.
 
 mod filter;
 mod ids;
 mod message;
 mod metadata;
 mod name;
+mod placement;
 mod receipt;
 pub mod store;
 mod time;
@@ -15,10 +17,12 @@ pub mod wire;
 
 pub use filter::{FilterError, TagFilter, tag_hash};
 pub use ids::{
-    BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaId, TopicId,
+    BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
+    ReplicaId, TopicId,
 };
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicConfig};
 pub use name::{ConsumerGroup, NameError, Topic};
+pub use placement::{BadNodeName, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};
 pub use time::{InvisibleDuration, InvisibleDurationError, Timestamp};
