@@ -1,7 +1,7 @@
-//! The proxy's view of the store: the leader of a replica group, wherever it lives.
+//! The proxy's view of the store: replica groups, each through its leader, wherever that lives.
 //!
-//! Reading order: the trait, then `remote` (the store over the network) with `leaders` (who leads), `node` (one
-//! store-node), `lane` (one lane to it), `watches` and `notes`.
+//! Reading order: the trait, `stores` (all replica groups), then `remote` (one of them over the network) with `leaders`
+//! (who leads), `node` (one replica), `lane` (one lane to it), `watches` and `notes`.
 
 mod lane;
 mod leaders;
@@ -9,9 +9,11 @@ mod metrics;
 mod node;
 mod notes;
 mod remote;
+mod stores;
 mod watches;
 
 pub use remote::{BadStoreAddress, RemoteStores, RemoteStoresParts};
+pub use stores::Stores;
 
 use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
@@ -26,6 +28,9 @@ use futures::future::BoxFuture;
 /// Whatever it answers is committed. A dropped future of [`StoreNode::pop`] releases its batch; dropping any other
 /// future leaves the outcome unknown.
 pub trait StoreNode: Send + Sync + 'static {
+    /// Whether somebody leads now, as far as is known: nobody has to wait for an election.
+    fn leads(&self) -> bool;
+
     /// Appends all messages or none; one answer per message, in order.
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;
 
