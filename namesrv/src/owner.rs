@@ -54,7 +54,7 @@ impl Owner {
         let mut answers = Vec::with_capacity(requests.len());
         for Request { command, reply } in requests {
             let answer = self.decide_and_apply(&command);
-            if answer.is_ok() {
+            if matches!(&answer, Ok(change) if *change != Change::Nothing) {
                 commands.push(command);
             }
             answers.push((reply, answer));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use apogee_host::{Clock, Disk, Entropy, OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewTopic, Topic, TopicConfig,
+    Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, Topic,
+    TopicConfig,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,6 +23,8 @@ pub struct NamesrvParts {
     pub entropy: Arc<dyn Entropy>,
     /// Gets the task `namesrv`, which stops the process with exit code 74 when the disk fails.
     pub tasks: Tasks,
+    /// Replicas of every replica group, from the birth of the cluster on: 1, 3 or 5.
+    pub replication_factor: u8,
 }
 
 /// The metadata of one cluster. Clones speak to the same one.
@@ -52,10 +55,10 @@ impl Namesrv {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn open(parts: NamesrvParts) -> Result<Namesrv, OpenError> {
-        let NamesrvParts { disk, clock, entropy, tasks } = parts;
+        let NamesrvParts { disk, clock, entropy, tasks, replication_factor } = parts;
         let (mut journal, mut state) = Journal::open(disk).await?;
         if state.cluster().is_none() {
-            give_birth(&mut journal, &mut state, entropy.as_ref()).await?;
+            give_birth(&mut journal, &mut state, replication_factor, entropy.as_ref()).await?;
         }
         journal.mark_born().await?;
         let cluster = Arc::clone(state.cluster().expect("recovered or born above"));
@@ -142,6 +145,40 @@ impl Namesrv {
         }
     }
 
+    /// Takes a store-node in, or takes note that it has started again. Returns a cluster that has it, and the replica
+    /// groups that it made possible: it is home of one as soon as there are enough store-nodes.
+    ///
+    /// # Errors
+    /// [`MetadataError::Stopped`].
+    pub async fn register(&self, new: NewNode) -> Result<Arc<Cluster>, MetadataError> {
+        self.ask(Command::RegisterNode { new }).await.map(|_| self.cluster())
+    }
+
+    /// The store-node stops: it is suspect at once.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoSuchNode`]; [`MetadataError::OtherIncarnation`] when it has started again meanwhile;
+    /// [`MetadataError::Stopped`].
+    pub async fn unregister(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        self.ask(Command::NodeHeard { node: node.clone(), incarnation, alive: false }).await.map(|_| ())
+    }
+
+    /// The store-node is about to leave: it gets nothing new.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoSuchNode`]; [`MetadataError::Stopped`].
+    pub async fn drain_node(&self, node: &NodeName) -> Result<Arc<Cluster>, MetadataError> {
+        self.ask(Command::DrainNode { node: node.clone() }).await.map(|_| self.cluster())
+    }
+
+    /// The store-node stays after all.
+    ///
+    /// # Errors
+    /// As [`Namesrv::drain_node`].
+    pub async fn undrain_node(&self, node: &NodeName) -> Result<Arc<Cluster>, MetadataError> {
+        self.ask(Command::UndrainNode { node: node.clone() }).await.map(|_| self.cluster())
+    }
+
     async fn ask(&self, command: Command) -> Result<Change, MetadataError> {
         let (reply, answer) = oneshot::channel();
         self.inbox.send(Request { command, reply }).await.map_err(|_| MetadataError::Stopped)?;
@@ -150,8 +187,13 @@ impl Namesrv {
 }
 
 /// Nobody can ask yet, so the owner's order is kept: decide, make durable, show.
-async fn give_birth(journal: &mut Journal, state: &mut State, entropy: &dyn Entropy) -> Result<(), OpenError> {
-    let birth = Command::Birth { cluster_id: entropy.next_u64(), mac_key: draw_secret(entropy) };
+async fn give_birth(
+    journal: &mut Journal,
+    state: &mut State,
+    replication_factor: u8,
+    entropy: &dyn Entropy,
+) -> Result<(), OpenError> {
+    let birth = Command::Birth { cluster_id: entropy.next_u64(), replication_factor, mac_key: draw_secret(entropy) };
     let change = state.decide(&birth).expect("nothing was before");
     journal.append(state.version(), vec![birth]).await?;
     state.apply(&change);

@@ -198,8 +198,13 @@ async fn a_real_disk_keeps_it_too() {
     for _ in 0..2 {
         let tasks = Tasks::new();
         let disk = Arc::new(RealDisk::open(folder.path()).unwrap());
-        let parts =
-            NamesrvParts { disk, clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy), tasks: tasks.clone() };
+        let parts = NamesrvParts {
+            disk,
+            clock: Arc::new(RealClock),
+            entropy: Arc::new(OsEntropy),
+            tasks: tasks.clone(),
+            replication_factor: 1,
+        };
         let namesrv = Namesrv::open(parts).await.unwrap();
         let _exists_the_second_time = namesrv.create_topic(new_topic("t", 4)).await;
         seen.push(namesrv.cluster());

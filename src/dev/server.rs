@@ -10,6 +10,7 @@ use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
 use apogee_host::{Clock, Disk, Entropy, Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
+use apogee_model::{NewNode, NodeName};
 use apogee_namesrv::{Namesrv, NamesrvParts};
 use apogee_proxy::{RemoteStores, RemoteStoresParts, Routes, StoreNode};
 use opentelemetry::metrics::Meter;
@@ -27,6 +28,8 @@ const VIEWS_BYTES: usize = 32 << 20;
 const DRAIN_MAX: Duration = Duration::from_secs(15);
 /// Time for the tasks to end after that.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// The one store-node of this process, as namesrv knows it.
+const NODE: &str = "dev";
 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
@@ -129,8 +132,18 @@ async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, S
         clock: Arc::clone(&seams.clock),
         entropy: Arc::clone(&seams.entropy),
         tasks: tasks.clone(),
+        replication_factor: 1,
     };
-    Ok(Arc::new(LocalRoutes(Namesrv::open(parts).await?)))
+    let namesrv = Namesrv::open(parts).await?;
+    let myself = NewNode {
+        name: NodeName::parse(NODE).map_err(|error| Stop::new(Exit::Bug, error))?,
+        lanes: String::new(),
+        replication: String::new(),
+        zone: String::new(),
+        incarnation: seams.entropy.next_u64(),
+    };
+    namesrv.register(myself).await.map_err(|error| Stop::new(Exit::Io, error))?;
+    Ok(Arc::new(LocalRoutes(namesrv)))
 }
 
 async fn open_engine(

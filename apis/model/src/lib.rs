@@ -23,6 +23,6 @@ pub use ids::{
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicConfig};
 pub use name::{ConsumerGroup, NameError, Topic};
-pub use placement::{BadNodeName, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
+pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};
 pub use time::{InvisibleDuration, InvisibleDurationError, Timestamp};

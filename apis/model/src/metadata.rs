@@ -1,11 +1,14 @@
 //! Topics and groups as namesrv keeps them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConsumerGroup, GroupId, MacKeys, Timestamp, Topic, TopicId, TopicType};
+use crate::{
+    ConsumerGroup, GroupId, MacKeys, NodeName, QueueId, ReplicaGroup, ReplicaGroupId, StoreNodeConfig, Timestamp,
+    Topic, TopicId, TopicType,
+};
 
 /// What clients may do with a topic.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub struct TopicConfig {
     pub topic_type: TopicType,
     /// Queues are numbered from 0 to `queues − 1`.
     pub queues: u16,
+    /// The replica group of each queue; the place in the list is the number of the queue.
+    pub placement: Vec<ReplicaGroupId>,
     pub permission: Permission,
     pub created: Timestamp,
 }
@@ -68,6 +73,16 @@ impl TopicConfig {
     /// Queues of a topic when nobody says otherwise.
     pub const QUEUES_DEFAULT: u16 = 8;
     pub const QUEUES_MAX: u16 = 1024;
+
+    /// The replica groups that keep queues of this topic, each once.
+    pub fn replica_groups(&self) -> BTreeSet<ReplicaGroupId> {
+        self.placement.iter().copied().collect()
+    }
+
+    /// The replica group that keeps a queue; `None` when the topic has no such queue.
+    pub fn replica_group(&self, queue: QueueId) -> Option<ReplicaGroupId> {
+        self.placement.get(usize::from(queue.0)).copied()
+    }
 }
 
 /// Everything namesrv tells the cluster, at one version. Cheap to clone behind an `Arc`; a change makes a new one.
@@ -77,9 +92,35 @@ pub struct Cluster {
     pub version: u64,
     /// Drawn once when the cluster is born.
     pub cluster_id: u64,
+    /// What all members of the cluster can read; grows when the last of them can do more.
+    pub feature_level: u32,
+    /// Replicas of every replica group: 1, 3 or 5.
+    pub replication_factor: u8,
     pub mac_keys: Arc<MacKeys>,
+    pub nodes: BTreeMap<NodeName, Arc<StoreNodeConfig>>,
+    pub replica_groups: BTreeMap<ReplicaGroupId, Arc<ReplicaGroup>>,
     pub topics: BTreeMap<Topic, Arc<TopicConfig>>,
     pub groups: BTreeMap<ConsumerGroup, Arc<GroupConfig>>,
+}
+
+impl Cluster {
+    /// Feature level of this version of ApogeeMQ.
+    pub const FEATURE_LEVEL: u32 = 1;
+
+    /// A cluster at its birth, version 1: no store-node, no topic, no group.
+    pub fn born(cluster_id: u64, replication_factor: u8, mac_keys: Arc<MacKeys>) -> Self {
+        Self {
+            version: 1,
+            cluster_id,
+            feature_level: Self::FEATURE_LEVEL,
+            replication_factor,
+            mac_keys,
+            nodes: BTreeMap::new(),
+            replica_groups: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
+    }
 }
 
 /// A topic somebody wants.
@@ -114,6 +155,23 @@ pub enum MetadataError {
     NoSuchGroup { group: ConsumerGroup },
     #[error("{what} is {asked}, allowed are {min} to {max}")]
     OutOfRange { what: &'static str, asked: u64, min: u64, max: u64 },
+    #[error("there is no replica group yet: {nodes} of {needed} store-nodes have registered")]
+    NoReplicaGroups { nodes: usize, needed: u8 },
+    #[error("store-node {node} has not registered")]
+    NoSuchNode { node: NodeName },
+    #[error("store-node {node} was registered by a later start of it, or by another process of the same name")]
+    OtherIncarnation { node: NodeName },
+    /// The leader, when it is known, as `host:port`.
+    #[error("this namesrv does not lead; {}", leader_text(leader.as_deref()))]
+    NotLeader { leader: Option<String> },
+    #[error("no namesrv has answered: {why}; whether the change was made is unknown")]
+    Unreachable { why: String },
+    #[error("namesrv refuses: {why}")]
+    Refused { why: String },
     #[error("namesrv stopped before it answered; whether the change was made is unknown")]
     Stopped,
+}
+
+fn leader_text(leader: Option<&str>) -> String {
+    leader.map_or_else(|| "nobody is known to".to_owned(), |leader| format!("{leader} does"))
 }

@@ -33,6 +33,20 @@ pub struct StoreNodeConfig {
     pub standing: NodeStanding,
 }
 
+/// What a store-node says of itself when it registers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewNode {
+    pub name: NodeName,
+    /// See [`StoreNodeConfig::lanes`].
+    pub lanes: String,
+    /// See [`StoreNodeConfig::replication`].
+    pub replication: String,
+    /// See [`StoreNodeConfig::zone`].
+    pub zone: String,
+    /// Drawn at every start of the process; tells it from its earlier lives.
+    pub incarnation: u64,
+}
+
 /// What namesrv thinks of a store-node. None of these takes its queues out of a route.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +108,16 @@ impl ReplicaGroup {
     /// The name that RocketMQ users know for it: `broker-0`.
     pub fn broker_name(&self) -> String {
         format!("broker-{}", self.id)
+    }
+
+    /// The store-node that leads when all are well; `None` for a group that lists no such replica.
+    pub fn home(&self) -> Option<&NodeName> {
+        self.replicas.get(&self.preferred)
+    }
+
+    /// The replica that a store-node hosts, if it hosts one.
+    pub fn replica_of(&self, node: &NodeName) -> Option<ReplicaId> {
+        self.replicas.iter().find(|(_, host)| *host == node).map(|(replica, _)| *replica)
     }
 }
 

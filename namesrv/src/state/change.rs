@@ -1,35 +1,40 @@
 //! What a command came to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apogee_model::{Cluster, GroupConfig, MacKeys, TopicConfig};
+use apogee_model::{Cluster, GroupConfig, MacKeys, ReplicaGroup, StoreNodeConfig, TopicConfig};
 
 /// One step from a version of the cluster to the next, and the answer to who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    Born { cluster_id: u64, mac_keys: Arc<MacKeys> },
+    Born {
+        cluster_id: u64,
+        replication_factor: u8,
+        mac_keys: Arc<MacKeys>,
+    },
     TopicCreated(Arc<TopicConfig>),
     TopicDeleted(Arc<TopicConfig>),
     GroupCreated(Arc<GroupConfig>),
     GroupDeleted(Arc<GroupConfig>),
     KeysRotated(Arc<MacKeys>),
+    /// A store-node as it is from now on, and the replica groups that this made possible.
+    NodeChanged {
+        node: Arc<StoreNodeConfig>,
+        incarnation: u64,
+        groups: Vec<Arc<ReplicaGroup>>,
+    },
+    /// All is as it was asked for.
+    Nothing,
 }
 
 impl Change {
-    /// The cluster one version later. Topics and groups that did not change are shared with `before`.
+    /// The cluster one version later. What did not change is shared with `before`.
     ///
     /// # Panics
     /// When `before` is missing and this is not the birth.
     pub(super) fn after(&self, before: Option<&Cluster>) -> Cluster {
-        if let Change::Born { cluster_id, mac_keys } = self {
-            return Cluster {
-                version: 1,
-                cluster_id: *cluster_id,
-                mac_keys: Arc::clone(mac_keys),
-                topics: BTreeMap::new(),
-                groups: BTreeMap::new(),
-            };
+        if let Change::Born { cluster_id, replication_factor, mac_keys } = self {
+            return Cluster::born(*cluster_id, *replication_factor, Arc::clone(mac_keys));
         }
         let mut cluster = before.expect("only a born cluster changes").clone();
         cluster.version += 1;
@@ -39,7 +44,7 @@ impl Change {
 
     fn make(&self, cluster: &mut Cluster) {
         match self {
-            Change::Born { .. } => {}
+            Change::Born { .. } | Change::Nothing => {}
             Change::TopicCreated(topic) => {
                 cluster.topics.insert(topic.topic.clone(), Arc::clone(topic));
             }
@@ -53,6 +58,10 @@ impl Change {
                 cluster.groups.remove(&group.group);
             }
             Change::KeysRotated(keys) => cluster.mac_keys = Arc::clone(keys),
+            Change::NodeChanged { node, groups, .. } => {
+                cluster.nodes.insert(node.name.clone(), Arc::clone(node));
+                cluster.replica_groups.extend(groups.iter().map(|group| (group.id, Arc::clone(group))));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use apogee_model::{ConsumerGroup, NewGroup, NewTopic, Timestamp, Topic};
+use apogee_model::{ConsumerGroup, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic};
 use serde::{Deserialize, Serialize};
 
 /// One request for a change, as the journal keeps it. What was random or read from a clock is in here, drawn before
@@ -13,6 +13,7 @@ pub(crate) enum Command {
     /// The first command of every cluster, and only the first.
     Birth {
         cluster_id: u64,
+        replication_factor: u8,
         mac_key: Secret,
     },
     CreateTopic {
@@ -31,6 +32,22 @@ pub(crate) enum Command {
     },
     RotateMacKey {
         secret: Secret,
+    },
+    RegisterNode {
+        new: NewNode,
+    },
+    /// The lease of a store-node ended or it said that it stops, or it was heard again.
+    NodeHeard {
+        node: NodeName,
+        /// The life of the store-node this is about; does nothing to a later one.
+        incarnation: u64,
+        alive: bool,
+    },
+    DrainNode {
+        node: NodeName,
+    },
+    UndrainNode {
+        node: NodeName,
     },
 }
 

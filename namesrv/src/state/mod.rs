@@ -2,13 +2,16 @@
 
 mod change;
 mod command;
+mod nodes;
+mod placement;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, Timestamp, Topic,
-    TopicConfig, TopicId,
+    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, NodeName,
+    ReplicaGroupId, Timestamp, Topic, TopicConfig, TopicId,
 };
 
 pub(crate) use change::Change;
@@ -33,6 +36,10 @@ pub(crate) struct State {
     /// The largest ids ever given; 0 before the first. Deletion does not lower them.
     last_topic: TopicId,
     last_group: GroupId,
+    /// The id of the next replica group; the first is 0.
+    next_replica_group: ReplicaGroupId,
+    /// The life of each store-node that registered last.
+    incarnations: BTreeMap<NodeName, u64>,
 }
 
 impl State {
@@ -49,9 +56,11 @@ impl State {
     /// What `command` would change. Changes nothing.
     pub(crate) fn decide(&self, command: &Command) -> Result<Change, Refusal> {
         match (&self.cluster, command) {
-            (None, Command::Birth { cluster_id, mac_key }) => {
-                Ok(Change::Born { cluster_id: *cluster_id, mac_keys: Arc::new(first_keys(mac_key)) })
-            }
+            (None, Command::Birth { cluster_id, replication_factor, mac_key }) => Ok(Change::Born {
+                cluster_id: *cluster_id,
+                replication_factor: *replication_factor,
+                mac_keys: Arc::new(first_keys(mac_key)),
+            }),
             (Some(_), Command::Birth { .. }) => Err(Refusal::BornAlready),
             (None, _) => Err(Refusal::NotBorn),
             (Some(cluster), Command::CreateTopic { new, created }) => {
@@ -69,6 +78,12 @@ impl State {
             (Some(cluster), Command::RotateMacKey { secret }) => {
                 Ok(Change::KeysRotated(Arc::new(next_keys(&cluster.mac_keys, secret))))
             }
+            (Some(cluster), Command::RegisterNode { new }) => Ok(self.register(cluster, new)),
+            (Some(cluster), Command::NodeHeard { node, incarnation, alive }) => {
+                Ok(self.node_heard(cluster, node, *incarnation, *alive)?)
+            }
+            (Some(cluster), Command::DrainNode { node }) => Ok(self.drain(cluster, node)?),
+            (Some(cluster), Command::UndrainNode { node }) => Ok(self.undrain(cluster, node)?),
         }
     }
 
@@ -80,6 +95,13 @@ impl State {
         match change {
             Change::TopicCreated(topic) => self.last_topic = topic.id,
             Change::GroupCreated(group) => self.last_group = group.id,
+            Change::NodeChanged { node, incarnation, groups } => {
+                self.incarnations.insert(node.name.clone(), *incarnation);
+                if let Some(last) = groups.last() {
+                    self.next_replica_group = ReplicaGroupId(last.id.0.saturating_add(1));
+                }
+            }
+            Change::Nothing => return,
             Change::Born { .. } | Change::TopicDeleted(_) | Change::GroupDeleted(_) | Change::KeysRotated(_) => {}
         }
         self.cluster = Some(Arc::new(change.after(self.cluster.as_deref())));
@@ -95,11 +117,20 @@ impl State {
         if cluster.topics.contains_key(&new.topic) {
             return Err(MetadataError::TopicExists { topic: new.topic.clone() });
         }
+        let id = TopicId(following("topic id", self.last_topic.0)?);
+        let placement = placement::queues(cluster, id, new.queues);
+        if placement.is_empty() {
+            return Err(MetadataError::NoReplicaGroups {
+                nodes: cluster.nodes.len(),
+                needed: cluster.replication_factor,
+            });
+        }
         Ok(Arc::new(TopicConfig {
             topic: new.topic.clone(),
-            id: TopicId(following("topic id", self.last_topic.0)?),
+            id,
             topic_type: new.topic_type,
             queues: new.queues,
+            placement,
             permission: new.permission,
             created,
         }))

@@ -1,11 +1,23 @@
-use apogee_model::{DeliveryOrder, Permission, TopicType};
+use apogee_model::{DeliveryOrder, NewNode, Permission, TopicType};
 
 use super::*;
 
+fn birth(replication_factor: u8) -> Command {
+    Command::Birth { cluster_id: 9, replication_factor, mac_key: Secret([1; 32]) }
+}
+
+/// A cluster with one store-node, so that topics have a place.
 fn born() -> State {
     let mut state = State::default();
-    run(&mut state, &Command::Birth { cluster_id: 9, mac_key: Secret([1; 32]) }).expect("nothing was before");
+    run(&mut state, &birth(1)).expect("nothing was before");
+    run(&mut state, &register("n1", "")).expect("a store-node may always come");
     state
+}
+
+fn register(name: &str, zone: &str) -> Command {
+    let name = NodeName::parse(name).expect("a plain name");
+    let (lanes, replication) = (format!("{name}:1"), format!("{name}:2"));
+    Command::RegisterNode { new: NewNode { name, lanes, replication, zone: zone.to_owned(), incarnation: 1 } }
 }
 
 fn run(state: &mut State, command: &Command) -> Result<Change, Refusal> {
@@ -30,10 +42,9 @@ fn a_cluster_is_born_once_and_first() {
     let mut state = State::default();
     assert_eq!(run(&mut state, &create("t", 1)), Err(Refusal::NotBorn));
     assert_eq!((state.version(), state.cluster()), (0, None));
-    let mut state = born();
+    run(&mut state, &birth(1)).expect("nothing was before");
     assert_eq!(state.version(), 1);
-    let again = Command::Birth { cluster_id: 10, mac_key: Secret([2; 32]) };
-    assert_eq!(run(&mut state, &again), Err(Refusal::BornAlready));
+    assert_eq!(run(&mut state, &birth(3)), Err(Refusal::BornAlready));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
-use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewTopic, Permission, Topic, TopicType};
+use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, Topic, TopicType};
 use apogee_namesrv::{Namesrv, NamesrvParts, OpenError};
 
 pub const JOURNAL: &str = "namesrv/journal-0000000001";
@@ -32,9 +32,23 @@ pub async fn start(disk: &SimDisk, seed: u64) -> Result<Life, OpenError> {
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(SeededEntropy::new(seed)),
         tasks: tasks.clone(),
+        replication_factor: 1,
     })
     .await?;
     Ok(Life { namesrv, tasks, clock })
+}
+
+/// A store-node in its first life.
+pub fn node(name: &str) -> NewNode {
+    let name = NodeName::parse(name).unwrap();
+    NewNode { lanes: format!("{name}:1"), replication: format!("{name}:2"), zone: String::new(), incarnation: 1, name }
+}
+
+/// [`start`], and a store-node to put topics on.
+pub async fn start_with_node(disk: &SimDisk, seed: u64) -> Result<Life, OpenError> {
+    let life = start(disk, seed).await?;
+    life.namesrv.register(node("n1")).await.unwrap();
+    Ok(life)
 }
 
 pub fn topic(name: &str) -> Topic {

@@ -61,9 +61,16 @@ fn code(error: &AdminError) -> Code {
 fn metadata_code(error: &MetadataError) -> Code {
     match error {
         MetadataError::TopicExists { .. } | MetadataError::GroupExists { .. } => Code::AlreadyExists,
-        MetadataError::NoSuchTopic { .. } | MetadataError::NoSuchGroup { .. } => Code::NotFound,
+        MetadataError::NoSuchTopic { .. } | MetadataError::NoSuchGroup { .. } | MetadataError::NoSuchNode { .. } => {
+            Code::NotFound
+        }
         MetadataError::OutOfRange { .. } => Code::InvalidArgument,
-        MetadataError::Stopped => Code::Unavailable,
+        MetadataError::NoReplicaGroups { .. }
+        | MetadataError::OtherIncarnation { .. }
+        | MetadataError::Refused { .. } => Code::FailedPrecondition,
+        MetadataError::NotLeader { .. } | MetadataError::Unreachable { .. } | MetadataError::Stopped => {
+            Code::Unavailable
+        }
     }
 }
 

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
@@ -7,7 +6,7 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic,
-    QueueId, QueueOffset, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    QueueId, QueueOffset, ReplicaGroupId, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -39,7 +38,10 @@ impl Routes for FakeRoutes {
     fn create_topic(&self, new: NewTopic) -> Answer<'_, Arc<TopicConfig>> {
         let NewTopic { topic, topic_type, queues, permission } = new;
         let created = Timestamp(1_700_000_000_123);
-        let made = TopicConfig { topic: topic.clone(), id: TopicId(7), topic_type, queues, permission, created };
+        let placement = vec![ReplicaGroupId(0); usize::from(queues)];
+        let topic_id = TopicId(7);
+        let made =
+            TopicConfig { topic: topic.clone(), id: topic_id, topic_type, queues, placement, permission, created };
         let made = Arc::new(made);
         let before = self.change(|cluster| cluster.topics.insert(topic.clone(), Arc::clone(&made)));
         ready(if before.is_some() { Err(MetadataError::TopicExists { topic }) } else { Ok(made) }).boxed()
@@ -128,7 +130,7 @@ fn token() -> AdminToken {
 
 fn served(store: Arc<FakeStore>) -> Service {
     let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
-    let cluster = Cluster { version: 1, cluster_id: 1, mac_keys, topics: BTreeMap::new(), groups: BTreeMap::new() };
+    let cluster = Cluster::born(1, 1, mac_keys);
     service(Arc::new(FakeRoutes(Mutex::new(cluster))), store, token())
 }
 

@@ -81,6 +81,12 @@ fn metadata(error: &MetadataError) -> Code {
         MetadataError::TopicExists { .. }
         | MetadataError::GroupExists { .. }
         | MetadataError::OutOfRange { .. }
+        | MetadataError::NoReplicaGroups { .. }
+        | MetadataError::NoSuchNode { .. }
+        | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NotLeader { .. }
+        | MetadataError::Unreachable { .. }
+        | MetadataError::Refused { .. }
         | MetadataError::Stopped => Code::InternalServerError,
     }
 }

@@ -12,7 +12,7 @@ use apogee_model::store::{
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
     InvisibleDuration, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, Permission, QueueId, QueueOffset,
-    StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId, TopicType,
+    ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
@@ -205,14 +205,7 @@ pub(crate) struct FakeRoutes {
 impl Default for FakeRoutes {
     fn default() -> Self {
         let keys = MacKeys { current: MacKey { generation: 1, secret: [7; 32] }, previous: None };
-        let cluster = Cluster {
-            version: 1,
-            cluster_id: 42,
-            mac_keys: Arc::new(keys),
-            topics: BTreeMap::new(),
-            groups: BTreeMap::new(),
-        };
-        Self { cluster: Mutex::new(Arc::new(cluster)) }
+        Self { cluster: Mutex::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))) }
     }
 }
 
@@ -251,6 +244,7 @@ impl FakeRoutes {
                 id: TopicId(u32::try_from(cluster.version).unwrap()),
                 topic_type: new.topic_type,
                 queues: new.queues,
+                placement: vec![ReplicaGroupId(0); usize::from(new.queues)],
                 permission: new.permission,
                 created: Timestamp(0),
             });

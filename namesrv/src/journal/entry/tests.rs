@@ -7,7 +7,7 @@ use crate::state::Secret;
 fn birth() -> Entry {
     let mut secret = [0; 32];
     secret[0] = 255;
-    Entry { after: 0, commands: vec![Command::Birth { cluster_id: 7, mac_key: Secret(secret) }] }
+    Entry { after: 0, commands: vec![Command::Birth { cluster_id: 7, replication_factor: 1, mac_key: Secret(secret) }] }
 }
 
 fn two_commands() -> Entry {

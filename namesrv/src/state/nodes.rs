@@ -1,0 +1,84 @@
+//! What becomes of store-nodes. An expired lease never takes a queue out of a route: it only says so.
+
+use std::sync::Arc;
+
+use apogee_model::{Cluster, MetadataError, NewNode, NodeName, NodeStanding, StoreNodeConfig};
+
+use super::placement::new_groups;
+use super::{Change, State};
+
+impl State {
+    /// The life of a store-node that registered last.
+    pub(crate) fn incarnation(&self, node: &NodeName) -> Option<u64> {
+        self.incarnations.get(node).copied()
+    }
+
+    /// A store-node that is draining stays so over its restarts.
+    pub(super) fn register(&self, cluster: &Cluster, new: &NewNode) -> Change {
+        let before = cluster.nodes.get(&new.name);
+        let drains = before.is_some_and(|node| node.standing == NodeStanding::Draining);
+        let standing = if drains { NodeStanding::Draining } else { NodeStanding::Alive };
+        let NewNode { name, lanes, replication, zone, incarnation } = new.clone();
+        self.change(cluster, StoreNodeConfig { name, lanes, replication, zone, standing }, incarnation)
+    }
+
+    pub(super) fn node_heard(
+        &self,
+        cluster: &Cluster,
+        node: &NodeName,
+        incarnation: u64,
+        alive: bool,
+    ) -> Result<Change, MetadataError> {
+        let before = existing(cluster, node)?;
+        if self.incarnation(node) != Some(incarnation) {
+            return Err(MetadataError::OtherIncarnation { node: node.clone() });
+        }
+        let standing = match (before.standing, alive) {
+            (NodeStanding::Draining, _) => NodeStanding::Draining,
+            (NodeStanding::Alive | NodeStanding::Suspect, true) => NodeStanding::Alive,
+            (NodeStanding::Alive | NodeStanding::Suspect, false) => NodeStanding::Suspect,
+        };
+        Ok(self.change(cluster, StoreNodeConfig { standing, ..before.clone() }, incarnation))
+    }
+
+    pub(super) fn drain(&self, cluster: &Cluster, node: &NodeName) -> Result<Change, MetadataError> {
+        self.stand(cluster, node, |_| NodeStanding::Draining)
+    }
+
+    /// Alive until its lease says something else.
+    pub(super) fn undrain(&self, cluster: &Cluster, node: &NodeName) -> Result<Change, MetadataError> {
+        self.stand(cluster, node, |standing| match standing {
+            NodeStanding::Draining => NodeStanding::Alive,
+            other @ (NodeStanding::Alive | NodeStanding::Suspect) => other,
+        })
+    }
+
+    fn stand(
+        &self,
+        cluster: &Cluster,
+        node: &NodeName,
+        next: impl FnOnce(NodeStanding) -> NodeStanding,
+    ) -> Result<Change, MetadataError> {
+        let before = existing(cluster, node)?;
+        let incarnation = self.incarnation(node).unwrap_or_default();
+        let after = StoreNodeConfig { standing: next(before.standing), ..before.clone() };
+        Ok(self.change(cluster, after, incarnation))
+    }
+
+    fn change(&self, cluster: &Cluster, node: StoreNodeConfig, incarnation: u64) -> Change {
+        let same = cluster.nodes.get(&node.name).is_some_and(|before| **before == node);
+        if same && self.incarnation(&node.name) == Some(incarnation) {
+            return Change::Nothing;
+        }
+        let node = Arc::new(node);
+        let mut nodes = cluster.nodes.clone();
+        nodes.insert(node.name.clone(), Arc::clone(&node));
+        let groups = new_groups(cluster, &nodes, self.next_replica_group);
+        Change::NodeChanged { node, incarnation, groups }
+    }
+}
+
+fn existing<'a>(cluster: &'a Cluster, node: &NodeName) -> Result<&'a StoreNodeConfig, MetadataError> {
+    let found = cluster.nodes.get(node).map(AsRef::as_ref);
+    found.ok_or_else(|| MetadataError::NoSuchNode { node: node.clone() })
+}
