@@ -20,4 +20,4 @@ pub use edge::{AdmissionLimits, Budgeted};
 pub use proxy::{Proxy, ProxyParts, ProxySettings};
 pub use route::Routes;
 pub use service::readiness::ReadinessLimits;
-pub use store::{BadStoreAddress, RemoteStores, RemoteStoresParts, StoreNode, Stores, Watch};
+pub use store::{BadStoreAddress, Connections, RemoteGroup, RemoteGroupParts, StoreMetrics, StoreNode, Stores, Watch};

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::ServiceError;
 use crate::route::topic_ref;
-use crate::store::{Stores, Watch};
+use crate::store::{StoreNode, Stores, Watch};
 
 /// How long the watch of a line outlives its last receive: consumers come back.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -105,11 +105,11 @@ impl Readiness {
         let key = (group.id, topic.id, filter.clone());
         let bell = Arc::new(Notify::new());
         let waiter = Waiter { batch: u64::try_from(batch).unwrap_or(u64::MAX).max(1), bell: Arc::clone(&bell) };
-        let groups = topic.replica_groups();
+        let groups: Vec<_> = topic.replica_groups().into_iter().collect();
         let stores = groups.iter().map(|group| self.stores.of(*group)).collect::<Result<Vec<_>, _>>()?;
         let joined = self.shared.join(&key, waiter, &groups)?;
         if joined.new_line {
-            let watch = |store: &Arc<_>| store.watch(group.clone(), topic_ref(topic), filter.clone());
+            let watch = |store: &Arc<dyn StoreNode>| store.watch(group.clone(), topic_ref(topic), filter.clone());
             let watches = groups.into_iter().zip(stores.iter().map(watch)).collect();
             let keep = keep(Arc::clone(&self.shared), key.clone(), watches, self.tasks.token());
             self.tasks.spawn("readiness", OnError::StopProcess, keep);

@@ -65,7 +65,8 @@ impl Service {
         }
 
         let queue = self.choose(&topic, batch.queue_hint);
-        let store = self.stores.of(topic.replica_group(queue))?;
+        let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
+        let store = self.stores.of(topic.replica_group(queue).ok_or(nowhere)?)?;
         let target = topic_ref(&topic);
         let (mut ids, mut appends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut sizes = Vec::with_capacity(count);
@@ -93,7 +94,7 @@ impl Service {
         };
         let queue = |at: u64| QueueId(u16::try_from(at % queues).expect("smaller than a count of 16 bits"));
         let mut all = (0..queues).map(|step| queue(wanted % queues + step));
-        all.find(|queue| self.stores.leads(topic.replica_group(*queue))).unwrap_or_else(|| queue(wanted))
+        all.find(|queue| topic.replica_group(*queue).is_some_and(|group| self.stores.leads(group))).unwrap_or_else(|| queue(wanted))
     }
 
     async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {

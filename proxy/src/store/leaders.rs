@@ -26,14 +26,15 @@ pub(super) struct Leaders {
 }
 
 impl Leaders {
-    pub(super) fn new(nodes: usize) -> Self {
+    /// Counts in `changes` how often somebody begins to lead.
+    pub(super) fn new(nodes: usize, changes: Arc<AtomicU64>) -> Self {
         let (current, hinted) = (watch::Sender::new(None), Notify::new());
-        Self { claims: Mutex::new(vec![None; nodes]), current, hinted, changes: Arc::default() }
+        Self { claims: Mutex::new(vec![None; nodes]), current, hinted, changes }
     }
 
-    /// Counts how often somebody began to lead.
-    pub(super) fn changes(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.changes)
+    /// Whether somebody leads.
+    pub(super) fn is_known(&self) -> bool {
+        self.current.borrow().is_some()
     }
 
     /// What a store-node says of itself from now on.
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn the_latest_epoch_leads() {
-        let leaders = Leaders::new(3);
+        let changes = Arc::<AtomicU64>::default();
+        let leaders = Leaders::new(3, Arc::clone(&changes));
         let known = || leaders.known().now_or_never().map(|leader| (leader.node, leader.epoch));
         assert_eq!(known(), None);
         leaders.claim(0, leader(0, 3));
@@ -121,6 +123,6 @@ mod tests {
         assert!(leaders.superseded(2, 4).now_or_never().is_none());
         leaders.claim(2, None);
         assert_eq!(known(), Some((0, 3)));
-        assert_eq!(leaders.changes().load(Ordering::Relaxed), 3);
+        assert_eq!(changes.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,8 +1,9 @@
 //! The proxy's view of the store: replica groups, each through its leader, wherever that lives.
 //!
 //! Reading order: the trait, `stores` (all replica groups), then `remote` (one of them over the network) with `leaders`
-//! (who leads), `node` (one replica), `lane` (one lane to it), `watches` and `notes`.
+//! (who leads), `node` (one replica), `connections`, `lane` (one lane to it), `watches` and `notes`.
 
+mod connections;
 mod lane;
 mod leaders;
 mod metrics;
@@ -12,7 +13,9 @@ mod remote;
 mod stores;
 mod watches;
 
-pub use remote::{BadStoreAddress, RemoteStores, RemoteStoresParts};
+pub use connections::Connections;
+pub use metrics::StoreMetrics;
+pub use remote::{BadStoreAddress, RemoteGroup, RemoteGroupParts};
 pub use stores::Stores;
 
 use apogee_model::store::{
@@ -23,7 +26,7 @@ use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
 use futures::future::BoxFuture;
 
 /// A leader that decides about messages and deliveries. In one process a function call, else
-/// [`RemoteStores`].
+/// [`RemoteGroup`].
 ///
 /// Whatever it answers is committed. A dropped future of [`StoreNode::pop`] releases its batch; dropping any other
 /// future leaves the outcome unknown.

@@ -1,4 +1,4 @@
-//! The store over the network: whichever of some store-nodes leads the replica group.
+//! A replica group over the network: whichever of its store-nodes leads it.
 //!
 //! Every store-node says on its control lane whether it leads, so nobody has to guess: a request goes to the one that
 //! leads in the latest epoch, or waits for one. When the leader changes or a lane breaks before the answer came, the
@@ -9,25 +9,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apogee_host::{Entropy, OnError, Tasks};
+use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
     TopicRef,
 };
-use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
+use apogee_model::{ClientId, GroupId, ReplicaGroupId, ReplicaId, TagFilter, TopicId};
 use apogee_proto::store::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{AppendAsk, SettleAsk};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use opentelemetry::metrics::Meter;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::lane::{Fault, Lane, Lanes, Reply};
 use super::leaders::Leaders;
-use super::metrics::Metrics;
-use super::node::{Node, Shared, endpoint};
+use super::connections::Connections;
+use super::metrics::StoreMetrics;
+use super::node::{Node, Shared};
 use super::notes::{Note, Notes, deliver};
 use super::watches::Watches;
 use super::{StoreNode, Watch};
@@ -38,15 +39,19 @@ const CALL_MAX: Duration = Duration::from_secs(8);
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// What the remote store is made of.
-pub struct RemoteStoresParts {
-    /// `host:port` of the lanes of every store-node.
+/// What a remote replica group is made of.
+pub struct RemoteGroupParts {
+    pub group: ReplicaGroupId,
+    /// `host:port` of the lanes of every store-node that has a replica of it.
     pub addresses: Vec<String>,
-    /// Draws the number under which the store-nodes know this proxy.
-    pub entropy: Arc<dyn Entropy>,
-    /// Owns a task per store-node; closing it ends them.
+    pub connections: Arc<Connections>,
+    /// The number under which the store-nodes know this proxy, drawn at its start.
+    pub incarnation: u64,
+    /// Owns a task per replica; closing it ends them.
     pub tasks: Tasks,
-    pub meter: Meter,
+    /// Ends them, too.
+    pub stop: CancellationToken,
+    pub metrics: Arc<StoreMetrics>,
 }
 
 /// An address nobody can connect to.
@@ -61,13 +66,13 @@ pub struct BadStoreAddress {
 /// What is not answered within 8 s ends with [`StoreError::NotLeader`] when nothing was done, and with
 /// [`StoreError::Timeout`] when that is unknown. A future of [`StoreNode::pop`] that is dropped releases its batch when
 /// it comes; one whose lane broke just then stays leased until its time is over.
-pub struct RemoteStores {
+pub struct RemoteGroup {
     resender: Resender,
     shared: Arc<Shared>,
     attempts: AtomicU64,
 }
 
-impl RemoteStores {
+impl RemoteGroup {
     /// Starts to connect to all of them.
     ///
     /// # Errors
@@ -75,33 +80,32 @@ impl RemoteStores {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(parts: RemoteStoresParts) -> Result<Self, BadStoreAddress> {
-        let RemoteStoresParts { addresses, entropy, tasks, meter } = parts;
+    pub fn new(parts: RemoteGroupParts) -> Result<Self, BadStoreAddress> {
+        let RemoteGroupParts { group, addresses, connections, incarnation, tasks, stop, metrics } = parts;
         let (notes, inbox) = Notes::new();
-        let leaders = Leaders::new(addresses.len());
-        let metrics = Metrics::new(&meter, leaders.changes());
         let shared = Arc::new(Shared {
-            leaders,
+            group,
+            leaders: Leaders::new(addresses.len(), metrics.leader_changes()),
             metrics,
             watches: Arc::<Watches>::default(),
             notes,
-            incarnation: entropy.next_u64(),
+            incarnation,
             cluster_id: std::sync::OnceLock::new(),
         });
         let mut nodes = Vec::new();
         for (index, address) in addresses.into_iter().enumerate() {
-            let Some(endpoint) = endpoint(&address) else { return Err(BadStoreAddress { address }) };
-            nodes.push(Node { index, address, endpoint, shared: Arc::clone(&shared) });
+            let channels = connections.to(&address)?;
+            nodes.push(Node { index, address, channels, shared: Arc::clone(&shared) });
         }
         for node in nodes {
-            tasks.spawn("store-lanes", OnError::StopProcess, node.run(tasks.token()));
+            tasks.spawn("store-lanes", OnError::StopProcess, node.run(stop.clone()));
         }
         let resender = Resender { shared: Arc::clone(&shared) };
-        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, tasks.token()));
+        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, stop));
         Ok(Self { resender, shared, attempts: AtomicU64::new(0) })
     }
 
-    /// Waits until some store-node leads. Cancel safe.
+    /// Waits until some replica leads. Cancel safe.
     pub async fn has_leader(&self) {
         self.shared.leaders.known().await;
     }
@@ -211,7 +215,11 @@ fn other<T>(reply: Reply, read: impl FnOnce(Answered) -> Option<Result<T, Malfor
     answer.map_err(|malformed| strange(malformed.to_string()))
 }
 
-impl StoreNode for RemoteStores {
+impl StoreNode for RemoteGroup {
+    fn leads(&self) -> bool {
+        self.shared.leaders.is_known()
+    }
+
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(async move {
             let weight = messages.iter().map(|append| append.message.len()).sum();

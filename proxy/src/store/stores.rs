@@ -48,6 +48,11 @@ impl Stores {
         topic.replica_groups().into_iter().map(|group| self.of(group)).collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> Vec<ReplicaGroupId> {
+        self.snapshot().keys().copied().collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<dyn StoreNode>> {
         self.snapshot().values().cloned().collect()
     }
