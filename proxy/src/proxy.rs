@@ -102,11 +102,7 @@ impl Proxy {
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
-            change_invisible: change_invisible::Service::new(
-                directory.clone(),
-                stores.clone(),
-                Arc::clone(&sessions),
-            ),
+            change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
             terminate: terminate::Service::new(Arc::clone(&sessions), stores),
             sessions,

@@ -181,14 +181,14 @@ fn reach_stores(
 ) -> Result<Arc<dyn StoreNode>, Stop> {
     let parts = RemoteGroupParts {
         group: REPLICA_GROUP,
-        addresses: addresses.to_vec(),
         connections: Arc::default(),
         incarnation: seams.entropy.next_u64(),
         tasks: tasks.clone(),
         stop: tasks.token(),
         metrics: Arc::new(StoreMetrics::new(meter)),
     };
-    let stores = Arc::new(RemoteGroup::new(parts).map_err(|error| Stop::new(Exit::Usage, error))?);
+    let stores = Arc::new(RemoteGroup::new(parts));
+    stores.at(addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
     health.set(STORES, Check::fail("no store-node says that it leads"));
     let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());
     tasks.spawn("stores", OnError::StopProcess, async move {

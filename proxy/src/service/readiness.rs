@@ -6,12 +6,14 @@
 //! passes it on, so no message waits while somebody waits for it.
 //!
 //! A line remembers which replica groups may have something: those that told an edge since a pop of them found nothing.
-//! A receive asks one of these after the other, in turn with the receives beside it, and sleeps when none is left.
+//! A receive asks one of these after the other, in turn with the receives beside it, and sleeps when none is left. It
+//! asks one replica group in any case, and first the one that served an earlier try of it, whose batch it gets again.
+//! Only this proxy remembers which that was; elsewhere the batch comes again when its lease ends.
 //!
 //! A receive enters the line before it first asks a store, so an edge between its question and its sleep is not lost.
 //! The watches of a line live while somebody waits and a minute longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::GroupRef;
 use apogee_model::{GroupId, ReplicaGroupId, TagFilter, TopicConfig, TopicId};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
@@ -30,6 +33,8 @@ use crate::store::{StoreNode, Stores, Watch};
 
 /// How long the watch of a line outlives its last receive: consumers come back.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Tries of a line that are remembered.
+const ATTEMPTS_MAX: usize = 256;
 
 /// Bounds of what waits. Source: apache/rocketmq `BrokerConfig.java` (maxPopPollingSize, popPollingSize).
 #[derive(Copy, Clone, Debug)]
@@ -74,8 +79,12 @@ struct Line {
     /// Told to ask the store, and not yet doing it.
     woken: BTreeMap<u64, Waiter>,
     empty_since: Option<Instant>,
-    /// Replica groups that may have something, and how many edges of theirs were heard.
+    /// All of the topic, in order.
+    groups: Vec<ReplicaGroupId>,
+    /// Those that may have something, and the last edge heard of each.
     maybe: BTreeMap<ReplicaGroupId, u64>,
+    /// Who served the last tries, where there is a choice.
+    attempts: VecDeque<(Bytes, ReplicaGroupId)>,
     /// Who was asked last.
     asked: ReplicaGroupId,
     edges: u64,
@@ -101,6 +110,7 @@ impl Readiness {
         topic: &TopicConfig,
         filter: &TagFilter,
         batch: usize,
+        attempt: Option<Bytes>,
     ) -> Result<Place, ServiceError> {
         let key = (group.id, topic.id, filter.clone());
         let bell = Arc::new(Notify::new());
@@ -115,7 +125,7 @@ impl Readiness {
             self.tasks.spawn("readiness", OnError::StopProcess, keep);
         }
         let (shared, stores) = (Arc::clone(&self.shared), self.stores.clone());
-        Ok(Place { shared, stores, key, ticket: joined.ticket, bell, owes: false })
+        Ok(Place { shared, stores, key, ticket: joined.ticket, bell, attempt, asked: false, owes: false })
     }
 }
 
@@ -209,9 +219,16 @@ impl Shared {
 impl Line {
     /// Nobody has been asked yet.
     fn new(groups: &[ReplicaGroupId]) -> Self {
-        let asked = groups.last().copied().unwrap_or_default();
-        let maybe = groups.iter().map(|group| (*group, 0)).collect();
-        Self { asleep: BTreeMap::new(), woken: BTreeMap::new(), empty_since: None, maybe, asked, edges: 0 }
+        Self {
+            asleep: BTreeMap::new(),
+            woken: BTreeMap::new(),
+            empty_since: None,
+            groups: groups.to_vec(),
+            maybe: groups.iter().map(|group| (*group, 0)).collect(),
+            attempts: VecDeque::new(),
+            asked: groups.last().copied().unwrap_or_default(),
+            edges: 0,
+        }
     }
 
     fn edge(&mut self, group: ReplicaGroupId) {
@@ -219,13 +236,38 @@ impl Line {
         self.maybe.insert(group, self.edges);
     }
 
+    /// The first question of a receive: to whoever served an earlier try of it, else to one that may have something, else
+    /// to any one that passes `able`.
+    fn first(&mut self, attempt: Option<&Bytes>, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
+        let same = self.attempts.iter().find(|(earlier, _)| Some(earlier) == attempt);
+        match same.map(|(_, group)| *group).filter(|group| able(*group)) {
+            Some(group) => Some(self.offer(group)),
+            None => self.next(&able).or_else(|| self.turn(able)),
+        }
+    }
+
     /// The next replica group that may have something and passes `able`, in turn.
     fn next(&mut self, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
-        let behind = (std::ops::Bound::Excluded(self.asked), std::ops::Bound::Unbounded);
-        let turn = self.maybe.range(behind).chain(self.maybe.range(..=self.asked));
-        let offer = turn.map(|(group, edge)| Offer { group: *group, edge: *edge }).find(|offer| able(offer.group))?;
-        self.asked = offer.group;
-        Some(offer)
+        let (maybe, able) = (&self.maybe, &able);
+        let group = in_turn(&self.groups, self.asked).find(|group| maybe.contains_key(group) && able(*group))?;
+        Some(self.offer(group))
+    }
+
+    fn turn(&mut self, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
+        let group = in_turn(&self.groups, self.asked).find(|group| able(*group))?;
+        Some(self.offer(group))
+    }
+
+    fn offer(&mut self, group: ReplicaGroupId) -> Offer {
+        self.asked = group;
+        Offer { group, edge: self.maybe.get(&group).copied().unwrap_or_default() }
+    }
+
+    fn remember(&mut self, attempt: &Bytes, group: ReplicaGroupId) {
+        if self.groups.len() > 1 && !attempt.is_empty() {
+            self.attempts.truncate(ATTEMPTS_MAX - 1);
+            self.attempts.push_front((attempt.clone(), group));
+        }
     }
 
     /// The replica group has nothing, unless an edge of it was heard since the offer.
@@ -259,6 +301,12 @@ impl Line {
     }
 }
 
+/// Those behind `last`, then those up to it.
+fn in_turn(groups: &[ReplicaGroupId], last: ReplicaGroupId) -> impl Iterator<Item = ReplicaGroupId> + '_ {
+    let (before, behind) = groups.split_at(groups.partition_point(|group| *group <= last));
+    behind.iter().chain(before).copied()
+}
+
 /// A replica group that may have something.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
@@ -273,6 +321,9 @@ pub(crate) struct Place {
     key: Key,
     ticket: u64,
     bell: Arc<Notify>,
+    attempt: Option<Bytes>,
+    /// Has had its first offer.
+    asked: bool,
     /// Was woken, or saw more than it took, and nobody has found out yet what there is.
     owes: bool,
 }
@@ -281,7 +332,12 @@ impl Place {
     /// Whom to ask next: a replica group that may have something, and that somebody leads. `None` when there is nothing
     /// to do but to sleep; a new leader tells an edge.
     pub(crate) fn offer(&mut self) -> Option<Offer> {
-        let offer = self.line(|line, stores| line.next(|group| stores.leads(group))).flatten();
+        let (first, attempt) = (!std::mem::replace(&mut self.asked, true), self.attempt.clone());
+        let offer = self.line(|line, stores| {
+            let able = |group| stores.leads(group);
+            if first { line.first(attempt.as_ref(), able) } else { line.next(able) }
+        });
+        let offer = offer.flatten();
         if offer.is_none() {
             self.owes = false; // the wake was for what others took
         }
@@ -312,6 +368,9 @@ impl Place {
     pub(crate) fn served(mut self, offer: Offer, more: bool) {
         if !more {
             self.found_nothing(offer);
+        }
+        if let Some(attempt) = &self.attempt {
+            self.line(|line, _| line.remember(attempt, offer.group));
         }
         self.owes = self.line(|line, stores| line.maybe.keys().any(|group| stores.leads(*group))).unwrap_or(false);
     }

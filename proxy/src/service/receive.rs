@@ -152,7 +152,7 @@ impl Service {
         if self.draining.is_cancelled() {
             return Ok(None);
         }
-        let mut place = self.readiness.join(&pop.group, topic, &pop.filter, pop.batch)?;
+        let mut place = self.readiness.join(&pop.group, topic, &pop.filter, pop.batch, pop.attempt_id.clone())?;
         loop {
             while let Some(offer) = place.offer() {
                 let store = self.stores.of(offer.group)?;

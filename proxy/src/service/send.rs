@@ -45,12 +45,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// `incarnation` is drawn at random for every start of a proxy.
-    pub(crate) fn new(
-        directory: Directory,
-        stores: Stores,
-        metrics: Arc<Metrics>,
-        incarnation: u64,
-    ) -> Self {
+    pub(crate) fn new(directory: Directory, stores: Stores, metrics: Arc<Metrics>, incarnation: u64) -> Self {
         Self { directory, stores, metrics, incarnation, sequence: AtomicU64::new(0), turn: AtomicU64::new(0) }
     }
 
@@ -94,7 +89,8 @@ impl Service {
         };
         let queue = |at: u64| QueueId(u16::try_from(at % queues).expect("smaller than a count of 16 bits"));
         let mut all = (0..queues).map(|step| queue(wanted % queues + step));
-        all.find(|queue| topic.replica_group(*queue).is_some_and(|group| self.stores.leads(group))).unwrap_or_else(|| queue(wanted))
+        all.find(|queue| topic.replica_group(*queue).is_some_and(|group| self.stores.leads(group)))
+            .unwrap_or_else(|| queue(wanted))
     }
 
     async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {

@@ -14,11 +14,7 @@ use crate::store::Stores;
 const ROUND: Duration = Duration::from_secs(5);
 
 /// Makes its rounds until `stop`; the last one tells the leaders everything heard until then.
-pub(crate) async fn watch(
-    sessions: Arc<Sessions>,
-    stores: Stores,
-    stop: CancellationToken,
-) -> Result<(), Infallible> {
+pub(crate) async fn watch(sessions: Arc<Sessions>, stores: Stores, stop: CancellationToken) -> Result<(), Infallible> {
     let mut rounds = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -1,9 +1,10 @@
 //! The proxy's view of the store: replica groups, each through its leader, wherever that lives.
 //!
-//! Reading order: the trait, `stores` (all replica groups), then `remote` (one of them over the network) with `leaders`
+//! Reading order: the trait, `stores` (all replica groups), `follow` (where they are), then `remote` (one of them over the network) with `leaders`
 //! (who leads), `node` (one replica), `connections`, `lane` (one lane to it), `watches` and `notes`.
 
 mod connections;
+mod follow;
 mod lane;
 mod leaders;
 mod metrics;
@@ -14,6 +15,7 @@ mod stores;
 mod watches;
 
 pub use connections::Connections;
+pub use follow::Follower;
 pub use metrics::StoreMetrics;
 pub use remote::{BadStoreAddress, RemoteGroup, RemoteGroupParts};
 pub use stores::Stores;

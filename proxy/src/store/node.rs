@@ -44,6 +44,7 @@ pub(super) struct Shared {
 
 /// One replica, and the address of its store-node.
 pub(super) struct Node {
+    /// Its own for the life of the group: a replica that moved is another one.
     pub(super) index: usize,
     pub(super) address: String,
     pub(super) channels: Channels,

@@ -5,8 +5,9 @@
 //! same request is sent again to whoever leads then, until its time is over. That is safe: a send carries its request
 //! id, a settlement names its delivery, and a pop its attempt, so that whoever carried it out before says it again.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
@@ -24,9 +25,9 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::connections::Connections;
 use super::lane::{Fault, Lane, Lanes, Reply};
 use super::leaders::Leaders;
-use super::connections::Connections;
 use super::metrics::StoreMetrics;
 use super::node::{Node, Shared};
 use super::notes::{Note, Notes, deliver};
@@ -42,8 +43,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// What a remote replica group is made of.
 pub struct RemoteGroupParts {
     pub group: ReplicaGroupId,
-    /// `host:port` of the lanes of every store-node that has a replica of it.
-    pub addresses: Vec<String>,
     pub connections: Arc<Connections>,
     /// The number under which the store-nodes know this proxy, drawn at its start.
     pub incarnation: u64,
@@ -70,39 +69,63 @@ pub struct RemoteGroup {
     resender: Resender,
     shared: Arc<Shared>,
     attempts: AtomicU64,
+    connections: Arc<Connections>,
+    nodes: Mutex<Nodes>,
+    tasks: Tasks,
+    stop: CancellationToken,
+}
+
+/// The replicas that lanes are kept to, by the address of their store-node.
+#[derive(Default)]
+struct Nodes {
+    by_address: BTreeMap<String, CancellationToken>,
+    /// How many there ever were.
+    count: usize,
 }
 
 impl RemoteGroup {
-    /// Starts to connect to all of them.
-    ///
-    /// # Errors
-    /// [`BadStoreAddress`] names the first one that cannot be.
+    /// Knows no replica yet, see [`RemoteGroup::at`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(parts: RemoteGroupParts) -> Result<Self, BadStoreAddress> {
-        let RemoteGroupParts { group, addresses, connections, incarnation, tasks, stop, metrics } = parts;
+    pub fn new(parts: RemoteGroupParts) -> Self {
+        let RemoteGroupParts { group, connections, incarnation, tasks, stop, metrics } = parts;
         let (notes, inbox) = Notes::new();
         let shared = Arc::new(Shared {
             group,
-            leaders: Leaders::new(addresses.len(), metrics.leader_changes()),
+            leaders: Leaders::new(metrics.leader_changes()),
             metrics,
             watches: Arc::<Watches>::default(),
             notes,
             incarnation,
             cluster_id: std::sync::OnceLock::new(),
         });
-        let mut nodes = Vec::new();
-        for (index, address) in addresses.into_iter().enumerate() {
-            let channels = connections.to(&address)?;
-            nodes.push(Node { index, address, channels, shared: Arc::clone(&shared) });
-        }
-        for node in nodes {
-            tasks.spawn("store-lanes", OnError::StopProcess, node.run(stop.clone()));
-        }
         let resender = Resender { shared: Arc::clone(&shared) };
-        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, stop));
-        Ok(Self { resender, shared, attempts: AtomicU64::new(0) })
+        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, stop.clone()));
+        let (attempts, nodes) = (AtomicU64::new(0), Mutex::default());
+        Self { resender, shared, attempts, connections, nodes, tasks, stop }
+    }
+
+    /// Its replicas are at these lanes (`host:port`) from now on, and nowhere else: connects to those it did not know.
+    ///
+    /// # Errors
+    /// [`BadStoreAddress`] names the first one that cannot be; nothing has changed then.
+    pub fn at(&self, addresses: &[String]) -> Result<(), BadStoreAddress> {
+        let channels = addresses.iter().map(|address| self.connections.to(address)).collect::<Result<Vec<_>, _>>()?;
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = nodes.by_address.extract_if(.., |address, _| !addresses.contains(address));
+        gone.for_each(|(_, stop)| stop.cancel());
+        for (address, channels) in addresses.iter().zip(channels) {
+            if nodes.by_address.contains_key(address) {
+                continue;
+            }
+            let (index, stop, shared) = (nodes.count, self.stop.child_token(), Arc::clone(&self.shared));
+            nodes.count += 1;
+            nodes.by_address.insert(address.clone(), stop.clone());
+            let node = Node { index, address: address.clone(), channels, shared };
+            self.tasks.spawn("store-lanes", OnError::StopProcess, node.run(stop));
+        }
+        Ok(())
     }
 
     /// Waits until some replica leads. Cancel safe.

@@ -8,8 +8,8 @@ use apogee_engine::{Engine, EngineParts, Role, SEGMENT_MIN, Settings};
 use apogee_host::{Entropy as _, OsEntropy, RealClock, SimDisk, Tasks, net};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, Popped, RequestId, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage, TagFilter, Topic,
-    TopicId,
+    ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
+    TagFilter, Topic, TopicId,
 };
 use apogee_proxy::{RemoteGroup, RemoteGroupParts, StoreMetrics};
 use apogee_store_node::lanes::{Lanes, Served};
@@ -62,17 +62,18 @@ impl Site {
 
 /// A proxy's view of some store-nodes.
 pub(crate) fn stores(sites: &[&Site], tasks: &Tasks) -> RemoteGroup {
-    let addresses = sites.iter().map(|site| site.address.to_string()).collect();
+    let addresses: Vec<_> = sites.iter().map(|site| site.address.to_string()).collect();
     let parts = RemoteGroupParts {
         group: GROUP,
-        addresses,
         connections: Arc::default(),
         incarnation: OsEntropy.next_u64(),
         tasks: tasks.clone(),
         stop: tasks.token(),
         metrics: Arc::new(StoreMetrics::new(&opentelemetry::global::meter("test"))),
     };
-    RemoteGroup::new(parts).expect("the addresses are good")
+    let group = RemoteGroup::new(parts);
+    group.at(&addresses).expect("the addresses are good");
+    group
 }
 
 pub(crate) fn topic() -> TopicRef {

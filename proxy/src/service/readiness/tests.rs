@@ -66,6 +66,10 @@ fn readiness(limits: ReadinessLimits) -> Readiness {
 }
 
 fn join(readiness: &Readiness, topic: u32, batch: usize) -> Result<Place, ServiceError> {
+    attempt(readiness, topic, batch, None)
+}
+
+fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Bytes>) -> Result<Place, ServiceError> {
     let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
     let all = readiness.stores.groups();
     let topic = TopicConfig {
@@ -77,7 +81,7 @@ fn join(readiness: &Readiness, topic: u32, batch: usize) -> Result<Place, Servic
         permission: Permission::ReadWrite,
         created: Timestamp(0),
     };
-    readiness.join(&group, &topic, &TagFilter::All, batch)
+    readiness.join(&group, &topic, &TagFilter::All, batch, attempt)
 }
 
 fn edge(readiness: &Readiness, group: u32, ready: u64) {
@@ -186,6 +190,24 @@ async fn replica_groups_that_may_have_something_are_asked_in_turn() {
     assert!(!is_awake(&mut next));
     place.served(offer, false);
     assert!(is_awake(&mut next), "broker-1 may have more");
+}
+
+#[tokio::test]
+async fn a_repeated_try_begins_with_who_served_it() {
+    let readiness = readiness(ReadinessLimits::default());
+    readiness.stores.insert(ReplicaGroupId(1), Arc::<Blind>::default());
+    let again = || attempt(&readiness, 1, 1, Some(Bytes::from_static(b"again"))).unwrap();
+    let mut place = again();
+    let [first, second] = [place.offer().unwrap(), place.offer().unwrap()];
+    place.found_nothing(first);
+    assert_eq!(second.group, ReplicaGroupId(1));
+    place.served(second, false);
+    let mut others = join(&readiness, 1, 1).unwrap();
+    assert_eq!(others.offer().map(|offer| offer.group), Some(ReplicaGroupId(0)), "everybody asks once");
+    assert_eq!(others.offer(), None);
+    let _another = join(&readiness, 1, 1).unwrap().offer();
+    edge(&readiness, 0, 1);
+    assert_eq!(again().offer().map(|offer| offer.group), Some(ReplicaGroupId(1)));
 }
 
 #[tokio::test]

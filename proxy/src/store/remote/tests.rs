@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Mutex;
 
-use apogee_host::{net};
+use apogee_host::net;
 use apogee_model::store::{LeaseTerms, RequestId};
 use apogee_model::{ConsumerGroup, QueueId, QueueOffset, StoredMessage, Timestamp, Topic};
 use apogee_proto::store::v1::lane_server::{Lane as Service, LaneServer};
@@ -119,14 +119,15 @@ fn scene(script: impl IntoIterator<Item = Act>) -> Scene {
     let addresses = vec![fake.clone().serve(&tasks)];
     let parts = RemoteGroupParts {
         group: ReplicaGroupId(0),
-        addresses,
         connections: Arc::default(),
         incarnation: 1,
         stop: tasks.token(),
         tasks: tasks.clone(),
         metrics: Arc::new(StoreMetrics::new(&opentelemetry::global::meter("test"))),
     };
-    Scene { fake, store: RemoteGroup::new(parts).unwrap(), _tasks: tasks }
+    let store = RemoteGroup::new(parts);
+    store.at(&addresses).unwrap();
+    Scene { fake, store, _tasks: tasks }
 }
 
 fn append(bytes: usize) -> Append {
