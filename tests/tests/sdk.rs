@@ -21,13 +21,16 @@ enum Sdk {
     Java,
     Python,
     Go,
+    Node,
+    Rust,
 }
 
 impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
         match self {
-            Self::Java | Self::Python | Self::Go => 11,
+            Self::Java | Self::Python | Self::Go | Self::Node => 11,
+            Self::Rust => 5,
         }
     }
 }
@@ -68,6 +71,26 @@ async fn go_with_tls() -> anyhow::Result<()> {
     check(Sdk::Go, Transport::Tls).await
 }
 
+#[tokio::test]
+async fn node_in_plaintext() -> anyhow::Result<()> {
+    check(Sdk::Node, Transport::Plaintext).await
+}
+
+#[tokio::test]
+async fn node_with_tls() -> anyhow::Result<()> {
+    check(Sdk::Node, Transport::Tls).await
+}
+
+#[tokio::test]
+async fn rust_in_plaintext() -> anyhow::Result<()> {
+    check(Sdk::Rust, Transport::Plaintext).await
+}
+
+#[tokio::test]
+async fn rust_with_tls() -> anyhow::Result<()> {
+    check(Sdk::Rust, Transport::Tls).await
+}
+
 /// Every scenario of this SDK passes on a fresh server, whose log then holds no ERROR.
 async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -102,13 +125,19 @@ fn program(sdk: Sdk, transport: Transport, port: u16, folder: &TempDir) -> anyho
             command
         }
         Sdk::Go => Command::new(compat_env()?.join("go/compat")),
+        Sdk::Node => {
+            let mut command = Command::new("node");
+            command.arg(ours("compat/node/compat.js")).env("NODE_PATH", compat_env()?.join("node/node_modules"));
+            command
+        }
+        Sdk::Rust => Command::new(compat_env()?.join("rust/release/apogee-compat")),
     };
     match transport {
         // The name, not the address, because SDKs check it against the certificate.
         Transport::Tls => command.arg(format!("localhost:{port}")).arg("tls"),
         Transport::Plaintext => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
     };
-    // What the gRPC core of Python reads, and what Go reads.
+    // What gRPC reads in Python and Node.js, and what Go and Rust read.
     let authorities = home.join("ca.pem");
     command.env("HOME", home).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", &authorities).env("SSL_CERT_FILE", authorities);
     Ok(command)
