@@ -31,10 +31,11 @@ class Clients {
     return alive(new SimpleConsumer({ ...this.#options, consumerGroup: group, subscriptions, awaitDuration }), work);
   }
 
-  withPush(topic, group, consume, work) {
+  /** `count` push consumers of one group. */
+  withPush(topic, group, consume, work, count = 1) {
     const subscriptions = new Map([[topic, '*']]);
-    const messageListener = { consume };
-    return alive(new PushConsumer({ ...this.#options, consumerGroup: group, subscriptions, messageListener }), work);
+    const options = { ...this.#options, consumerGroup: group, subscriptions, messageListener: { consume } };
+    return allAlive(Array.from({ length: count }, () => new PushConsumer(options)), work);
   }
 
   /** One long poll of a consumer of its own that must find nothing for longer than a lease. */
@@ -44,12 +45,17 @@ class Clients {
 }
 
 /** Starts the client, does the work with it, and shuts it down. */
-async function alive(client, work) {
-  await client.startup();
+function alive(client, work) {
+  return allAlive([client], work);
+}
+
+/** The same with several clients; the shutdown of each waits for its last long poll. */
+async function allAlive(clients, work) {
+  await Promise.all(clients.map(client => client.startup()));
   try {
-    return await work(client);
+    return await work(...clients);
   } finally {
-    await client.shutdown();
+    await Promise.all(clients.map(client => client.shutdown()));
   }
 }
 

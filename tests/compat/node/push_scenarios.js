@@ -49,10 +49,10 @@ function pushScenarios(clients, producer) {
     async push_consumers_of_a_group_share() {
       const [topic, group] = ['node-shared', 'node-shared-group'];
       const tally = new Tally();
-      await clients.withPush(topic, group, tally.consume, () => clients.withPush(topic, group, tally.consume, async () => {
+      await clients.withPush(topic, group, tally.consume, async () => {
         await send(topic, MESSAGES);
         await tally.complete();
-      }));
+      }, 2);
       await clients.expectNothing(topic, group);
       tally.checkOnce();
     },

@@ -9,10 +9,6 @@ use rocketmq::{Producer, SimpleConsumer};
 
 /// The shortest lease a client may ask for.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// How long an empty receive waits; longer than [`LEASE`], so that a lease left behind would show.
-pub const SILENCE: Duration = Duration::from_secs(13);
-/// How long other receives wait. For this SDK it is the deadline of the call too, which must not be much shorter.
-pub const POLL: Duration = Duration::from_secs(6);
 /// Longest wait for messages that must come.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// Granularity of the clocks on both sides.
@@ -30,7 +26,9 @@ impl Clients {
     pub fn plaintext(endpoint: &str) -> Self {
         let mut option = ClientOption::default();
         option.set_access_url(endpoint);
-        // Longer than the default of 3 s: a busy machine must not look like a lost message.
+        // Longer than the default of 3 s: a busy machine must not look like a lost message. Long polls keep their default:
+        // this SDK takes their length for the deadline of the call, too, so that only the server can end them before it,
+        // after 20 s.
         option.set_timeout(Duration::from_secs(10));
         Self { option }
     }
@@ -49,21 +47,19 @@ impl Clients {
         producer
     }
 
-    pub async fn simple(&self, topic: &'static str, group: &str, tags: &str, wait: Duration) -> Simple {
+    pub async fn simple(&self, topic: &'static str, group: &str, tags: &str) -> Simple {
         let mut option = SimpleConsumerOption::default();
         option.set_logging_format(LoggingFormat::Json);
         option.set_consumer_group(group);
         option.set_topics(vec![topic]);
-        let mut client = self.option.clone();
-        client.set_long_polling_timeout(wait);
-        let mut consumer = SimpleConsumer::new(option, client).expect("a simple consumer");
+        let mut consumer = SimpleConsumer::new(option, self.option.clone()).expect("a simple consumer");
         consumer.start().await.expect("the simple consumer starts");
         Simple { consumer, topic, tags: FilterExpression::new(FilterType::Tag, tags) }
     }
 
     /// One long poll of a consumer of its own that must find nothing for longer than a lease.
     pub async fn expect_nothing(&self, topic: &'static str, group: &str) {
-        let consumer = self.simple(topic, group, "*", SILENCE).await;
+        let consumer = self.simple(topic, group, "*").await;
         consumer.expect_nothing().await;
         consumer.stop().await;
     }
@@ -99,7 +95,7 @@ impl Simple {
         self.receive(1, LEASE).await.remove(0)
     }
 
-    /// One long poll, as long as the consumer waits, that must find nothing.
+    /// One long poll that must find nothing. The server ends it after 20 s, twice a lease.
     pub async fn expect_nothing(&self) {
         let received = self.poll(LEASE).await;
         assert!(received.is_empty(), "nothing should come, but there is {received:?}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rocketmq::Producer;
 use rocketmq::model::message::{MessageBuilder, MessageView};
 
-use crate::clients::{Clients, LEASE, POLL, SILENCE, Simple, elapsed};
+use crate::clients::{Clients, LEASE, Simple, elapsed};
 
 const BODY_MAX: usize = 4 * 1024 * 1024;
 /// This SDK receives nothing larger than 4 MiB with all that is around the body.
@@ -70,7 +70,7 @@ pub async fn messages_arrive_as_sent(clients: Arc<Clients>, producer: Arc<Produc
         sent.insert(draft.clone().send(&producer, topic).await, draft);
     }
     assert_eq!(sent.len(), drafts.len(), "different message ids");
-    let consumer = clients.simple(topic, "rust-as-sent-group", "*", POLL).await;
+    let consumer = clients.simple(topic, "rust-as-sent-group", "*").await;
     for received in consumer.receive(drafts.len(), Duration::from_secs(60)).await {
         let id = received.message_id();
         let wanted = sent.remove(id).unwrap_or_else(|| panic!("{id} was not sent, or came twice"));
@@ -96,7 +96,7 @@ pub async fn acked_message_never_comes_again(clients: Arc<Clients>, producer: Ar
     for _ in 0..20 {
         Draft::from("message").send(&producer, topic).await;
     }
-    let consumer = clients.simple(topic, group, "*", POLL).await;
+    let consumer = clients.simple(topic, group, "*").await;
     for received in consumer.receive(20, LEASE).await {
         consumer.ack(&received).await;
     }
@@ -116,8 +116,8 @@ pub async fn tag_filter_selects(clients: Arc<Clients>, producer: Arc<Producer>) 
         Draft { tag: Some(tag), ..Draft::from(tag) }.send(&producer, topic).await;
     }
     Draft::from("none").send(&producer, topic).await;
-    let some = clients.simple(topic, "rust-tags-some", "red || blue", SILENCE).await;
-    let all = clients.simple(topic, "rust-tags-all", "*", POLL).await;
+    let some = clients.simple(topic, "rust-tags-some", "red || blue").await;
+    let all = clients.simple(topic, "rust-tags-all", "*").await;
     assert_eq!(receive_bodies(&some, 2).await, bodies(["red", "blue"]), "bodies with tag red or blue");
     assert_eq!(receive_bodies(&all, 4).await, bodies(["red", "green", "blue", "none"]), "all bodies");
     some.expect_nothing().await;
@@ -143,7 +143,7 @@ fn bodies<const N: usize>(bodies: [&str; N]) -> BTreeSet<String> {
 pub async fn expired_lease_is_redelivered(clients: Arc<Clients>, producer: Arc<Producer>) {
     let (topic, group) = ("rust-expiry", "rust-expiry-group");
     Draft::from("again").send(&producer, topic).await;
-    let consumer = clients.simple(topic, group, "*", POLL).await;
+    let consumer = clients.simple(topic, group, "*").await;
     let start = Instant::now();
     let first = consumer.receive_one().await;
     assert_eq!(first.delivery_attempt(), 1, "first delivery attempt");
