@@ -24,7 +24,7 @@ const (
 	poll    = 3 * time.Second
 	batch   = 32
 	// Longer than the default of 3 s: a busy machine must not look like a lost message.
-	requestTimeout = 10 * time.Second
+	requestTimeout = 20 * time.Second
 )
 
 // clients makes clients of one server, as an application makes them.

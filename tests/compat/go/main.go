@@ -16,7 +16,7 @@ import (
 )
 
 // Deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
-const runMax = 120 * time.Second
+const runMax = 150 * time.Second
 
 // scenario is one promise to users of the SDK; it panics when the promise is broken.
 type scenario struct {

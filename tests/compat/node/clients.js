@@ -19,7 +19,7 @@ class Clients {
     const logger = getDefaultLogger();
     logger.close = undefined;
     // A longer request timeout than the default of 3 s: a busy machine must not look like a lost message.
-    this.#options = { endpoints: endpoint, sslEnabled: tls, requestTimeout: 10_000, logger };
+    this.#options = { endpoints: endpoint, sslEnabled: tls, requestTimeout: 20_000, logger };
   }
 
   withProducer(work) {

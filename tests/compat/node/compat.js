@@ -15,7 +15,7 @@ const { pushScenarios } = require('./push_scenarios');
 const { simpleScenarios } = require('./simple_scenarios');
 
 // Milliseconds: deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
-const RUN_MAX = 120_000;
+const RUN_MAX = 150_000;
 
 async function main() {
   const [endpoint, transport, ...more] = process.argv.slice(2);

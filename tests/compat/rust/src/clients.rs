@@ -29,7 +29,7 @@ impl Clients {
         // Longer than the default of 3 s: a busy machine must not look like a lost message. Long polls keep their default:
         // this SDK takes their length for the deadline of the call, too, so that only the server can end them before it,
         // after 20 s.
-        option.set_timeout(Duration::from_secs(10));
+        option.set_timeout(Duration::from_secs(20));
         Self { option }
     }
 

@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn};
 use tokio::time::{Instant, timeout_at};
 
 /// Deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
-const RUN_MAX: Duration = Duration::from_secs(120);
+const RUN_MAX: Duration = Duration::from_secs(150);
 
 #[tokio::main]
 async fn main() -> ExitCode {
