@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds tests/compat/rust with the official Rust SDK from crates.io; installs openssl when missing.
+# Builds tests/compat/rust with the official Rust SDK, the crate rocketmq; installs openssl when missing.
 # Does nothing when the sources have not changed since.
 set -euo pipefail
 source "$(dirname "$0")/packages.sh"
