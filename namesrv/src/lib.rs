@@ -26,10 +26,18 @@ mod leases;
 
 mod network;
 
+mod registry;
+
+mod wire;
+
+pub mod client;
+
 mod token;
 
+pub use client::{NamesrvClient, NamesrvClientParts};
 pub use journal::OpenError;
 pub use leases::{BEAT, LEASE};
 pub use network::serve_consensus;
+pub use registry::serve_registry;
 pub use server::{Member, Namesrv, NamesrvParts};
 pub use token::{ClusterToken, TokenError};

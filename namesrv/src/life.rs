@@ -61,7 +61,10 @@ impl Life {
             match founding {
                 Founding::Begin => founds = true,
                 Founding::CatchUp(steps) => {
-                    tracing::warn!(event = "namesrv_without_journal", "the others have gone on without this member; it catches up");
+                    tracing::warn!(
+                        event = "namesrv_without_journal",
+                        "the others have gone on without this member; it catches up"
+                    );
                     for step in steps {
                         journal.keep(step.clone()).await.map_err(|error| Stopped(error.to_string()))?;
                         book.turn(&step).map_err(|gap| Stopped(gap.to_string()))?;
@@ -70,8 +73,17 @@ impl Life {
             }
         }
         let seed = shared.entropy.next_u64();
-        Consensus::begin(ConsensusParts { me: shared.me, members, journal, book, peers, published: publisher, seed, founds })
-            .await
+        Consensus::begin(ConsensusParts {
+            me: shared.me,
+            members,
+            journal,
+            book,
+            peers,
+            published: publisher,
+            seed,
+            founds,
+        })
+        .await
     }
 }
 

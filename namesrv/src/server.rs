@@ -105,7 +105,9 @@ impl Namesrv {
         let NamesrvParts { disk, clock, entropy, tasks, members, me, replication_factor, token } = parts;
         let members = check_members(members, me)?;
         if ![1, 3, 5].contains(&replication_factor) {
-            return Err(OpenError::Members(format!("the replication factor is {replication_factor}; it can be 1, 3 or 5")));
+            return Err(OpenError::Members(format!(
+                "the replication factor is {replication_factor}; it can be 1, 3 or 5"
+            )));
         }
         let peers: Arc<dyn Peers> = Arc::new(TonicPeers::new(me, &members, token.as_ref())?);
         let Opened { journal, writer, book } = open_journal(disk).await?;

@@ -163,7 +163,9 @@ impl Book {
 
     /// Brings what is committed into the state, as far as it is here.
     pub(crate) fn settle(&mut self) {
-        if let Some(committed) = self.committed.filter(|committed| self.entries.iter().any(|entry| entry.at == *committed)) {
+        if let Some(committed) =
+            self.committed.filter(|committed| self.entries.iter().any(|entry| entry.at == *committed))
+        {
             self.fold(committed.index);
         }
     }

@@ -35,7 +35,11 @@ pub(super) async fn replay(disk: &dyn Disk, marked: Marked) -> Result<Option<(Bo
         [older, newest] if older + 1 == newest => (Some(older), newest),
         [.., newest] => {
             let missing = (numbers[0]..newest).find(|number| !numbers.contains(number)).unwrap_or(newest);
-            return Err(corrupt(&file_name(missing), 0, format!("it is missing, or {} is too much", file_name(newest))));
+            return Err(corrupt(
+                &file_name(missing),
+                0,
+                format!("it is missing, or {} is too much", file_name(newest)),
+            ));
         }
     };
     let mut file = LastFile::read(disk, newest).await?;

@@ -5,8 +5,8 @@ use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::consensus_server::{Consensus, ConsensusServer};
 use tokio::net::TcpListener;
 use tonic::service::InterceptorLayer;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::MESSAGE_MAX;
@@ -56,10 +56,14 @@ impl Members {
         let Some(wiring) = wiring else { return wrong("the question does not say who it is from and for".to_owned()) };
         let (from, meant) = (wiring.from_member, wiring.to_member);
         if meant != me {
-            return wrong(format!("this is namesrv {me}, the question is for {meant}; an address of namesrv {from} is wrong"));
+            return wrong(format!(
+                "this is namesrv {me}, the question is for {meant}; an address of namesrv {from} is wrong"
+            ));
         }
         if from == me {
-            return wrong(format!("this is namesrv {me}, and the question says it is from {me} too; two have the same id"));
+            return wrong(format!(
+                "this is namesrv {me}, and the question says it is from {me} too; two have the same id"
+            ));
         }
         if !self.namesrv.shared().members.contains_key(&from) {
             return wrong(format!("this is namesrv {me}, and it knows no namesrv {from}"));

@@ -45,23 +45,11 @@ pub(crate) struct Ballot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Answer {
-    Voted {
-        vote: Vote,
-        last: Option<Place>,
-        granted: bool,
-    },
-    Appended {
-        last: Option<Place>,
-    },
-    Conflict {
-        at: Place,
-    },
-    HigherVote {
-        vote: Vote,
-    },
-    Installed {
-        vote: Vote,
-    },
+    Voted { vote: Vote, last: Option<Place>, granted: bool },
+    Appended { last: Option<Place> },
+    Conflict { at: Place },
+    HigherVote { vote: Vote },
+    Installed { vote: Vote },
     TakesOver(bool),
     Standing(Standing),
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use apogee_model::Cluster;
 use futures::{Stream, StreamExt as _};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::watch;
 
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, of_entry, stored_membership};
@@ -21,11 +21,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Shows what `applied` knows.
-    pub(crate) fn new(
-        applied: Applied,
-        journal: Journal,
-        published: watch::Sender<Option<Arc<Cluster>>>,
-    ) -> Self {
+    pub(crate) fn new(applied: Applied, journal: Journal, published: watch::Sender<Option<Arc<Cluster>>>) -> Self {
         let machine = Self { applied, published, journal };
         machine.publish();
         machine

@@ -117,9 +117,7 @@ impl Consensus {
     pub(crate) fn leads(&self) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        metrics.state == ServerState::Leader
-            && metrics.vote.committed
-            && metrics.vote.leader_id.voted_for == self.me
+        metrics.state == ServerState::Leader && metrics.vote.committed && metrics.vote.leader_id.voted_for == self.me
     }
 
     /// Whether what this member knows is what the others know: it leads a majority, or hears who does.
@@ -177,9 +175,7 @@ impl Consensus {
             Question::Vote(_) | Question::PreVote(_) | Question::TakeOver { .. } if !self.gate.is_open() => {
                 Err(Stopped("it has lost its journal and does not vote before it has caught up".to_owned()))
             }
-            Question::Vote(ballot) => {
-                Ok(Answer::voted(&self.raft.vote(ballot.request()).await.map_err(stopped)?))
-            }
+            Question::Vote(ballot) => Ok(Answer::voted(&self.raft.vote(ballot.request()).await.map_err(stopped)?)),
             Question::PreVote(ballot) => {
                 Ok(Answer::voted(&self.raft.pre_vote(ballot.request()).await.map_err(stopped)?))
             }
@@ -198,10 +194,8 @@ impl Consensus {
                 Ok(answer)
             }
             Question::Snapshot { vote, applied } => {
-                let meta = SnapshotMeta {
-                    last_log_id: applied.at.map(log_id),
-                    last_membership: stored_membership(&applied),
-                };
+                let meta =
+                    SnapshotMeta { last_log_id: applied.at.map(log_id), last_membership: stored_membership(&applied) };
                 let at = applied.at;
                 if !self.can_be(&meta) {
                     return Err(Stopped("a snapshot of nothing".to_owned()));

@@ -63,9 +63,7 @@ impl Peer {
 
     async fn ask_for_vote(&self, question: Question) -> RpcResult<VoteResponse<Types>> {
         match self.ask(question, ANSWER_MAX).await? {
-            Answer::Voted { vote, last, granted } => {
-                Ok(VoteResponse::new(to_vote(vote), last.map(log_id), granted))
-            }
+            Answer::Voted { vote, last, granted } => Ok(VoteResponse::new(to_vote(vote), last.map(log_id), granted)),
             other => Err(strange(&other)),
         }
     }

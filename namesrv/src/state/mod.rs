@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic,
-    ReplicaGroupId, Timestamp, Topic, TopicConfig, TopicId,
+    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, ReplicaGroupId,
+    Timestamp, Topic, TopicConfig, TopicId,
 };
 
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, GroupConfig, GroupId, MacKeys, ReplicaGroup, ReplicaGroupId, StoreNodeConfig, TopicConfig,
-    TopicId,
+    Cluster, GroupConfig, GroupId, MacKeys, ReplicaGroup, ReplicaGroupId, StoreNodeConfig, TopicConfig, TopicId,
 };
 use serde::{Deserialize, Serialize};
 

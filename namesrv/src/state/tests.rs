@@ -1,4 +1,4 @@
-use apogee_model::{DeliveryOrder, NewNode, Permission, TopicType};
+use apogee_model::{DeliveryOrder, NewNode, NodeName, Permission, TopicType};
 
 use super::*;
 

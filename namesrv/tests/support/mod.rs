@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
-use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, Topic, TopicType};
 use apogee_model::Cluster;
+use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, Topic, TopicType};
 use apogee_namesrv::{Member, Namesrv, NamesrvParts, OpenError};
 
 pub const JOURNAL: &str = "namesrv/journal-0000000001";
