@@ -38,6 +38,7 @@ impl Life {
     /// [`Stopped`] when consensus has ended by itself: the disk failed.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Stopped> {
         let _journal_ends_last = self.journal_stop.clone().drop_guard();
+        let _others_hear_nothing = self.namesrv.shared().left.clone().drop_guard();
         let mut ready = self.ready.take();
         let namesrv = self.namesrv.clone();
         let Some(consensus) = stop.run_until_cancelled(self.begin()).await.transpose()? else { return Ok(()) };

@@ -172,13 +172,11 @@ struct Watcher {
 impl Watcher {
     /// The next update: a change, or none for a beat. The last one is a failure.
     async fn next(mut self) -> Option<(Result<v1::Update, Status>, Option<Self>)> {
-        if self.seen.is_some() {
-            // A beat without change, or the end of this namesrv, which the stream will notice.
-            let _either = timeout(BEAT, self.published.changed()).await;
-        } else {
-            let _either = timeout(BEAT, self.published.wait_for(Option::is_some)).await;
-        }
-        if !self.namesrv.is_in_touch() {
+        let ended = match &self.seen {
+            Some(_) => matches!(timeout(BEAT, self.published.changed()).await, Ok(Err(_))),
+            None => matches!(timeout(BEAT, self.published.wait_for(Option::is_some)).await, Ok(Err(_))),
+        };
+        if ended || !self.namesrv.is_in_touch() {
             let gone = MetadataError::Unreachable { why: "this namesrv has lost touch with the others".to_owned() };
             return Some((Err(status_of(&gone)), None));
         }

@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) leases: Mutex<Leases>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Cancelled when this member takes part no more.
+    pub(crate) left: CancellationToken,
     published: watch::Receiver<Option<Arc<Cluster>>>,
     inbox: Semaphore,
 }
@@ -121,6 +123,7 @@ impl Namesrv {
             leases: Mutex::default(),
             clock,
             entropy,
+            left: CancellationToken::new(),
             published,
             inbox: Semaphore::new(INBOX),
         });
@@ -317,7 +320,6 @@ impl Namesrv {
         }
     }
 
-    /// Until when streams are worth serving.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

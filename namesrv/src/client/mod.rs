@@ -43,9 +43,9 @@ pub struct NamesrvClientParts {
 
 /// Some namesrv of one cluster, as one. Clones are the same client.
 ///
-/// Calls go to the leader, are tried again while nobody took them, and end after 5 s with
-/// [`MetadataError::Unreachable`]; whether a change was made is then unknown. What a call returns is in
-/// [`NamesrvClient::cluster`] when it returns.
+/// Calls go to the leader, are tried again when nobody answered, and end after 5 s with [`MetadataError::Unreachable`];
+/// whether a change was made is then unknown. So a call may meet its own change: [`MetadataError::TopicExists`] can mean
+/// the topic that it made. What a call returns is in [`NamesrvClient::cluster`] when it returns.
 #[derive(Clone)]
 pub struct NamesrvClient {
     links: Arc<Links>,
@@ -77,7 +77,8 @@ impl NamesrvClient {
         self.cluster.borrow().clone()
     }
 
-    /// Follows the cluster. May skip versions, never goes back; what did not change is the same `Arc`.
+    /// Follows the cluster. May skip versions, never goes back; what did not change is the same `Arc`, unless another
+    /// namesrv was followed meanwhile.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Cluster>>> {
         self.cluster.clone()
     }

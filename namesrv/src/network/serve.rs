@@ -14,9 +14,9 @@ use crate::raft::Question;
 use crate::server::Namesrv;
 use crate::token::{ClusterToken, TokenCheck};
 
-/// Serves the other members on `listener` until the tasks close. Whoever does not show `token` is refused.
+/// Serves the other members on `listener` until this one has left them, after the tasks close. Whoever does not show `token` is refused.
 pub fn serve_consensus(tasks: &Tasks, listener: TcpListener, namesrv: Namesrv, token: Option<ClusterToken>) {
-    let stop = tasks.token();
+    let left = namesrv.shared().left.clone();
     let service = ConsensusServer::new(Members { namesrv })
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);
@@ -25,8 +25,8 @@ pub fn serve_consensus(tasks: &Tasks, listener: TcpListener, namesrv: Namesrv, t
         .add_service(service)
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tasks.spawn("namesrv-consensus", OnError::StopProcess, async move {
-        // The others may still ask while this member hands over; nobody waits for the ends of their calls.
-        let served = stop.run_until_cancelled(server).await.unwrap_or(Ok(()));
+        // Nobody waits for the ends of calls: the others ask somebody else.
+        let served = left.run_until_cancelled(server).await.unwrap_or(Ok(()));
         served.map_err(|error| Stop::new(Exit::Io, error))
     });
 }

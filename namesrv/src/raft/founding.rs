@@ -45,13 +45,15 @@ impl Gate {
         self.0.load(Ordering::Acquire) == 0
     }
 
-    /// The log has entries up to `index`.
-    pub(super) fn has(&self, index: u64) {
+    /// The log has entries up to `index`. Says whether that opens it.
+    pub(super) fn has(&self, index: u64) -> bool {
         let wanted = self.0.load(Ordering::Acquire);
-        if wanted != 0 && index.saturating_add(1) >= wanted {
+        let opens = wanted != 0 && index.saturating_add(1) >= wanted;
+        if opens {
             self.0.store(0, Ordering::Release);
             tracing::info!(event = "namesrv_caught_up", index, "this member votes again");
         }
+        opens
     }
 }
 
@@ -147,10 +149,8 @@ mod tests {
         assert!(Gate::of(&book).is_open());
         book.turn(&Step::CatchUp(1)).unwrap();
         let gate = Gate::of(&book);
-        gate.has(0);
-        assert!(!gate.is_open());
-        gate.has(1);
-        assert!(gate.is_open());
+        assert!(!gate.has(0) && !gate.is_open());
+        assert!(gate.has(1) && gate.is_open());
         for index in 0..2 {
             assert!(!Gate::of(&book).is_open());
             book.turn(&Step::Append(Entry { at: Place { term: 1, index }, what: What::Blank })).unwrap();

@@ -91,6 +91,7 @@ impl Consensus {
         let store = LogStore::new(journal.clone(), &book);
         let machine = Machine::new(book.applied, journal, published);
         let raft = seeded(seed, Raft::new(me, config, Network(peers), store, machine)).await.map_err(stopped)?;
+        raft.runtime_config().elect(gate.is_open());
         if founds {
             let voters: BTreeMap<u64, ()> = members.into_iter().map(|member| (member, ())).collect();
             match raft.initialize(voters).await {
@@ -189,7 +190,7 @@ impl Consensus {
                     self.note_heard();
                 }
                 if let Answer::Appended { last: Some(last) } = &answer {
-                    self.gate.has(last.index);
+                    self.note_entries(last.index);
                 }
                 Ok(answer)
             }
@@ -197,13 +198,13 @@ impl Consensus {
                 let meta =
                     SnapshotMeta { last_log_id: applied.at.map(log_id), last_membership: stored_membership(&applied) };
                 let at = applied.at;
-                if !self.can_be(&meta) {
+                if at.is_none() {
                     return Err(Stopped("a snapshot of nothing".to_owned()));
                 }
                 let snapshot = Snapshot { meta, snapshot: applied };
                 let installed = self.raft.install_full_snapshot(to_vote(vote), snapshot).await.map_err(stopped)?;
                 if let Some(at) = at {
-                    self.gate.has(at.index);
+                    self.note_entries(at.index);
                 }
                 Ok(Answer::Installed { vote: types::of_vote(&installed.vote) })
             }
@@ -220,9 +221,11 @@ impl Consensus {
         }
     }
 
-    /// What openraft would take for a broken invariant of its own.
-    fn can_be(&self, meta: &SnapshotMeta) -> bool {
-        meta.last_log_id.is_some()
+    /// Stands for election again when it has what it may have had before.
+    fn note_entries(&self, index: u64) {
+        if self.gate.has(index) {
+            self.raft.runtime_config().elect(true);
+        }
     }
 
     fn note_heard(&self) {
