@@ -6,13 +6,15 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "apache/rocketmq/v2/definition.proto",
     "apache/rocketmq/v2/service.proto",
     "apache/rocketmq/v2/admin.proto",
     "apogee/admin/v1/admin.proto",
     "apogee/store/v1/replication.proto",
     "apogee/store/v1/lane.proto",
+    "apogee/namesrv/v1/registry.proto",
+    "apogee/namesrv/v1/consensus.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

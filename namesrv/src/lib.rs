@@ -1,22 +1,43 @@
-//! The metadata of one cluster: topics, consumer groups, their ids, and the keys that sign receipt handles.
+//! The metadata of one cluster: store-nodes, replica groups, topics, consumer groups, their ids, and the keys that sign
+//! receipt handles. One namesrv or three keep it; whoever of three remains goes on with any other one.
 //!
 //! Invariant: [`state`] decides alone and knows neither time, chance nor disk; whatever comes from them is inside the
-//! command, so replaying the commands gives the same state everywhere. Nothing is visible or answered before the
-//! journal has it on disk. Knows no protocol and no other role.
+//! command, so applying the commands gives the same state everywhere. Nothing is visible or answered before a majority
+//! has it on disk. Knows no other role.
 //!
-//! A change is journaled as the command that asked for it, not as its result: the same commands will be the entries of
-//! a Raft log, where every member decides for itself and must come to the same end. The price is that a rule of
-//! [`state`] may change only together with the format number.
+//! A change is logged as the command that asked for it, not as its result: every member decides for itself and must come
+//! to the same end. The price is that a rule of [`state`] may change only together with the feature level.
 //!
-//! Reading order: `server` (the door), `state` (what is true), `owner` (who changes it), `journal` (what is kept).
+//! Reading order: `server` (the door), `state` (what is true), `raft` (who agrees), `journal` (what is kept), `life` (what
+//! the leader does), `leases`; then the network: `network` (between members), `registry` (what others ask), `wire`
+//! (messages), [`client`], `token`.
 
 mod server;
 
 mod state;
 
-mod owner;
+mod raft;
 
 mod journal;
 
+mod life;
+
+mod leases;
+
+mod network;
+
+mod registry;
+
+mod wire;
+
+pub mod client;
+
+mod token;
+
+pub use client::{NamesrvClient, NamesrvClientParts};
 pub use journal::OpenError;
-pub use server::{Namesrv, NamesrvParts};
+pub use leases::{BEAT, LEASE};
+pub use network::serve_consensus;
+pub use registry::serve_registry;
+pub use server::{Member, Namesrv, NamesrvParts};
+pub use token::{ClusterToken, TokenError};

@@ -1,100 +1,164 @@
 //! The door: what the roles ask of namesrv.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, Topic,
-    TopicConfig,
+    Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, NodeStanding,
+    Topic, TopicConfig,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Journal, OpenError};
-use crate::owner::{INBOX, Owner, Request};
-use crate::state::{Change, Command, Secret, State};
+use crate::journal::{OpenError, Opened, open as open_journal};
+use crate::leases::Leases;
+use crate::life::Life;
+use crate::network::TonicPeers;
+use crate::raft::{Answer, Consensus, Peers, Question, Standing};
+use crate::state::{Change, Command, Outcome, Secret};
+use crate::token::ClusterToken;
+
+/// Requests that may be with consensus at a time; others wait.
+const INBOX: usize = 256;
+/// Longest wait for a cluster to be born before a request is refused.
+const BIRTH_MAX: Duration = Duration::from_secs(5);
 
 /// What a namesrv is made of.
 pub struct NamesrvParts {
     /// Takes the folder `namesrv/`.
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
-    /// Draws the cluster id and the MAC keys: must be good enough for secrets.
+    /// Draws the cluster id, the MAC keys and the times of elections: must be good enough for secrets.
     pub entropy: Arc<dyn Entropy>,
-    /// Gets the task `namesrv`, which stops the process with exit code 74 when the disk fails.
+    /// Gets the tasks `namesrv` and `namesrv-journal`, which stop the process with exit code 74 when the disk fails.
     pub tasks: Tasks,
+    /// One or three; the same list at every member.
+    pub members: Vec<Member>,
+    /// Which of them this one is.
+    pub me: u64,
     /// Replicas of every replica group, from the birth of the cluster on: 1, 3 or 5.
     pub replication_factor: u8,
+    /// Shown to the other members.
+    pub token: Option<ClusterToken>,
+}
+
+/// A namesrv of the group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// From 1 on, and never another one for the same data folder.
+    pub id: u64,
+    /// `host:port` that store-nodes, proxies and people reach.
+    pub registry: String,
+    /// `host:port` that the other members reach.
+    pub consensus: String,
 }
 
 /// The metadata of one cluster. Clones speak to the same one.
 ///
-/// Every change is durable and visible in [`Namesrv::cluster`] when it returns. A caller that finds 256 others waiting
-/// waits for its turn; the deadline is the caller's. Dropping the future leaves open whether the change is made, and so
-/// does [`MetadataError::Stopped`], the answer of a namesrv whose disk failed or that is shutting down.
+/// Every change is durable at a majority and visible in [`Namesrv::cluster`] when it returns. A caller that finds 256
+/// others waiting waits for its turn; the deadline is the caller's. Dropping the future leaves open whether the change is
+/// made, and so do [`MetadataError::Unreachable`], when no majority can be heard, and [`MetadataError::Stopped`], the
+/// answer of a namesrv whose disk failed or that is shutting down. One that does not lead refuses with
+/// [`MetadataError::NotLeader`], and with the address of the one that does.
 #[derive(Clone)]
 pub struct Namesrv {
-    inbox: mpsc::Sender<Request>,
-    published: watch::Receiver<Arc<Cluster>>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) me: u64,
+    pub(crate) members: BTreeMap<u64, Member>,
+    pub(crate) replication_factor: u8,
+    /// `None` until it has begun.
+    pub(crate) consensus: watch::Sender<Option<Consensus>>,
+    /// Said to members that found the group; not from the moment on when this one begins.
+    pub(crate) fresh: Mutex<bool>,
+    pub(crate) leases: Mutex<Leases>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// Cancelled when this member takes part no more.
+    pub(crate) left: CancellationToken,
+    published: watch::Receiver<Option<Arc<Cluster>>>,
+    inbox: Semaphore,
 }
 
 impl fmt::Debug for Namesrv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Namesrv").field("version", &self.published.borrow().version).finish_non_exhaustive()
+        let version = self.cluster().map(|cluster| cluster.version);
+        f.debug_struct("Namesrv").field("me", &self.shared.me).field("version", &version).finish_non_exhaustive()
     }
 }
 
 impl Namesrv {
-    /// Recovers what is on the disk, or gives birth to a cluster on an empty one.
+    /// Recovers what is on the disk and takes part in consensus. One without other members returns when its cluster is
+    /// there, born now if there was none; one of three returns at once, and needs [`crate::serve_consensus`] to be heard.
     ///
     /// # Errors
-    /// [`OpenError`] names the file: it cannot be used, is corrupt, or comes from a newer version.
+    /// [`OpenError`] names the file that cannot be used, is corrupt, or comes from another version; or what is wrong with
+    /// the list of members.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn open(parts: NamesrvParts) -> Result<Namesrv, OpenError> {
-        let NamesrvParts { disk, clock, entropy, tasks, replication_factor } = parts;
-        let (mut journal, mut state) = Journal::open(disk).await?;
-        if state.cluster().is_none() {
-            give_birth(&mut journal, &mut state, replication_factor, entropy.as_ref()).await?;
+        let NamesrvParts { disk, clock, entropy, tasks, members, me, replication_factor, token } = parts;
+        let members = check_members(members, me)?;
+        if ![1, 3, 5].contains(&replication_factor) {
+            return Err(OpenError::Members(format!(
+                "the replication factor is {replication_factor}; it can be 1, 3 or 5"
+            )));
         }
-        journal.mark_born().await?;
-        let cluster = Arc::clone(state.cluster().expect("recovered or born above"));
-        tracing::info!(
-            event = "namesrv_open",
-            cluster_id = %format_args!("{:016x}", cluster.cluster_id),
-            version = cluster.version,
-            topics = cluster.topics.len(),
-            groups = cluster.groups.len(),
-            "metadata is there"
-        );
-        let (inbox, requests) = mpsc::channel(INBOX);
-        let (publisher, published) = watch::channel(cluster);
-        let owner = Owner { state, journal, inbox: requests, published: publisher };
-        tasks.spawn("namesrv", OnError::StopProcess, owner.run(tasks.token()));
-        Ok(Namesrv { inbox, published, clock, entropy })
+        let peers: Arc<dyn Peers> = Arc::new(TonicPeers::new(me, &members, token.as_ref())?);
+        let Opened { journal, writer, book } = open_journal(disk).await?;
+        let (publisher, published) = watch::channel(book.applied.state.cluster().cloned());
+        let shared = Arc::new(Shared {
+            me,
+            members,
+            replication_factor,
+            consensus: watch::Sender::new(None),
+            fresh: Mutex::new(book.is_empty()),
+            leases: Mutex::default(),
+            clock,
+            entropy,
+            left: CancellationToken::new(),
+            published,
+            inbox: Semaphore::new(INBOX),
+        });
+        let journal_stop = CancellationToken::new();
+        tasks.spawn("namesrv-journal", OnError::StopProcess, writer.run(journal_stop.clone()));
+        let (ready, is_ready) = oneshot::channel();
+        let namesrv = Namesrv { shared };
+        let life = Life { namesrv: namesrv.clone(), journal, book, peers, publisher, ready: Some(ready), journal_stop };
+        tasks.spawn("namesrv", OnError::StopProcess, life.run(tasks.token()));
+        if namesrv.shared.members.len() == 1 {
+            is_ready.await.map_err(|_| OpenError::Stopped("the reason is in the log".to_owned()))?;
+        }
+        Ok(namesrv)
     }
 
-    /// The cluster as of now. Stays answered after namesrv stopped.
-    pub fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.published.borrow())
+    /// The cluster as this member knows it; `None` until it is born. Stays answered after namesrv stopped.
+    pub fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.shared.published.borrow().clone()
     }
 
-    /// Follows the cluster. Shows the latest version and may skip some before it; unchanged topics and groups are the
-    /// same `Arc`s in both.
-    pub fn watch(&self) -> watch::Receiver<Arc<Cluster>> {
-        self.published.clone()
+    /// Follows the cluster. Shows the latest version and may skip some before it; what did not change is the same `Arc` in
+    /// both.
+    pub fn watch(&self) -> watch::Receiver<Option<Arc<Cluster>>> {
+        self.shared.published.clone()
     }
 
-    /// Creates a topic under an id no topic had before.
+    /// Creates a topic under an id no topic had before, its queues spread over the replica groups.
     ///
     /// # Errors
     /// [`MetadataError::OutOfRange`] unless it has 1 to [`TopicConfig::QUEUES_MAX`] queues;
-    /// [`MetadataError::TopicExists`] even if the existing one is alike; [`MetadataError::Stopped`].
+    /// [`MetadataError::TopicExists`] even if the existing one is alike; [`MetadataError::NoReplicaGroups`]; those of
+    /// [`Namesrv`].
     pub async fn create_topic(&self, new: NewTopic) -> Result<Arc<TopicConfig>, MetadataError> {
-        match self.ask(Command::CreateTopic { new, created: self.clock.wall() }).await? {
+        let created = self.shared.clock.wall();
+        match self.change(Command::CreateTopic { new, created }).await? {
             Change::TopicCreated(topic) => Ok(topic),
             other => not_an_answer(&other),
         }
@@ -103,9 +167,9 @@ impl Namesrv {
     /// Deletes a topic and returns what it was.
     ///
     /// # Errors
-    /// [`MetadataError::NoSuchTopic`]; [`MetadataError::Stopped`].
+    /// [`MetadataError::NoSuchTopic`]; those of [`Namesrv`].
     pub async fn delete_topic(&self, topic: &Topic) -> Result<Arc<TopicConfig>, MetadataError> {
-        match self.ask(Command::DeleteTopic { topic: topic.clone() }).await? {
+        match self.change(Command::DeleteTopic { topic: topic.clone() }).await? {
             Change::TopicDeleted(topic) => Ok(topic),
             other => not_an_answer(&other),
         }
@@ -115,9 +179,10 @@ impl Namesrv {
     ///
     /// # Errors
     /// [`MetadataError::OutOfRange`] without any attempt; [`MetadataError::GroupExists`] even if the existing one is
-    /// alike; [`MetadataError::Stopped`].
+    /// alike; those of [`Namesrv`].
     pub async fn create_group(&self, new: NewGroup) -> Result<Arc<GroupConfig>, MetadataError> {
-        match self.ask(Command::CreateGroup { new, created: self.clock.wall() }).await? {
+        let created = self.shared.clock.wall();
+        match self.change(Command::CreateGroup { new, created }).await? {
             Change::GroupCreated(group) => Ok(group),
             other => not_an_answer(&other),
         }
@@ -126,9 +191,9 @@ impl Namesrv {
     /// Deletes a consumer group and returns what it was.
     ///
     /// # Errors
-    /// [`MetadataError::NoSuchGroup`]; [`MetadataError::Stopped`].
+    /// [`MetadataError::NoSuchGroup`]; those of [`Namesrv`].
     pub async fn delete_group(&self, group: &ConsumerGroup) -> Result<Arc<GroupConfig>, MetadataError> {
-        match self.ask(Command::DeleteGroup { group: group.clone() }).await? {
+        match self.change(Command::DeleteGroup { group: group.clone() }).await? {
             Change::GroupDeleted(group) => Ok(group),
             other => not_an_answer(&other),
         }
@@ -137,38 +202,67 @@ impl Namesrv {
     /// Draws a new key for receipt handles. Handles signed with the one before it stay valid, older ones do not.
     ///
     /// # Errors
-    /// [`MetadataError::Stopped`].
+    /// Those of [`Namesrv`].
     pub async fn rotate_mac_keys(&self) -> Result<Arc<MacKeys>, MetadataError> {
-        match self.ask(Command::RotateMacKey { secret: draw_secret(self.entropy.as_ref()) }).await? {
+        match self.change(Command::RotateMacKey { secret: self.shared.draw_secret() }).await? {
             Change::KeysRotated(keys) => Ok(keys),
             other => not_an_answer(&other),
         }
     }
 
-    /// Takes a store-node in, or takes note that it has started again. Returns a cluster that has it, and the replica
-    /// groups that it made possible: it is home of one as soon as there are enough store-nodes.
+    /// Takes a store-node in, or takes note that it has started again. It is home of a replica group as soon as there are
+    /// enough store-nodes. Returns a cluster that has it.
     ///
     /// # Errors
-    /// [`MetadataError::Stopped`].
+    /// Those of [`Namesrv`].
     pub async fn register(&self, new: NewNode) -> Result<Arc<Cluster>, MetadataError> {
-        self.ask(Command::RegisterNode { new }).await.map(|_| self.cluster())
+        let node = new.name.clone();
+        self.change(Command::RegisterNode { new }).await?;
+        self.shared.leases().hear(&node, Instant::now());
+        self.cluster().ok_or(MetadataError::Stopped)
+    }
+
+    /// The store-node is there. One that is not heard for 10 s is suspect.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoSuchNode`]; [`MetadataError::OtherIncarnation`] when it has started again meanwhile; those of
+    /// [`Namesrv`].
+    pub async fn heartbeat(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        let consensus = self.consensus()?;
+        if !consensus.leads() {
+            return Err(self.not_leader());
+        }
+        let cluster = self.cluster();
+        let known = cluster.as_ref().and_then(|cluster| cluster.nodes.get(node));
+        let known = known.ok_or_else(|| MetadataError::NoSuchNode { node: node.clone() })?;
+        if known.incarnation != incarnation {
+            return Err(MetadataError::OtherIncarnation { node: node.clone() });
+        }
+        self.shared.leases().hear(node, Instant::now());
+        match known.standing {
+            NodeStanding::Alive | NodeStanding::Draining => Ok(()),
+            NodeStanding::Suspect => {
+                let heard = Command::NodeHeard { node: node.clone(), incarnation, alive: true };
+                self.change(heard).await.map(|_| ())
+            }
+        }
     }
 
     /// The store-node stops: it is suspect at once.
     ///
     /// # Errors
-    /// [`MetadataError::NoSuchNode`]; [`MetadataError::OtherIncarnation`] when it has started again meanwhile;
-    /// [`MetadataError::Stopped`].
+    /// As [`Namesrv::heartbeat`].
     pub async fn unregister(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
-        self.ask(Command::NodeHeard { node: node.clone(), incarnation, alive: false }).await.map(|_| ())
+        self.change(Command::NodeHeard { node: node.clone(), incarnation, alive: false }).await.map(|_| ())
     }
 
-    /// The store-node is about to leave: it gets nothing new.
+    /// The store-node is about to leave: it gets nothing new, and leads nothing if others can.
     ///
     /// # Errors
-    /// [`MetadataError::NoSuchNode`]; [`MetadataError::Stopped`].
+    /// [`MetadataError::NoSuchNode`]; those of [`Namesrv`].
     pub async fn drain_node(&self, node: &NodeName) -> Result<Arc<Cluster>, MetadataError> {
-        self.ask(Command::DrainNode { node: node.clone() }).await.map(|_| self.cluster())
+        self.change(Command::DrainNode { node: node.clone() }).await?;
+        self.cluster().ok_or(MetadataError::Stopped)
     }
 
     /// The store-node stays after all.
@@ -176,34 +270,103 @@ impl Namesrv {
     /// # Errors
     /// As [`Namesrv::drain_node`].
     pub async fn undrain_node(&self, node: &NodeName) -> Result<Arc<Cluster>, MetadataError> {
-        self.ask(Command::UndrainNode { node: node.clone() }).await.map(|_| self.cluster())
+        self.change(Command::UndrainNode { node: node.clone() }).await?;
+        self.cluster().ok_or(MetadataError::Stopped)
     }
 
-    async fn ask(&self, command: Command) -> Result<Change, MetadataError> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(Request { command, reply }).await.map_err(|_| MetadataError::Stopped)?;
-        answer.await.map_err(|_| MetadataError::Stopped)?
+    /// The members of the group, and the one that leads as far as this one knows.
+    pub fn members(&self) -> (Vec<Member>, Option<u64>) {
+        let leader = self.consensus().ok().and_then(|consensus| consensus.leader());
+        (self.shared.members.values().cloned().collect(), leader)
+    }
+
+    /// Whether what this member knows is up to date: it leads a majority, or hears who does.
+    pub fn is_in_touch(&self) -> bool {
+        self.consensus().is_ok_and(|consensus| consensus.is_in_touch())
+    }
+
+    /// What became of a command, and the version that has it.
+    pub(crate) async fn ask(&self, command: Command) -> Result<(u64, Change), MetadataError> {
+        let _turn = self.shared.inbox.acquire().await.map_err(|_| MetadataError::Stopped)?;
+        let consensus = self.consensus()?;
+        if consensus.leads() {
+            self.until_born().await?;
+        }
+        match consensus.propose(command).await {
+            Ok(Outcome { version, answer }) => answer.map(|change| (version, change)),
+            Err(MetadataError::NotLeader { .. }) => Err(self.not_leader()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn change(&self, command: Command) -> Result<Change, MetadataError> {
+        self.ask(command).await.map(|(_, change)| change)
+    }
+
+    async fn until_born(&self) -> Result<(), MetadataError> {
+        let mut published = self.shared.published.clone();
+        let born = timeout(BIRTH_MAX, published.wait_for(Option::is_some)).await;
+        let unborn = || MetadataError::Unreachable { why: "the cluster is not born yet".to_owned() };
+        born.map_err(|_| unborn())?.map(|_| ()).map_err(|_| MetadataError::Stopped)
+    }
+
+    /// Answers another member; the error says why not.
+    pub(crate) async fn answer(&self, question: Question) -> Result<Answer, String> {
+        let consensus = self.shared.consensus.borrow().clone();
+        match (consensus, question) {
+            (Some(consensus), question) => consensus.answer(question).await.map_err(|error| error.to_string()),
+            (None, Question::Standing) if *lock(&self.shared.fresh) => Ok(Answer::Standing(Standing::Fresh)),
+            (None, _) => Err("this namesrv has not begun yet".to_owned()),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn consensus(&self) -> Result<Consensus, MetadataError> {
+        self.shared.consensus.borrow().clone().ok_or(MetadataError::NotLeader { leader: None })
+    }
+
+    fn not_leader(&self) -> MetadataError {
+        let leader = self.consensus().ok().and_then(|consensus| consensus.leader());
+        let leader = leader.filter(|leader| *leader != self.shared.me);
+        let address = leader.and_then(|leader| self.shared.members.get(&leader)).map(|member| member.registry.clone());
+        MetadataError::NotLeader { leader: address }
     }
 }
 
-/// Nobody can ask yet, so the owner's order is kept: decide, make durable, show.
-async fn give_birth(
-    journal: &mut Journal,
-    state: &mut State,
-    replication_factor: u8,
-    entropy: &dyn Entropy,
-) -> Result<(), OpenError> {
-    let birth = Command::Birth { cluster_id: entropy.next_u64(), replication_factor, mac_key: draw_secret(entropy) };
-    let change = state.decide(&birth).expect("nothing was before");
-    journal.append(state.version(), vec![birth]).await?;
-    state.apply(&change);
-    Ok(())
+impl Shared {
+    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
+        lock(&self.leases)
+    }
+
+    pub(crate) fn draw_secret(&self) -> Secret {
+        let mut secret = [0; 32];
+        self.entropy.fill(&mut secret);
+        Secret(secret)
+    }
 }
 
-fn draw_secret(entropy: &dyn Entropy) -> Secret {
-    let mut secret = [0; 32];
-    entropy.fill(&mut secret);
-    Secret(secret)
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_members(members: Vec<Member>, me: u64) -> Result<BTreeMap<u64, Member>, OpenError> {
+    let count = members.len();
+    if !matches!(count, 1 | 3) {
+        return Err(OpenError::Members(format!("there are {count} namesrv; there can be one or three")));
+    }
+    let addresses: BTreeSet<&String> = members.iter().map(|member| &member.consensus).collect();
+    let distinct = addresses.len() == count;
+    let members: BTreeMap<u64, Member> = members.into_iter().map(|member| (member.id, member)).collect();
+    if members.len() != count || !distinct {
+        return Err(OpenError::Members("two namesrv have the same id or address".to_owned()));
+    }
+    if !members.contains_key(&me) {
+        return Err(OpenError::Members(format!("namesrv {me} is not in the list of namesrv")));
+    }
+    Ok(members)
 }
 
 fn not_an_answer(change: &Change) -> ! {

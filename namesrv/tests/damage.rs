@@ -12,7 +12,7 @@ use support::*;
 /// A stopped namesrv with one topic per entry, `t1` to `t12`; and where its entries begin, with the end as the last.
 async fn twelve_topics(seed: u64) -> (SimDisk, Vec<u64>) {
     let disk = SimDisk::new(seed);
-    let life = start(&disk, seed).await.unwrap();
+    let life = start_with_node(&disk, seed).await.unwrap();
     for n in 1..=12 {
         life.namesrv.create_topic(new_topic(&format!("t{n}"), 1)).await.unwrap();
     }
@@ -52,12 +52,12 @@ async fn the_last_entry_is_cut_when_it_is_not_whole_and_the_journal_goes_on() {
         let (disk, starts) = twelve_topics(seed).await;
         let [.., last, end] = starts[..] else { unreachable!("there are fourteen places") };
         disk.flip_bit(JOURNAL, last + seed % (end - last));
-        let life = start(&disk, 1).await.unwrap();
-        assert_eq!(life.namesrv.cluster().topics.len(), 11);
+        let life = start_with_node(&disk, 1).await.unwrap();
+        assert_eq!(life.cluster().topics.len(), 11);
         life.namesrv.create_topic(new_topic("u", 1)).await.unwrap();
-        let before = life.namesrv.cluster();
+        let before = life.cluster();
         life.end().await;
-        assert_eq!(start(&disk.power_cut(), 2).await.unwrap().namesrv.cluster(), before, "seed {seed}");
+        assert_eq!(start(&disk.power_cut(), 2).await.unwrap().cluster(), before, "seed {seed}");
     }
 }
 
@@ -72,7 +72,7 @@ async fn a_wiped_entry_is_refused() {
 #[tokio::test]
 async fn a_lost_birth_is_refused() {
     let disk = SimDisk::new(1);
-    start(&disk, 1).await.unwrap().end().await;
+    start_with_node(&disk, 1).await.unwrap().end().await;
     disk.flip_bit(JOURNAL, 20);
     check_refused(&disk, "namesrv/FORMAT is corrupt at byte 0: it promises a cluster").await;
     disk.remove(JOURNAL).await.unwrap();
@@ -110,7 +110,7 @@ async fn only_formats_we_know_are_read() {
     disk.remove(FORMAT).await.unwrap();
     check_refused(&disk, "it is missing beside a journal in use").await;
     set_format(&disk, "apogee-namesrv 1.7\n").await;
-    assert_eq!(start(&disk, 1).await.unwrap().namesrv.cluster().topics.len(), 12);
+    assert_eq!(start_with_node(&disk, 1).await.unwrap().cluster().topics.len(), 12);
 }
 
 async fn check_refused(disk: &SimDisk, text: &str) {

@@ -56,7 +56,7 @@ proptest! {
 
 async fn check(steps: Vec<Step>) {
     let mut disk = SimDisk::new(1);
-    let mut life = start(&disk, 1).await.unwrap();
+    let mut life = start_with_node(&disk, 1).await.unwrap();
     let mut model = Model::default();
     for step in steps {
         match step {
@@ -118,12 +118,12 @@ impl Model {
     }
 
     fn compare(&self, life: &Life) {
-        let cluster = life.namesrv.cluster();
+        let cluster = life.cluster();
         let topics = cluster.topics.iter().map(|(topic, found)| (topic.name().to_owned(), (found.id.0, found.queues)));
         assert_eq!(topics.collect::<BTreeMap<_, _>>(), self.topics);
         let groups =
             cluster.groups.iter().map(|(group, found)| (group.name().to_owned(), (found.id.0, found.max_attempts)));
         assert_eq!(groups.collect::<BTreeMap<_, _>>(), self.groups);
-        assert_eq!(cluster.version, 1 + self.changes);
+        assert_eq!(cluster.version, 2 + self.changes);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use apogee_host::{Entropy, SeededEntropy, SimDisk};
 use apogee_model::{Cluster, MetadataError, TopicConfig};
+use apogee_namesrv::OpenError;
 use futures::future::join_all;
 
 use support::*;
@@ -73,7 +74,7 @@ async fn run(seed: u64, sync: Sync) -> Result<Told, String> {
         disk = disk.power_cut();
     }
     let life = start(&disk, seed).await.map_err(|error| format!("does not start: {error}"))?;
-    told.check(&life.namesrv.cluster())?;
+    told.check(&life.cluster())?;
     Ok(told)
 }
 
@@ -81,17 +82,20 @@ async fn run(seed: u64, sync: Sync) -> Result<Told, String> {
 async fn live(disk: &SimDisk, numbers: &SeededEntropy, told: &mut Told) -> Result<(), String> {
     let life = match start(disk, numbers.next_u64()).await {
         Ok(life) => life,
-        Err(apogee_namesrv::OpenError::Io { .. }) => return Ok(()),
+        Err(OpenError::Io { .. } | OpenError::Stopped(_)) => return Ok(()),
         Err(error) => return Err(format!("does not start: {error}")),
     };
-    told.check(&life.namesrv.cluster())?;
+    told.check(&life.cluster())?;
+    if life.namesrv.register(node("n1")).await.is_err() {
+        return Ok(());
+    }
     loop {
         let asks = (0..=numbers.next_u64() % 8).map(|_| draw(numbers)).collect::<BTreeMap<_, _>>();
         let outcomes = join_all(asks.iter().map(|(name, ask)| act(&life, name, *ask))).await;
         for (name, outcome) in asks.into_keys().zip(outcomes) {
             told.hear(name, outcome)?;
         }
-        told.version = life.namesrv.cluster().version;
+        told.version = life.cluster().version;
         if !told.open.is_empty() {
             return Ok(());
         }

@@ -20,7 +20,7 @@ pub(super) struct LocalRoutes(pub(super) Namesrv);
 
 impl Routes for LocalRoutes {
     fn cluster(&self) -> Arc<Cluster> {
-        self.0.cluster()
+        self.0.cluster().expect("a namesrv without others opens with its cluster")
     }
 
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {

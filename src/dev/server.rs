@@ -11,9 +11,10 @@ use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
 use apogee_host::{Clock, Disk, Entropy, Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
 use apogee_model::{NewNode, NodeName, ReplicaGroupId};
-use apogee_namesrv::{Namesrv, NamesrvParts};
+use apogee_namesrv::{Member, Namesrv, NamesrvParts};
 use apogee_proxy::{RemoteGroup, RemoteGroupParts, Routes, StoreMetrics, StoreNode, Stores};
 use opentelemetry::metrics::Meter;
+use tokio_util::sync::CancellationToken;
 
 use super::adapters::{LocalRoutes, LocalStore};
 use super::config::{Config, SEGMENT_BYTES};
@@ -135,7 +136,10 @@ async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, S
         clock: Arc::clone(&seams.clock),
         entropy: Arc::clone(&seams.entropy),
         tasks: tasks.clone(),
+        members: vec![Member { id: 1, registry: String::new(), consensus: String::new() }],
+        me: 1,
         replication_factor: 1,
+        token: None,
     };
     let namesrv = Namesrv::open(parts).await?;
     let myself = NewNode {
@@ -145,8 +149,24 @@ async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, S
         zone: String::new(),
         incarnation: seams.entropy.next_u64(),
     };
+    let (name, incarnation) = (myself.name.clone(), myself.incarnation);
     namesrv.register(myself).await.map_err(|error| Stop::new(Exit::Io, error))?;
+    let (beating, stop) = (namesrv.clone(), tasks.token());
+    tasks.spawn("heartbeat", OnError::StopProcess, async move {
+        beat(&beating, &name, incarnation, stop).await;
+        Ok::<_, Infallible>(())
+    });
     Ok(Arc::new(LocalRoutes(namesrv)))
+}
+
+/// Lets the store-node be heard while the process lives.
+async fn beat(namesrv: &Namesrv, name: &NodeName, incarnation: u64, stop: CancellationToken) {
+    let mut beats = tokio::time::interval(apogee_namesrv::BEAT);
+    while stop.run_until_cancelled(beats.tick()).await.is_some() {
+        if let Err(error) = namesrv.heartbeat(name, incarnation).await {
+            tracing::warn!(event = "heartbeat_refused", %error, "namesrv did not take the heartbeat");
+        }
+    }
 }
 
 async fn open_engine(

@@ -3,11 +3,12 @@
 //! Invariant: knows no role, no protocol and no storage format. It is the one crate that may ask the operating system
 //! for time, randomness, threads, tasks, files, ports and the environment; everybody else is handed a seam.
 //!
-//! Reading order: the seams (`clock`, `entropy`, `disk`, `lane`, `tasks`), then the life of a process
+//! Reading order: the seams (`clock`, `entropy`, `disk`, `lane`, `tasks`, `consensus`), then the life of a process
 //! (`config`, `telemetry`, `health`, `net`, `shutdown`).
 
 pub mod clock;
 pub mod config;
+pub mod consensus;
 pub mod disk;
 pub mod entropy;
 pub mod exit;

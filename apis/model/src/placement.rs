@@ -31,6 +31,8 @@ pub struct StoreNodeConfig {
     /// Where it stands; replicas of one group go to different zones while there are enough.
     pub zone: String,
     pub standing: NodeStanding,
+    /// Which of its lives registered last; see [`NewNode::incarnation`].
+    pub incarnation: u64,
 }
 
 /// What a store-node says of itself when it registers.

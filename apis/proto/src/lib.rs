@@ -2,7 +2,8 @@
 //!
 //! [`v2`] is the contract of the official RocketMQ 5 SDKs (`apache.rocketmq.v2`) and changes only when theirs does;
 //! `tests/wire.rs` holds it to a table, `tests/compat/python/check_descriptors.py` of the workspace to a published SDK.
-//! [`admin::v1`] is our own admin API. [`store`] is what proxies and store-nodes, and store-nodes among themselves, speak.
+//! [`admin::v1`] is our own admin API. [`store`] is what proxies and store-nodes, and store-nodes among themselves, speak;
+//! [`namesrv::v1`] what everybody speaks with namesrv.
 //!
 //! Invariant: no behaviour, but that our internal messages become words of `apogee_model` and come from them. `bytes`
 //! fields are [`bytes::Bytes`], maps are `BTreeMap`, an unset or unknown enum number stays an `i32` until someone parses
@@ -22,6 +23,16 @@ pub mod admin {
     #[allow(rustdoc::all, reason = "generated from comments written for .proto files")]
     pub mod v1 {
         tonic::include_proto!("apogee.admin.v1");
+    }
+}
+
+/// What store-nodes and proxies ask of namesrv on port 9876, and what its members tell each other on port 9878.
+pub mod namesrv {
+    /// Package `apogee.namesrv.v1`.
+    #[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #[allow(rustdoc::all, reason = "generated from comments written for .proto files")]
+    pub mod v1 {
+        tonic::include_proto!("apogee.namesrv.v1");
     }
 }
 

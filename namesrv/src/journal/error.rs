@@ -17,6 +17,15 @@ pub enum OpenError {
     /// A later version of ApogeeMQ wrote here.
     #[error("{file} says {found:?}; this version of apogee reads up to {known:?}, start a newer one")]
     Newer { file: &'static str, found: String, known: &'static str },
+    /// An earlier version of ApogeeMQ wrote here, and nothing of it can be taken over.
+    #[error("{file} says {found:?}; this version of apogee reads {known:?} only, begin with an empty data folder")]
+    Older { file: &'static str, found: String, known: &'static str },
+    /// The configuration cannot be.
+    #[error("{0}")]
+    Members(String),
+    /// Consensus ended before the cluster was there.
+    #[error("namesrv stopped while it started: {0}")]
+    Stopped(String),
     /// What is on disk cannot have been written by us, or is not all of it. Starting would lose what was answered.
     #[error("{file} is corrupt at byte {at}: {why}")]
     Corrupt { file: String, at: u64, why: String },
@@ -33,19 +42,13 @@ impl ExitWith for OpenError {
     fn exit(&self) -> Exit {
         match self {
             OpenError::Io { cause, .. } => cause.exit(),
-            OpenError::Newer { .. } => Exit::Usage,
-            OpenError::Corrupt { .. } => Exit::Io,
+            OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Members(_) => Exit::Usage,
+            OpenError::Corrupt { .. } | OpenError::Stopped(_) => Exit::Io,
         }
     }
 }
 
-impl From<JournalError> for OpenError {
-    fn from(error: JournalError) -> OpenError {
-        OpenError::Io { file: error.file, cause: error.cause }
-    }
-}
-
-/// The journal may or may not have kept the last entry: only a start from disk can tell.
+/// The journal may or may not have kept the last record: only a start from disk can tell.
 #[derive(Debug, thiserror::Error)]
 #[error("namesrv cannot write {file}")]
 pub(crate) struct JournalError {

@@ -1,118 +1,133 @@
-//! The commands on disk, in the order they were applied.
+//! The log of consensus, the state below it and the promises of this member, on disk.
 //!
-//! `namesrv/journal-<n>` holds entries one after another, zeros behind them; the next file begins when one is full.
-//! An entry is what one sync covers: all commands that waited together. So at most the last entry can be torn, and
-//! the order in which the disk kept its sectors never matters. A broken entry anywhere else is damage, and refused.
-//! What this cannot tell apart is a torn last entry and one that was whole and rotted: both are cut.
+//! A file `namesrv/journal-<n>` begins with a picture: a whole [`Book`], as JSON. Records follow, each with the steps that
+//! waited together and that one sync covers, and zeros behind them. When a file is full, the next is written with a
+//! picture of its own and synced, and only then the older one is removed: so the journal is compacted, and one file is
+//! all there is but for a moment. At most the last record can be torn, and the order in which the disk kept its sectors
+//! never matters. A broken record anywhere else is damage, and refused. What this cannot tell apart is a torn last
+//! record and one that was whole and rotted: both are cut.
 //!
-//! `namesrv/FORMAT` is written when the birth of the cluster is durable. Its presence therefore promises a journal
-//! that begins with a birth: a lost file is noticed, instead of a new cluster being born over old data.
+//! `namesrv/FORMAT` is written when the first picture is durable. Its presence therefore promises a journal: a lost file is
+//! noticed, instead of a member that forgot what it promised.
 //!
-//! Nothing is ever compacted; topics and groups are made by people and by first use, so a journal stays small.
+//! Reading order: `book` (what it comes to), `frame` (a record as bytes), `writer` (the task that writes), `recover`.
 
-mod entry;
+mod book;
 mod error;
 mod format;
+mod frame;
 mod recover;
+mod writer;
 
 use std::io;
 use std::sync::Arc;
 
 use apogee_host::{Disk, FileId};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
-use crate::state::{Command, State};
-use entry::Entry;
-use format::{Born, FORMAT};
+use format::FORMAT;
 
+pub(crate) use book::{Applied, Book, Entry, Members, Place, Step, Vote, What};
 pub(crate) use error::JournalError;
 pub use error::OpenError;
+pub(crate) use writer::{Journal, Writer};
 
 const FOLDER: &str = "namesrv";
 const FILE_PREFIX: &str = "journal-";
 
-/// Bytes of one file, allocated at once: some thousand entries.
+/// Bytes of one file behind its picture, allocated at once: some thousand records.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// The open end of the journal.
-pub(crate) struct Journal {
-    disk: Arc<dyn Disk>,
-    file: OpenFile,
-    born: Born,
+/// Jobs that may wait for the disk.
+const QUEUE: usize = 1024;
+
+/// A journal that was opened.
+pub(crate) struct Opened {
+    pub(crate) journal: Journal,
+    /// To be run by a task.
+    pub(crate) writer: Writer,
+    /// What the journal comes to.
+    pub(crate) book: Book,
 }
 
-/// The file that takes the next entry.
+/// Steps that became durable together.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// Counts the records of a file from 1 on: one in the wrong place is noticed.
+    number: u64,
+    steps: Vec<Step>,
+}
+
+/// The file that takes the next record.
 struct OpenFile {
     number: u64,
     id: FileId,
-    /// Where the next entry begins.
+    records: u64,
+    /// Where the next record begins.
     end: u64,
     len: u64,
 }
 
-impl Journal {
-    /// Replays what is on `disk` and returns the state it comes to, not yet born on a new one.
-    /// Everything the state rests on is durable, whatever a crash or a failed sync left in the page cache.
-    ///
-    /// # Errors
-    /// [`OpenError`] says which file, and where. A torn entry at the very end is no error: nobody was told that it
-    /// exists, so it is cut, with a warning in the log.
-    pub(crate) async fn open(disk: Arc<dyn Disk>) -> Result<(Journal, State), OpenError> {
-        let born = format::check(disk.as_ref()).await?;
-        let found = recover::replay(disk.as_ref()).await?;
-        format::agrees(&born, &found.state)?;
-        let file = match found.last {
-            Some(last) => last.settle(disk.as_ref()).await?,
-            None => OpenFile::begin(disk.as_ref(), 1, FILE_BYTES).await.map_err(OpenError::io(file_name(1)))?,
-        };
-        Ok((Journal { disk, file, born }, found.state))
-    }
-
-    /// Promises in `namesrv/FORMAT` that the birth is on disk, unless that was done before.
-    pub(crate) async fn mark_born(&mut self) -> Result<(), JournalError> {
-        if let Born::NotThatWeKnow = self.born {
-            let text = Bytes::from_static(format::TEXT.as_bytes());
-            self.disk.replace(FORMAT, text).await.map_err(|cause| JournalError::new(FORMAT.to_owned(), cause))?;
-            self.born = Born::Yes;
+/// Replays what is on `disk`, or begins a journal on a new one. Everything the book rests on is durable, whatever a crash
+/// or a failed sync left in the page cache.
+///
+/// # Errors
+/// [`OpenError`] says which file, and where. A torn record at the very end is no error: nobody was told that it exists,
+/// so it is cut, with a warning in the log.
+pub(crate) async fn open(disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
+    let marked = format::check(disk.as_ref()).await?;
+    let found = recover::replay(disk.as_ref(), marked).await?;
+    let (book, file) = match found {
+        Some((book, last)) => (book, last.settle(disk.as_ref()).await?),
+        None => {
+            let begun = OpenFile::begin(disk.as_ref(), 1, &Book::default()).await;
+            (Book::default(), begun.map_err(OpenError::io(file_name(1)))?)
         }
-        Ok(())
-    }
-
-    /// Appends the commands that lead on from version `after`, as one entry; durable when it returns.
-    ///
-    /// # Errors
-    /// After [`JournalError`] the end of the journal is unknown. Drop it and recover from disk.
-    pub(crate) async fn append(&mut self, after: u64, commands: Vec<Command>) -> Result<(), JournalError> {
-        let bytes = Entry { after, commands }.encode();
-        self.append_bytes(bytes).await.map_err(|cause| JournalError::new(file_name(self.file.number), cause))
-    }
-
-    async fn append_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
-        let len = u64::try_from(bytes.len()).expect("a length in memory fits u64");
-        if self.file.len - self.file.end < len {
-            self.begin_next(len).await?;
-        }
-        self.disk.write_at(self.file.id, self.file.end, bytes).await?;
-        self.disk.sync(self.file.id).await?;
-        self.file.end += len;
-        Ok(())
-    }
-
-    /// Leaves the full file, which is durable to its last entry.
-    async fn begin_next(&mut self, entry_bytes: u64) -> io::Result<()> {
-        let next = OpenFile::begin(self.disk.as_ref(), self.file.number + 1, FILE_BYTES.max(entry_bytes)).await?;
-        let full = std::mem::replace(&mut self.file, next);
-        self.disk.close(full.id).await
-    }
+    };
+    format::mark(disk.as_ref(), marked).await?;
+    let (jobs, inbox) = mpsc::channel(QUEUE);
+    let writer = Writer { disk, file, book: book.clone(), inbox };
+    Ok(Opened { journal: Journal(jobs), writer, book })
 }
 
 impl OpenFile {
-    async fn begin(disk: &dyn Disk, number: u64, len: u64) -> io::Result<OpenFile> {
+    /// Begins a file with a picture; durable when it returns.
+    async fn begin(disk: &dyn Disk, number: u64, book: &Book) -> io::Result<OpenFile> {
+        let picture = frame::encode(&json(book));
+        let end = bytes(picture.len());
+        let len = end + FILE_BYTES;
         let id = disk.create(&file_name(number), len).await?;
-        Ok(OpenFile { number, id, end: 0, len })
+        disk.write_at(id, 0, picture).await?;
+        disk.sync(id).await?;
+        Ok(OpenFile { number, id, records: 0, end, len })
+    }
+
+    /// Writes a record behind the last; durable when it returns. `false` when it does not fit.
+    async fn append(&mut self, disk: &dyn Disk, steps: Vec<Step>) -> io::Result<bool> {
+        let record: Bytes = frame::encode(&json(&Record { number: self.records + 1, steps }));
+        let len = bytes(record.len());
+        if self.len - self.end < len {
+            return Ok(false);
+        }
+        disk.write_at(self.id, self.end, record).await?;
+        disk.sync(self.id).await?;
+        self.end += len;
+        self.records += 1;
+        Ok(true)
     }
 }
 
 fn file_name(number: u64) -> String {
     format!("{FOLDER}/{FILE_PREFIX}{number:010}")
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data with text keys")
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).expect("a length in memory fits u64")
 }

@@ -20,7 +20,6 @@ pub(crate) enum Change {
     /// A store-node as it is from now on, and the replica groups that this made possible.
     NodeChanged {
         node: Arc<StoreNodeConfig>,
-        incarnation: u64,
         groups: Vec<Arc<ReplicaGroup>>,
     },
     /// All is as it was asked for.

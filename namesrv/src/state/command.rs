@@ -51,6 +51,24 @@ pub(crate) enum Command {
     },
 }
 
+/// What it does and to whom, for logs.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Birth { cluster_id, .. } => write!(f, "birth of {cluster_id:016x}"),
+            Command::CreateTopic { new, .. } => write!(f, "create topic {}", new.topic),
+            Command::DeleteTopic { topic } => write!(f, "delete topic {topic}"),
+            Command::CreateGroup { new, .. } => write!(f, "create group {}", new.group),
+            Command::DeleteGroup { group } => write!(f, "delete group {group}"),
+            Command::RotateMacKey { .. } => f.write_str("rotate MAC keys"),
+            Command::RegisterNode { new } => write!(f, "register {}", new.name),
+            Command::NodeHeard { node, alive, .. } => write!(f, "{node} alive: {alive}"),
+            Command::DrainNode { node } => write!(f, "drain {node}"),
+            Command::UndrainNode { node } => write!(f, "undrain {node}"),
+        }
+    }
+}
+
 /// The secret of a MAC key; stays out of logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

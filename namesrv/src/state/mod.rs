@@ -3,16 +3,18 @@
 mod change;
 mod command;
 mod nodes;
+mod picture;
 mod placement;
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, NodeName,
-    ReplicaGroupId, Timestamp, Topic, TopicConfig, TopicId,
+    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, ReplicaGroupId,
+    Timestamp, Topic, TopicConfig, TopicId,
 };
+
+use serde::{Deserialize, Serialize};
 
 pub(crate) use change::Change;
 pub(crate) use command::{Command, Secret};
@@ -28,8 +30,26 @@ pub(crate) enum Refusal {
     NotBorn,
 }
 
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The version that has it, or at which it was refused.
+    pub(crate) version: u64,
+    pub(crate) answer: Result<Change, MetadataError>,
+}
+
+impl From<Refusal> for MetadataError {
+    fn from(refusal: Refusal) -> MetadataError {
+        match refusal {
+            Refusal::Metadata(error) => error,
+            Refusal::BornAlready | Refusal::NotBorn => MetadataError::Refused { why: refusal.to_string() },
+        }
+    }
+}
+
 /// The state machine. Facts come in as [`Command`]s; no clock, no randomness, no IO.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "picture::Picture", from = "picture::Picture")]
 pub(crate) struct State {
     /// `None` until [`Command::Birth`].
     cluster: Option<Arc<Cluster>>,
@@ -38,8 +58,6 @@ pub(crate) struct State {
     last_group: GroupId,
     /// The id of the next replica group; the first is 0.
     next_replica_group: ReplicaGroupId,
-    /// The life of each store-node that registered last.
-    incarnations: BTreeMap<NodeName, u64>,
 }
 
 impl State {
@@ -51,6 +69,15 @@ impl State {
     /// How many changes were made.
     pub(crate) fn version(&self) -> u64 {
         self.cluster.as_ref().map_or(0, |cluster| cluster.version)
+    }
+
+    /// Decides and applies: what becomes of a command that consensus has committed.
+    pub(crate) fn run(&mut self, command: &Command) -> Outcome {
+        let answer = self.decide(command).map_err(MetadataError::from);
+        if let Ok(change) = &answer {
+            self.apply(change);
+        }
+        Outcome { version: self.version(), answer }
     }
 
     /// What `command` would change. Changes nothing.
@@ -95,8 +122,7 @@ impl State {
         match change {
             Change::TopicCreated(topic) => self.last_topic = topic.id,
             Change::GroupCreated(group) => self.last_group = group.id,
-            Change::NodeChanged { node, incarnation, groups } => {
-                self.incarnations.insert(node.name.clone(), *incarnation);
+            Change::NodeChanged { groups, .. } => {
                 if let Some(last) = groups.last() {
                     self.next_replica_group = ReplicaGroupId(last.id.0.saturating_add(1));
                 }

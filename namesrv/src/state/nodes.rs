@@ -8,18 +8,13 @@ use super::placement::new_groups;
 use super::{Change, State};
 
 impl State {
-    /// The life of a store-node that registered last.
-    pub(crate) fn incarnation(&self, node: &NodeName) -> Option<u64> {
-        self.incarnations.get(node).copied()
-    }
-
     /// A store-node that is draining stays so over its restarts.
     pub(super) fn register(&self, cluster: &Cluster, new: &NewNode) -> Change {
         let before = cluster.nodes.get(&new.name);
         let drains = before.is_some_and(|node| node.standing == NodeStanding::Draining);
         let standing = if drains { NodeStanding::Draining } else { NodeStanding::Alive };
         let NewNode { name, lanes, replication, zone, incarnation } = new.clone();
-        self.change(cluster, StoreNodeConfig { name, lanes, replication, zone, standing }, incarnation)
+        self.change(cluster, StoreNodeConfig { name, lanes, replication, zone, standing, incarnation })
     }
 
     pub(super) fn node_heard(
@@ -30,7 +25,7 @@ impl State {
         alive: bool,
     ) -> Result<Change, MetadataError> {
         let before = existing(cluster, node)?;
-        if self.incarnation(node) != Some(incarnation) {
+        if before.incarnation != incarnation {
             return Err(MetadataError::OtherIncarnation { node: node.clone() });
         }
         let standing = match (before.standing, alive) {
@@ -38,7 +33,7 @@ impl State {
             (NodeStanding::Alive | NodeStanding::Suspect, true) => NodeStanding::Alive,
             (NodeStanding::Alive | NodeStanding::Suspect, false) => NodeStanding::Suspect,
         };
-        Ok(self.change(cluster, StoreNodeConfig { standing, ..before.clone() }, incarnation))
+        Ok(self.change(cluster, StoreNodeConfig { standing, ..before.clone() }))
     }
 
     pub(super) fn drain(&self, cluster: &Cluster, node: &NodeName) -> Result<Change, MetadataError> {
@@ -60,21 +55,19 @@ impl State {
         next: impl FnOnce(NodeStanding) -> NodeStanding,
     ) -> Result<Change, MetadataError> {
         let before = existing(cluster, node)?;
-        let incarnation = self.incarnation(node).unwrap_or_default();
         let after = StoreNodeConfig { standing: next(before.standing), ..before.clone() };
-        Ok(self.change(cluster, after, incarnation))
+        Ok(self.change(cluster, after))
     }
 
-    fn change(&self, cluster: &Cluster, node: StoreNodeConfig, incarnation: u64) -> Change {
-        let same = cluster.nodes.get(&node.name).is_some_and(|before| **before == node);
-        if same && self.incarnation(&node.name) == Some(incarnation) {
+    fn change(&self, cluster: &Cluster, node: StoreNodeConfig) -> Change {
+        if cluster.nodes.get(&node.name).is_some_and(|before| **before == node) {
             return Change::Nothing;
         }
         let node = Arc::new(node);
         let mut nodes = cluster.nodes.clone();
         nodes.insert(node.name.clone(), Arc::clone(&node));
         let groups = new_groups(cluster, &nodes, self.next_replica_group);
-        Change::NodeChanged { node, incarnation, groups }
+        Change::NodeChanged { node, groups }
     }
 }
 

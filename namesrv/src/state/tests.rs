@@ -1,4 +1,4 @@
-use apogee_model::{DeliveryOrder, NewNode, Permission, TopicType};
+use apogee_model::{DeliveryOrder, NewNode, NodeName, Permission, TopicType};
 
 use super::*;
 
@@ -95,4 +95,138 @@ fn generations_wrap_and_two_keys_stay() {
 fn a_command_does_not_tell_its_secret() {
     let shown = format!("{:?}", Command::RotateMacKey { secret: Secret([77; 32]) });
     assert!(!shown.contains("77"), "{shown}");
+}
+
+/// A cluster whose groups have three replicas, and store-nodes in these zones, in this order.
+fn cluster_of(zones: &[(&str, &str)]) -> State {
+    let mut state = State::default();
+    run(&mut state, &birth(3)).expect("nothing was before");
+    for (name, zone) in zones {
+        run(&mut state, &register(name, zone)).expect("a store-node may always come");
+    }
+    state
+}
+
+fn groups(state: &State) -> Vec<String> {
+    let groups = state.cluster().expect("born").replica_groups.values();
+    let hosts = |group: &Arc<apogee_model::ReplicaGroup>| {
+        group.replicas.values().map(NodeName::as_str).collect::<Vec<_>>().join(" ")
+    };
+    groups.map(|group| format!("{}: {}", group.id, hosts(group))).collect()
+}
+
+#[test]
+fn every_store_node_is_home_of_a_group_once_there_are_enough() {
+    let mut state = cluster_of(&[("a", ""), ("b", "")]);
+    assert!(groups(&state).is_empty());
+    let refused = run(&mut state, &create("t", 1));
+    assert_eq!(refused, Err(Refusal::Metadata(MetadataError::NoReplicaGroups { nodes: 2, needed: 3 })));
+    run(&mut state, &register("c", "")).expect("a store-node may always come");
+    assert_eq!(groups(&state), ["0: a b c", "1: b a c", "2: c a b"]);
+    run(&mut state, &register("d", "")).expect("a store-node may always come");
+    assert_eq!(groups(&state).last().expect("a fourth"), "3: d a b");
+}
+
+#[test]
+fn replicas_go_to_different_zones_first() {
+    let state = cluster_of(&[("a1", "a"), ("a2", "a"), ("b1", "b"), ("c1", "c")]);
+    assert_eq!(groups(&state).last().expect("a fourth"), "3: c1 a2 b1");
+}
+
+#[test]
+fn queues_go_round_and_begin_elsewhere_for_each_topic() {
+    let mut state = cluster_of(&[("a", ""), ("b", ""), ("c", "")]);
+    let mut placement = |name| match run(&mut state, &create(name, 4)) {
+        Ok(Change::TopicCreated(topic)) => topic.placement.iter().map(|group| group.0).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((placement("t1"), placement("t2")), (vec![1, 2, 0, 1], vec![2, 0, 1, 2]));
+    let drained = Command::DrainNode { node: NodeName::parse("b").expect("a plain name") };
+    run(&mut state, &drained).expect("it exists");
+    let mut placement = |name| match run(&mut state, &create(name, 4)) {
+        Ok(Change::TopicCreated(topic)) => topic.placement.iter().map(|group| group.0).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(placement("t3"), [2, 0, 2, 0]);
+}
+
+#[test]
+fn a_store_node_that_starts_again_keeps_its_place() {
+    let mut state = cluster_of(&[("a", ""), ("b", ""), ("c", "")]);
+    let before = groups(&state);
+    let version = state.version();
+    assert_eq!(run(&mut state, &register("a", "")), Ok(Change::Nothing));
+    assert_eq!(state.version(), version);
+    run(&mut state, &register("a", "elsewhere")).expect("a store-node may always come");
+    assert_eq!((groups(&state), state.version()), (before, version + 1));
+}
+
+#[test]
+fn only_the_life_that_is_meant_becomes_suspect() {
+    let mut state = cluster_of(&[("a", "")]);
+    let node = NodeName::parse("a").expect("a plain name");
+    let heard = |incarnation, alive| Command::NodeHeard { node: node.clone(), incarnation, alive };
+    let refused = run(&mut state, &heard(7, false));
+    assert_eq!(refused, Err(Refusal::Metadata(MetadataError::OtherIncarnation { node: node.clone() })));
+    run(&mut state, &heard(1, false)).expect("this life");
+    let standing = |state: &State| state.cluster().expect("born").nodes[&node].standing;
+    assert_eq!(standing(&state), apogee_model::NodeStanding::Suspect);
+    run(&mut state, &heard(1, true)).expect("this life");
+    assert_eq!(standing(&state), apogee_model::NodeStanding::Alive);
+    assert_eq!(run(&mut state, &heard(1, true)), Ok(Change::Nothing));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn commands() -> impl Strategy<Value = Vec<Command>> {
+        let node = "[a-f]";
+        let name = |name: String| NodeName::parse(&name).expect("a plain name");
+        let command = prop_oneof![
+            4 => (node, "[xyz]?").prop_map(|(node, zone)| register(&node, &zone)),
+            1 => (node, any::<bool>()).prop_map(move |(node, alive)| Command::NodeHeard { node: name(node), incarnation: 1, alive }),
+            1 => node.prop_map(move |node| Command::DrainNode { node: name(node) }),
+            1 => node.prop_map(move |node| Command::UndrainNode { node: name(node) }),
+            4 => ("[s-z]", 1..20_u16).prop_map(|(topic, queues)| create(&topic, queues)),
+            2 => "[s-z]".prop_map(|topic| Command::DeleteTopic { topic: Topic::parse("", &topic).expect("a plain name") }),
+        ];
+        proptest::collection::vec(command, 1..60)
+    }
+
+    proptest! {
+        /// Groups are whole and have each a home of their own; queues lie on groups that exist, evenly; a state that was
+        /// written down goes on as the one that was not.
+        #[test]
+        fn placement_is_sound(commands in commands(), cut in 0..60_usize) {
+            let (mut state, mut ids) = (cluster_of(&[]), std::collections::BTreeSet::new());
+            let mut read = state.clone();
+            for (at, command) in commands.iter().enumerate() {
+                let outcome = state.run(command);
+                if let Ok(Change::TopicCreated(topic)) = &outcome.answer {
+                    prop_assert!(ids.insert(topic.id));
+                }
+                prop_assert_eq!(read.run(command), outcome);
+                if at == cut {
+                    read = serde_json::from_slice(&serde_json::to_vec(&state).expect("plain data")).expect("our own");
+                }
+            }
+            prop_assert_eq!(&read, &state);
+            let cluster = state.cluster().expect("born");
+            let mut homes = std::collections::BTreeSet::new();
+            for group in cluster.replica_groups.values() {
+                let hosts: std::collections::BTreeSet<_> = group.replicas.values().collect();
+                prop_assert_eq!(hosts.len(), 3);
+                prop_assert!(homes.insert(group.home().expect("a group has a home").clone()));
+            }
+            for topic in cluster.topics.values() {
+                prop_assert_eq!(topic.placement.len(), usize::from(topic.queues));
+                let count = |id| topic.placement.iter().filter(|group| **group == id).count();
+                let counts: Vec<usize> = topic.replica_groups().into_iter().map(count).collect();
+                let spread = counts.iter().max().expect("a queue") - counts.iter().min().expect("a queue");
+                prop_assert!(spread <= 1 && topic.replica_groups().iter().all(|id| cluster.replica_groups.contains_key(id)));
+            }
+        }
+    }
 }

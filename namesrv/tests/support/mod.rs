@@ -5,11 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
+use apogee_model::Cluster;
 use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, Topic, TopicType};
-use apogee_namesrv::{Namesrv, NamesrvParts, OpenError};
+use apogee_namesrv::{Member, Namesrv, NamesrvParts, OpenError};
 
 pub const JOURNAL: &str = "namesrv/journal-0000000001";
 pub const FORMAT: &str = "namesrv/FORMAT";
+
+/// The list of a namesrv without others.
+pub fn alone() -> Vec<Member> {
+    vec![Member { id: 1, registry: String::new(), consensus: String::new() }]
+}
 
 /// One life of the process.
 pub struct Life {
@@ -19,6 +25,11 @@ pub struct Life {
 }
 
 impl Life {
+    /// What it shows.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.namesrv.cluster().unwrap()
+    }
+
     /// Ends as after SIGTERM.
     pub async fn end(self) {
         assert!(self.tasks.close(Duration::from_secs(5)).await.is_empty());
@@ -32,7 +43,10 @@ pub async fn start(disk: &SimDisk, seed: u64) -> Result<Life, OpenError> {
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(SeededEntropy::new(seed)),
         tasks: tasks.clone(),
+        members: alone(),
+        me: 1,
         replication_factor: 1,
+        token: None,
     })
     .await?;
     Ok(Life { namesrv, tasks, clock })

@@ -8,12 +8,10 @@ mod join;
 mod let_go;
 mod machine;
 mod network;
-mod runtime;
 mod snapshot;
 mod store;
 mod transfer;
 mod types;
-mod watch;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +27,9 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::{Config, Instant as _, Raft, ServerState, SnapshotPolicy};
-use openraft_rt::deterministic_rng::DeterministicRng;
 use tokio::sync::mpsc;
+
+pub(crate) use apogee_host::consensus::seeded;
 
 pub(crate) use self::join::ask::Asker;
 pub use self::join::ear::Ear;
@@ -276,11 +275,6 @@ fn config(alone: bool) -> Config {
         max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()
     }
-}
-
-/// Everything of openraft that starts a task or draws a number needs to know the seed.
-pub(crate) fn seeded<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
-    DeterministicRng::<openraft::impls::TokioRuntime>::scope(seed, future)
 }
 
 fn stopped(why: impl std::fmt::Display) -> Stopped {

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use apogee_host::consensus::Runtime;
 use apogee_model::{BlockIndex, Epoch, ReplicaId, Timestamp};
 use bytes::{Bytes, BytesMut};
 use openraft::impls::leader_id_std;
 use openraft::vote::RaftLeaderId as _;
 use openraft::{EntryPayload, Membership};
 
-use super::runtime::Runtime;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::codec::Reader;
 use crate::commitlog::{Append, Entry, Proposal, Vote};

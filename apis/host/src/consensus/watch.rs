@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 /// A value that many look at. Whoever waits first for a change is woken first.
 #[derive(Debug)]
-pub(crate) struct FairWatch;
+pub struct FairWatch;
 
 struct Shared<T> {
     value: RwLock<T>,
@@ -27,16 +27,16 @@ struct Shared<T> {
 }
 
 /// Changes the value.
-pub(crate) struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<Shared<T>>);
 
 /// Looks at the value, and waits for others.
-pub(crate) struct Receiver<T> {
+pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
 }
 
 /// The value, which cannot change meanwhile.
-pub(crate) struct Seen<'a, T>(RwLockReadGuard<'a, T>);
+pub struct Seen<'a, T>(RwLockReadGuard<'a, T>);
 
 impl Watch for FairWatch {
     type Sender<T: OptionalSend + OptionalSync> = Sender<T>;

@@ -25,7 +25,7 @@ const TURNS: usize = 64;
 
 /// Random numbers come from the seed that a task was started under, see [`super::seeded`].
 #[derive(Debug)]
-pub(crate) struct Runtime(Inner);
+pub struct Runtime(Inner);
 
 impl AsyncRuntime for Runtime {
     type JoinError = <Inner as AsyncRuntime>::JoinError;

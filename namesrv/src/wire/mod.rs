@@ -1,0 +1,237 @@
+//! Words of ours as messages, and back. Whatever comes from the network may be wrong: it becomes a word of ours or
+//! [`Malformed`].
+
+mod refusal;
+mod update;
+
+use apogee_model::{
+    ConsumerGroup, DeliveryOrder, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic, NodeName,
+    NodeStanding, Permission, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicConfig,
+    TopicId, TopicType,
+};
+use apogee_proto::namesrv::v1;
+
+pub(crate) use refusal::{refusal_of, status_of};
+pub(crate) use update::{between, follow};
+
+/// Part of a message that is missing, or makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is missing or makes no sense")]
+pub(crate) struct Malformed {
+    what: &'static str,
+}
+
+type Read<T> = Result<T, Malformed>;
+
+fn bad(what: &'static str) -> Malformed {
+    Malformed { what }
+}
+
+fn need<T>(part: Option<T>, what: &'static str) -> Read<T> {
+    part.ok_or(bad(what))
+}
+
+pub(crate) fn topic_name(topic: &Topic) -> v1::Name {
+    v1::Name { namespace: topic.namespace().to_owned(), name: topic.name().to_owned() }
+}
+
+pub(crate) fn group_name(group: &ConsumerGroup) -> v1::Name {
+    v1::Name { namespace: group.namespace().to_owned(), name: group.name().to_owned() }
+}
+
+pub(crate) fn read_topic_name(name: Option<v1::Name>) -> Read<Topic> {
+    let name = need(name, "the name of the topic")?;
+    Topic::parse(&name.namespace, &name.name).map_err(|_| bad("the name of the topic"))
+}
+
+pub(crate) fn read_group_name(name: Option<v1::Name>) -> Read<ConsumerGroup> {
+    let name = need(name, "the name of the consumer group")?;
+    ConsumerGroup::parse(&name.namespace, &name.name).map_err(|_| bad("the name of the consumer group"))
+}
+
+pub(crate) fn read_node_name(name: &str) -> Read<NodeName> {
+    NodeName::parse(name).map_err(|_| bad("the name of the store-node"))
+}
+
+pub(crate) fn new_node(node: &NewNode) -> v1::NewNode {
+    let NewNode { name, lanes, replication, zone, incarnation } = node.clone();
+    v1::NewNode { name: name.into(), lanes, replication, zone, incarnation }
+}
+
+pub(crate) fn read_new_node(node: Option<v1::NewNode>) -> Read<NewNode> {
+    let v1::NewNode { name, lanes, replication, zone, incarnation } = need(node, "the store-node")?;
+    Ok(NewNode { name: read_node_name(&name)?, lanes, replication, zone, incarnation })
+}
+
+fn node(node: &StoreNodeConfig) -> v1::Node {
+    let StoreNodeConfig { name, lanes, replication, zone, standing, incarnation } = node.clone();
+    let standing = match standing {
+        NodeStanding::Alive => v1::Standing::Alive,
+        NodeStanding::Suspect => v1::Standing::Suspect,
+        NodeStanding::Draining => v1::Standing::Draining,
+    };
+    let node = v1::NewNode { name: name.into(), lanes, replication, zone, incarnation };
+    v1::Node { node: Some(node), standing: standing.into() }
+}
+
+fn read_node(node: v1::Node) -> Read<StoreNodeConfig> {
+    let standing = match node.standing() {
+        v1::Standing::Unspecified => return Err(bad("the standing of a store-node")),
+        v1::Standing::Alive => NodeStanding::Alive,
+        v1::Standing::Suspect => NodeStanding::Suspect,
+        v1::Standing::Draining => NodeStanding::Draining,
+    };
+    let NewNode { name, lanes, replication, zone, incarnation } = read_new_node(node.node)?;
+    Ok(StoreNodeConfig { name, lanes, replication, zone, standing, incarnation })
+}
+
+fn replica_group(group: &ReplicaGroup) -> v1::ReplicaGroup {
+    let replicas = group.replicas.iter().map(|(replica, node)| (replica.0, node.as_str().to_owned())).collect();
+    v1::ReplicaGroup { id: group.id.0, replicas, preferred: group.preferred.0 }
+}
+
+fn read_replica_group(group: v1::ReplicaGroup) -> Read<ReplicaGroup> {
+    let replica = |(replica, node): (u64, String)| Ok((ReplicaId(replica), read_node_name(&node)?));
+    let replicas = group.replicas.into_iter().map(replica).collect::<Read<_>>()?;
+    Ok(ReplicaGroup { id: ReplicaGroupId(group.id), replicas, preferred: ReplicaId(group.preferred) })
+}
+
+fn mac_keys(keys: &MacKeys) -> v1::MacKeys {
+    let key = |key: &MacKey| v1::MacKey { generation: key.generation.into(), secret: key.secret.to_vec().into() };
+    v1::MacKeys { current: Some(key(&keys.current)), previous: keys.previous.as_ref().map(key) }
+}
+
+fn read_mac_keys(keys: v1::MacKeys) -> Read<MacKeys> {
+    let key = |key: v1::MacKey| {
+        let secret = key.secret[..].try_into().map_err(|_| bad("the secret of a MAC key"))?;
+        let generation = u8::try_from(key.generation).map_err(|_| bad("the generation of a MAC key"))?;
+        Ok(MacKey { generation, secret })
+    };
+    let current = key(need(keys.current, "the current MAC key")?)?;
+    Ok(MacKeys { current, previous: keys.previous.map(key).transpose()? })
+}
+
+fn topic_type(topic_type: TopicType) -> v1::TopicType {
+    match topic_type {
+        TopicType::Normal => v1::TopicType::Normal,
+        TopicType::Fifo => v1::TopicType::Fifo,
+        TopicType::Delay => v1::TopicType::Delay,
+        TopicType::Transaction => v1::TopicType::Transaction,
+        TopicType::Mixed => v1::TopicType::Mixed,
+        TopicType::Lite => v1::TopicType::Lite,
+        TopicType::Priority => v1::TopicType::Priority,
+    }
+}
+
+fn read_topic_type(topic_type: v1::TopicType) -> Read<TopicType> {
+    Ok(match topic_type {
+        v1::TopicType::Unspecified => return Err(bad("the type of the topic")),
+        v1::TopicType::Normal => TopicType::Normal,
+        v1::TopicType::Fifo => TopicType::Fifo,
+        v1::TopicType::Delay => TopicType::Delay,
+        v1::TopicType::Transaction => TopicType::Transaction,
+        v1::TopicType::Mixed => TopicType::Mixed,
+        v1::TopicType::Lite => TopicType::Lite,
+        v1::TopicType::Priority => TopicType::Priority,
+    })
+}
+
+fn permission(permission: Permission) -> v1::Permission {
+    match permission {
+        Permission::None => v1::Permission::None,
+        Permission::Read => v1::Permission::Read,
+        Permission::Write => v1::Permission::Write,
+        Permission::ReadWrite => v1::Permission::ReadWrite,
+    }
+}
+
+fn read_permission(permission: v1::Permission) -> Read<Permission> {
+    Ok(match permission {
+        v1::Permission::Unspecified => return Err(bad("the permission of the topic")),
+        v1::Permission::None => Permission::None,
+        v1::Permission::Read => Permission::Read,
+        v1::Permission::Write => Permission::Write,
+        v1::Permission::ReadWrite => Permission::ReadWrite,
+    })
+}
+
+pub(crate) fn new_topic(new: &NewTopic) -> v1::CreateTopicRequest {
+    v1::CreateTopicRequest {
+        name: Some(topic_name(&new.topic)),
+        topic_type: topic_type(new.topic_type).into(),
+        queues: new.queues.into(),
+        permission: permission(new.permission).into(),
+    }
+}
+
+pub(crate) fn read_new_topic(new: v1::CreateTopicRequest) -> Read<NewTopic> {
+    let (topic_type, permission) = (read_topic_type(new.topic_type())?, read_permission(new.permission())?);
+    // More queues than there can be are refused with the limit, not here.
+    let queues = u16::try_from(new.queues).unwrap_or(u16::MAX);
+    Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission })
+}
+
+pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
+    v1::Topic {
+        version,
+        name: Some(topic_name(&topic.topic)),
+        id: topic.id.0,
+        topic_type: topic_type(topic.topic_type).into(),
+        queues: topic.queues.into(),
+        placement: topic.placement.iter().map(|group| group.0).collect(),
+        permission: permission(topic.permission).into(),
+        created: topic.created.0,
+    }
+}
+
+pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
+    let (topic_type, permission) = (read_topic_type(topic.topic_type())?, read_permission(topic.permission())?);
+    let queues = u16::try_from(topic.queues).map_err(|_| bad("the number of queues"))?;
+    if usize::from(queues) != topic.placement.len() {
+        return Err(bad("the placement of the topic"));
+    }
+    Ok(TopicConfig {
+        topic: read_topic_name(topic.name)?,
+        id: TopicId(topic.id),
+        topic_type,
+        queues,
+        placement: topic.placement.into_iter().map(ReplicaGroupId).collect(),
+        permission,
+        created: Timestamp(topic.created),
+    })
+}
+
+pub(crate) fn new_group(new: &NewGroup) -> v1::CreateGroupRequest {
+    let fifo = new.order == DeliveryOrder::Fifo;
+    v1::CreateGroupRequest { name: Some(group_name(&new.group)), fifo, max_attempts: new.max_attempts }
+}
+
+pub(crate) fn read_new_group(new: v1::CreateGroupRequest) -> Read<NewGroup> {
+    let group = read_group_name(new.name)?;
+    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts })
+}
+
+pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
+    v1::Group {
+        version,
+        name: Some(group_name(&group.group)),
+        id: group.id.0,
+        fifo: group.order == DeliveryOrder::Fifo,
+        max_attempts: group.max_attempts,
+        created: group.created.0,
+    }
+}
+
+pub(crate) fn read_group(group: v1::Group) -> Read<GroupConfig> {
+    Ok(GroupConfig {
+        group: read_group_name(group.name)?,
+        id: GroupId(group.id),
+        order: order(group.fifo),
+        max_attempts: group.max_attempts,
+        created: Timestamp(group.created),
+    })
+}
+
+fn order(fifo: bool) -> DeliveryOrder {
+    if fifo { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent }
+}
