@@ -1,9 +1,10 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `message`, `wire`, `filter`, `receipt`, `metadata`, `placement`,
+//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `wire`, `filter`, `receipt`, `metadata`, `placement`,
 //! `store`.
 
+mod back_off;
 mod filter;
 mod ids;
 mod message;
@@ -15,6 +16,7 @@ pub mod store;
 mod time;
 pub mod wire;
 
+pub use back_off::{BACK_OFF_MIN, BACK_OFF_STEPS, back_off};
 pub use filter::{FilterError, TagFilter, tag_hash};
 pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,

@@ -26,17 +26,13 @@ pub(crate) enum Agreed {
 /// How long a consumer lets a message rest after a failure.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Backoff {
-    /// [`CUSTOMIZED_STEPS`], the last one for ever.
+    /// [`apogee_model::BACK_OFF_STEPS`].
     Customized,
-    /// 5 s, doubled up to 2 h. For the Node.js SDK, which ignores lists and then does not wait at all.
+    /// 5 s, doubled up to 15 min. For the Node.js SDK, which ignores lists and then gives up after one attempt. It takes
+    /// the seconds for milliseconds: all its rests are shorter than [`apogee_model::BACK_OFF_MIN`], and so the store
+    /// takes its own.
     Exponential,
 }
-
-/// Delays of the first and later retries, in seconds.
-///
-/// Source: apache/rocketmq `remoting/.../CustomizedRetryPolicy.java`.
-pub(crate) const CUSTOMIZED_STEPS: [u32; 18] =
-    [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 
 pub(crate) struct Service {
     directory: Directory,

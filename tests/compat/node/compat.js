@@ -5,8 +5,7 @@
  * Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
  * With tls, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names the certificates that the SDK is to trust.
  *
- * All scenarios of the Java program are here. The back-off of push consumers is not looked at: this SDK reads the steps of
- * the server as milliseconds.
+ * All scenarios of the Java program are here.
  */
 'use strict';
 

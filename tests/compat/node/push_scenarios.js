@@ -2,10 +2,12 @@
 'use strict';
 
 const { ConsumeResult } = require('rocketmq-client-nodejs');
-const { equal } = require('./check');
+const { check, equal } = require('./check');
 const { ARRIVAL_MAX, text } = require('./clients');
 
 const MESSAGES = 300;
+// Milliseconds: the first step of the back-off a group has by default. This SDK asks for less, and does not get it.
+const BACK_OFF = 1_000;
 
 function pushScenarios(clients, producer) {
   async function send(topic, count) {
@@ -21,12 +23,13 @@ function pushScenarios(clients, producer) {
     const deliveries = new Deliveries();
     const consume = view => {
       const { deliveryAttempt } = view;
-      deliveries.add({ messageId: view.messageId, body: view.body.toString(), deliveryAttempt });
+      deliveries.add({ when: performance.now(), messageId: view.messageId, body: view.body.toString(), deliveryAttempt });
       return deliveryAttempt === 1 ? first() : ConsumeResult.SUCCESS;
     };
     await clients.withPush(topic, group, consume, async () => {
-      await deliveries.next(messageId, 1);
-      await deliveries.next(messageId, 2);
+      const failed = await deliveries.next(messageId, 1);
+      const repeated = await deliveries.next(messageId, 2);
+      check(repeated - failed >= BACK_OFF, `attempt 2 came after ${repeated - failed} ms`);
     });
     await clients.expectNothing(topic, group);
     equal(2, deliveries.count, 'deliveries');
@@ -80,7 +83,7 @@ class Deliveries {
     this.#changed();
   }
 
-  /** Waits for the next delivery, which must have this id and attempt. */
+  /** When the next delivery came, which must have this id and attempt. */
   async next(messageId, attempt) {
     if (this.#came.length === this.#taken) {
       await within(new Promise(resolve => { this.#changed = resolve; }), () => `no attempt ${attempt}`);
@@ -89,6 +92,7 @@ class Deliveries {
     equal(messageId, delivery.messageId, 'message id');
     equal('poison at first', delivery.body, 'body');
     equal(attempt, delivery.deliveryAttempt, 'delivery attempt');
+    return delivery.when;
   }
 }
 

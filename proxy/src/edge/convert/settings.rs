@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use apogee_model::BACK_OFF_STEPS;
 use apogee_proto::v2::settings::PubSub;
 use apogee_proto::v2::{self, ClientType, retry_policy::Strategy};
 
@@ -10,7 +11,7 @@ use super::receive::filter;
 use super::route::client_type;
 use super::{Parse, group, time, topic};
 use crate::service::receive::{BATCH_MAX, POLLING_MAX};
-use crate::service::telemetry::{Agreed, Backoff, CUSTOMIZED_STEPS, ClientSettings};
+use crate::service::telemetry::{Agreed, Backoff, ClientSettings};
 use crate::service::{Call, ServiceError};
 use crate::session::{ConsumeMode, Role};
 
@@ -93,7 +94,7 @@ pub(in crate::edge) fn merged(mut settings: v2::Settings, agreed: &Agreed) -> v2
                 max_attempts: i32::try_from(*max_attempts).unwrap_or(i32::MAX),
                 strategy: Some(match backoff {
                     Backoff::Customized => customized(),
-                    Backoff::Exponential => exponential(Duration::from_secs(5), Duration::from_secs(7200)),
+                    Backoff::Exponential => exponential(Duration::from_secs(5), Duration::from_secs(900)),
                 }),
             });
             subscription.fifo = Some(*fifo);
@@ -114,7 +115,7 @@ fn exponential(initial: Duration, max: Duration) -> Strategy {
 }
 
 fn customized() -> Strategy {
-    let next = CUSTOMIZED_STEPS.iter().map(|seconds| prost_types::Duration { seconds: i64::from(*seconds), nanos: 0 });
+    let next = BACK_OFF_STEPS.iter().map(|seconds| prost_types::Duration { seconds: i64::from(*seconds), nanos: 0 });
     Strategy::CustomizedBackoff(v2::CustomizedBackoff { next: next.collect() })
 }
 

@@ -3,25 +3,27 @@
 use std::collections::BTreeMap;
 
 use apogee_model::store::{DeliveryKey, Settled, Settlement};
-use apogee_model::{DeliverySeq, QueueOffset};
+use apogee_model::{BACK_OFF_MIN, DeliverySeq, InvisibleDuration, QueueOffset, back_off};
 
 use super::{Leader, Now};
+use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
 
 impl Leader {
     /// A delivery can be settled until a later one replaces it; to settle a message that is settled already is fine.
     pub(super) fn settle(&mut self, key: DeliveryKey, what: Settlement, now: Now) -> Settled {
         let queue = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
-        match self.entry(queue, key.offset) {
-            Some(entry) if entry.delivery == key.delivery => {}
+        let entry = match self.entry(queue, key.offset) {
+            Some(entry) if entry.delivery == key.delivery => entry,
             None if key.offset < self.cursor(queue) => return Settled::Done,
             Some(_) | None => return Settled::Stale,
-        }
+        };
         let deliveries = Deliveries { delivery: key.delivery, offsets: [key.offset].into() };
         let record = match what {
             Settlement::Ack => Record::Settle { queue, deliveries },
-            Settlement::Change(duration) => {
-                Record::Change { queue, deliveries, duration_ms: duration.as_millis(), by: ChangedBy::Client }
+            Settlement::Change(asked) => {
+                let duration_ms = rest(&entry, asked).as_millis();
+                Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Client }
             }
         };
         // A late change starts the lease anew: nobody else gets the message while that is on its way to the log.
@@ -45,5 +47,14 @@ impl Leader {
             let deliveries = Deliveries { delivery, offsets: offsets.into() };
             self.propose(Record::Release { queue, deliveries }, now);
         }
+    }
+}
+
+/// What a client gets that asks for a rest. A push consumer means that its listener failed, and one that asks for less
+/// than the shortest step of the back-off did not understand the steps (Node.js): it gets the step of this attempt.
+fn rest(entry: &Entry, asked: InvisibleDuration) -> InvisibleDuration {
+    match entry.auto_renew && asked.get() < BACK_OFF_MIN {
+        true => back_off(entry.attempt),
+        false => asked,
     }
 }

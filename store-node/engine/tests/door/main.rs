@@ -1,5 +1,6 @@
 //! The engine through its door, on a simulated disk.
 
+mod back_off;
 mod full;
 mod model;
 mod races;
