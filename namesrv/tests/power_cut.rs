@@ -14,7 +14,7 @@ use futures::future::join_all;
 
 use support::*;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 const LIVES: u32 = 5;
 const NAMES: u64 = 6;
 
