@@ -54,6 +54,9 @@ test:
 	@tests/setup/build.sh
 	@tests/setup/java.sh
 	@tests/setup/python.sh
+	@tests/setup/go.sh
+	@tests/setup/node.sh
+	@tests/setup/rust.sh
 	$(CARGO_BUILD)
 	cargo test --release --workspace --locked --no-run
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin

@@ -97,7 +97,7 @@ async fn receipt_handles_outlive_one_rotation_and_a_restart() {
     let disk = SimDisk::new(1);
     let life = start_with_node(&disk, 1).await.unwrap();
     let handle = ReceiptHandle {
-        replica_group: 0,
+        replica_group: apogee_model::ReplicaGroupId(0),
         epoch: Epoch(1),
         group: GroupId(1),
         topic: TopicId(1),

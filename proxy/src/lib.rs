@@ -20,4 +20,6 @@ pub use edge::{AdmissionLimits, Budgeted};
 pub use proxy::{Proxy, ProxyParts, ProxySettings};
 pub use route::Routes;
 pub use service::readiness::ReadinessLimits;
-pub use store::{BadStoreAddress, RemoteStores, RemoteStoresParts, StoreNode, Watch};
+pub use store::{
+    BadStoreAddress, Connections, Follower, RemoteGroup, RemoteGroupParts, StoreMetrics, StoreNode, Stores, Watch,
+};

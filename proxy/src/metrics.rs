@@ -26,19 +26,23 @@ pub(crate) struct Metrics {
     telemetry_streams: Arc<AtomicI64>,
 }
 
-/// One more of something, until dropped.
-pub(crate) struct Up(Arc<AtomicI64>);
+/// So many more of something, until dropped.
+#[derive(Debug)]
+pub(crate) struct Up {
+    count: Arc<AtomicI64>,
+    by: i64,
+}
 
 impl Up {
-    fn one(count: &Arc<AtomicI64>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+    pub(crate) fn by(count: &Arc<AtomicI64>, by: i64) -> Self {
+        count.fetch_add(by, Ordering::Relaxed);
+        Self { count: Arc::clone(count), by }
     }
 }
 
 impl Drop for Up {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(self.by, Ordering::Relaxed);
     }
 }
 
@@ -67,16 +71,17 @@ impl Metrics {
 
     /// A receive sleeps.
     pub(crate) fn long_poll(&self) -> Up {
-        Up::one(&self.long_polls)
+        Up::by(&self.long_polls, 1)
     }
 
     /// A telemetry stream is open.
     pub(crate) fn telemetry_stream(&self) -> Up {
-        Up::one(&self.telemetry_streams)
+        Up::by(&self.telemetry_streams, 1)
     }
 }
 
-fn gauge(meter: &Meter, name: &'static str, count: &Arc<AtomicI64>) {
+/// Shows a count under this name.
+pub(crate) fn gauge(meter: &Meter, name: &'static str, count: &Arc<AtomicI64>) {
     let count = Arc::clone(count);
     meter
         .i64_observable_gauge(name)

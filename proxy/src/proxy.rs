@@ -17,7 +17,7 @@ use crate::service::{
     ack, change_invisible, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
 };
 use crate::session::{self, Sessions};
-use crate::store::StoreNode;
+use crate::store::Stores;
 
 /// Largest request in bytes that is decoded: a full body with room for what surrounds it.
 const REQUEST_MAX: usize = 32 * 1024 * 1024;
@@ -50,7 +50,7 @@ impl Default for ProxySettings {
 /// What a proxy is made of.
 pub struct ProxyParts {
     pub routes: Arc<dyn Routes>,
-    pub store: Arc<dyn StoreNode>,
+    pub stores: Stores,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     /// Owns the proxy's tasks; closing it ends them.
@@ -72,22 +72,22 @@ impl Proxy {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
-        let ProxyParts { routes, store, clock, entropy, tasks, meter } = parts;
+        let ProxyParts { routes, stores, clock, entropy, tasks, meter } = parts;
         let draining = CancellationToken::new();
         let sessions = Arc::new(Sessions::default());
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
         metrics::names(&meter, &routes);
         let directory = Directory::new(routes, settings.auto_create);
         let broker: Arc<str> = settings.cluster_name.into();
-        let watchman = session::watch(Arc::clone(&sessions), Arc::clone(&store), tasks.token());
+        let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
 
         let receive = receive::Service {
             directory: directory.clone(),
-            store: Arc::clone(&store),
+            stores: stores.clone(),
             sessions: Arc::clone(&sessions),
-            readiness: Readiness::new(Arc::clone(&store), tasks, settings.readiness),
+            readiness: Readiness::new(stores.clone(), tasks, settings.readiness),
             metrics: Arc::clone(&metrics),
             draining: draining.clone(),
         };
@@ -98,17 +98,13 @@ impl Proxy {
             draining: draining.clone(),
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
             heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
-            send: send::Service::new(directory.clone(), Arc::clone(&store), Arc::clone(&metrics), incarnation),
+            send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
-            ack: ack::Service::new(directory.clone(), Arc::clone(&store), Arc::clone(&sessions)),
-            change_invisible: change_invisible::Service::new(
-                directory.clone(),
-                Arc::clone(&store),
-                Arc::clone(&sessions),
-            ),
+            ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
+            change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
-            terminate: terminate::Service::new(Arc::clone(&sessions), store),
+            terminate: terminate::Service::new(Arc::clone(&sessions), stores),
             sessions,
             metrics,
         };

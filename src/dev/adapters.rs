@@ -44,6 +44,10 @@ impl Routes for LocalRoutes {
 pub(super) struct LocalStore(pub(super) Engine);
 
 impl StoreNode for LocalStore {
+    fn leads(&self) -> bool {
+        true // the only replica does from its start to its end
+    }
+
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(self.0.append(messages))
     }

@@ -120,7 +120,7 @@ impl Default for Config {
 
 impl Config {
     pub(super) fn load(args: &Args) -> Result<Loaded<Config>, ConfigError> {
-        load(args.config.as_deref(), environment(), args.flags(), &IGNORED)
+        load(args.common.config.as_deref(), environment(), args.flags(), &IGNORED)
     }
 
     /// What types alone cannot say.

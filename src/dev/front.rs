@@ -8,7 +8,7 @@ use apogee_host::health::Health;
 use apogee_host::{Exit, OnError, Stop, Tasks};
 use apogee_proxy::admin::{self, AdminToken};
 use apogee_proxy::listen::{DrainSettings, ListenMetrics, ListenSettings, Listener, Tls};
-use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode};
+use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, Stores};
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -45,7 +45,7 @@ pub(super) struct FrontParts<'a> {
     pub(super) admin: Bound,
     pub(super) tls: Tls,
     pub(super) routes: Arc<dyn Routes>,
-    pub(super) store: Arc<dyn StoreNode>,
+    pub(super) stores: Stores,
     pub(super) token: AdminToken,
     pub(super) seams: &'a Seams,
     pub(super) tasks: &'a Tasks,
@@ -56,12 +56,12 @@ pub(super) struct FrontParts<'a> {
 impl Front {
     /// Starts to serve both ports.
     pub(super) async fn open(parts: FrontParts<'_>) -> Result<Front, Stop> {
-        let FrontParts { config, grpc, admin, tls, routes, store, token, seams, tasks, meter, health } = parts;
-        serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), Arc::clone(&store), token));
+        let FrontParts { config, grpc, admin, tls, routes, stores, token, seams, tasks, meter, health } = parts;
+        serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), stores.clone(), token));
 
         let proxy_parts = ProxyParts {
             routes,
-            store,
+            stores,
             clock: Arc::clone(&seams.clock),
             entropy: Arc::clone(&seams.entropy),
             tasks: tasks.clone(),

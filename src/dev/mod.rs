@@ -11,10 +11,8 @@ mod ports;
 mod server;
 
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use apogee_host::telemetry::init_logs;
 use apogee_host::{Exit, Identity, Stop, shutdown};
@@ -22,10 +20,7 @@ use rustix::system::uname;
 use toml::Value;
 
 use self::config::Config;
-use crate::process::config::{Format, setting};
-
-/// Time for the threads to end.
-const THREADS_MAX: Duration = Duration::from_secs(10);
+use crate::process::shell::{self, Common};
 
 /// Flags of `apogee dev`. A flag that was not given leaves its key to the environment, the file or the default.
 #[derive(Debug, clap::Args)]
@@ -36,70 +31,44 @@ pub(crate) struct Args {
     /// Keeps the data in a temporary folder that is removed at the end
     #[arg(long)]
     ephemeral: bool,
-    /// Address to listen on [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    listen: Option<IpAddr>,
     /// Lanes of the store-nodes that keep the messages [default: this process keeps them]
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     stores: Option<Vec<String>>,
     /// Creates topics and groups when they are first used [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     auto_create: Option<bool>,
-    /// How log lines look [default: auto]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    log_format: Option<Format>,
-    /// Any other key of the configuration, such as grpc.port=18081; may be given more than once
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, Value)>,
-    /// TOML file with the configuration
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Checks the configuration and the TLS files it names, and ends
-    #[arg(long)]
-    check_config: bool,
-    /// Prints every value with where it came from, and ends
-    #[arg(long)]
-    print_config: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Args {
     /// What the flags say, by dotted key.
     fn flags(&self) -> toml::Table {
-        let mut flags = toml::Table::new();
-        flags.extend(self.settings.iter().cloned());
-        let mut put = |key: &str, value: Option<Value>| flags.extend(value.map(|value| (key.to_owned(), value)));
-        put("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into()));
-        put("ephemeral", self.ephemeral.then_some(Value::Boolean(true)));
-        put("listen", self.listen.map(|ip| ip.to_string().into()));
-        put("stores", self.stores.clone().map(Value::from));
-        put("auto_create", self.auto_create.map(Value::Boolean));
-        put("log.format", self.log_format.and_then(|format| Value::try_from(format).ok()));
-        flags
+        self.common.flags([
+            ("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into())),
+            ("ephemeral", self.ephemeral.then_some(Value::Boolean(true))),
+            ("stores", self.stores.clone().map(Value::from)),
+            ("auto_create", self.auto_create.map(Value::Boolean)),
+        ])
     }
 }
 
-/// Runs until somebody asks to stop. An error that prevents the start goes to stderr.
+/// Runs until somebody asks to stop.
 pub(crate) fn run(args: Args) -> ExitCode {
-    match live(&args) {
-        Ok(exit) => exit.into(),
-        Err(stop) => {
-            let _nobody_listens = writeln!(std::io::stderr(), "error: {stop}");
-            stop.exit.into()
-        }
-    }
+    shell::run(|| live(&args))
 }
 
 fn live(args: &Args) -> Result<Exit, Stop> {
     let loaded = Config::load(args)?;
     loaded.config.check()?;
-    if args.print_config {
+    if args.common.print_config {
         std::io::stdout().write_all(loaded.print().as_bytes())?;
     }
-    if args.check_config && loaded.config.tls.cert.is_some() {
+    if args.common.check_config && loaded.config.tls.cert.is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         runtime.block_on(front::open_tls(&loaded.config))?;
     }
-    if args.print_config || args.check_config {
+    if args.common.only_looks() {
         return Ok(Exit::Clean);
     }
     let identity = identity(&loaded.config);
@@ -107,9 +76,7 @@ fn live(args: &Args) -> Result<Exit, Stop> {
     shutdown::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(server::run(loaded.config, &identity));
-    // Whatever still runs was named by the ladder. It is waited for, because a database that closes while the process exits
-    // finds its locks gone, and aborts.
-    runtime.shutdown_timeout(THREADS_MAX);
+    shell::end(runtime);
     exit
 }
 
@@ -128,6 +95,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::process::config::Format;
 
     #[derive(Debug, Parser)]
     struct Line {

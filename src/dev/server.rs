@@ -10,9 +10,9 @@ use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
 use apogee_host::{Clock, Disk, Entropy, Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
-use apogee_model::{NewNode, NodeName};
+use apogee_model::{NewNode, NodeName, ReplicaGroupId};
 use apogee_namesrv::{Member, Namesrv, NamesrvParts};
-use apogee_proxy::{RemoteStores, RemoteStoresParts, Routes, StoreNode};
+use apogee_proxy::{RemoteGroup, RemoteGroupParts, Routes, StoreMetrics, StoreNode, Stores};
 use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(15);
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// The one store-node of this process, as namesrv knows it.
 const NODE: &str = "dev";
+/// The first one that namesrv creates, and the only one.
+const REPLICA_GROUP: ReplicaGroupId = ReplicaGroupId(0);
 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
@@ -78,12 +80,13 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
     let Data { folder, disk, temporary } = data;
     let seams = Seams { disk: Arc::new(disk), clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) };
     let routes = open_namesrv(&seams, tasks).await.map_err(|stop| of_folder(&folder, &stop))?;
-    let store = match config.stores.as_slice() {
+    let store: Arc<dyn StoreNode> = match config.stores.as_slice() {
         [] => open_engine(&config, &folder, &seams, tasks, metrics.meter())
             .await
             .map_err(|stop| of_folder(&folder, &stop))?,
-        stores => reach_stores(stores, &seams, tasks, health, metrics.meter())?,
+        stores => reach_stores(stores, &seams, tasks, health, &metrics.meter())?,
     };
+    let stores = Stores::one(REPLICA_GROUP, store);
     health.set(RECOVERY, Check::ok());
 
     let front = Front::open(FrontParts {
@@ -92,7 +95,7 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
         admin: ports.admin,
         tls,
         routes,
-        store,
+        stores,
         token,
         seams: &seams,
         tasks,
@@ -194,11 +197,18 @@ fn reach_stores(
     seams: &Seams,
     tasks: &Tasks,
     health: &Health,
-    meter: Meter,
+    meter: &Meter,
 ) -> Result<Arc<dyn StoreNode>, Stop> {
-    let entropy = Arc::clone(&seams.entropy);
-    let parts = RemoteStoresParts { addresses: addresses.to_vec(), entropy, tasks: tasks.clone(), meter };
-    let stores = Arc::new(RemoteStores::new(parts).map_err(|error| Stop::new(Exit::Usage, error))?);
+    let parts = RemoteGroupParts {
+        group: REPLICA_GROUP,
+        connections: Arc::default(),
+        incarnation: seams.entropy.next_u64(),
+        tasks: tasks.clone(),
+        stop: tasks.token(),
+        metrics: Arc::new(StoreMetrics::new(meter)),
+    };
+    let stores = Arc::new(RemoteGroup::new(parts));
+    stores.at(addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
     health.set(STORES, Check::fail("no store-node says that it leads"));
     let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());
     tasks.spawn("stores", OnError::StopProcess, async move {

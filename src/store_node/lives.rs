@@ -11,12 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::config::{Config, Wiring};
 use super::server;
+use crate::process::shell;
 
 /// Lives that may begin again within [`WITHIN`].
 const AGAIN_MAX: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
-/// Time for the threads of a life to end.
-const THREADS_MAX: Duration = Duration::from_secs(10);
 
 /// How a life ends, if not by an error.
 pub(super) enum End {
@@ -49,14 +48,12 @@ pub(super) fn live(mut config: Config, wiring: &Wiring, identity: &Identity) -> 
         let runtime = next.take().map_or_else(self::runtime, Ok)?;
         match runtime.block_on(server::run(&mut config, wiring.clone(), identity, &mut signals)) {
             Ok(End::Again(why)) => {
-                runtime.shutdown_timeout(THREADS_MAX);
+                shell::end(runtime);
                 tracing::info!(event = "begins_again", why = %why.why, "the replica begins again");
                 lives.another(why, RealClock.monotonic())?;
             }
             ended => {
-                // Whatever still runs was named by the ladder. It is waited for, because a database that closes while the
-                // process exits finds its locks gone, and aborts.
-                runtime.shutdown_timeout(THREADS_MAX);
+                shell::end(runtime);
                 return ended.map(|end| match end {
                     End::Exit(exit) => exit,
                     End::Again(_) => unreachable!("the arm above"),

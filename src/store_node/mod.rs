@@ -8,7 +8,6 @@ mod lives;
 mod server;
 
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,7 +16,7 @@ use apogee_host::{Exit, Identity, Stop, shutdown};
 use toml::Value;
 
 use self::config::{AckMode, Config, Wiring};
-use crate::process::config::{Format, setting};
+use crate::process::shell::{self, Common};
 
 /// Flags of `apogee store-node`. A flag that was not given leaves its key to the environment, the file or the default.
 #[derive(Debug, clap::Args)]
@@ -25,9 +24,6 @@ pub(crate) struct Args {
     /// Folder of all data, created when needed [default: apogee-store]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address to listen on [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    listen: Option<IpAddr>,
     /// The cluster, 1 to 16 hexadecimal digits, the same for all its store-nodes
     #[arg(long, value_name = "HEX")]
     cluster_id: Option<String>,
@@ -46,60 +42,37 @@ pub(crate) struct Args {
     /// When the result of a send is told [default: quorum-fsync]
     #[arg(long, value_enum, value_name = "MODE")]
     ack_mode: Option<AckMode>,
-    /// How log lines look [default: auto]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    log_format: Option<Format>,
-    /// Any other key of the configuration, such as health.port=0; may be given more than once
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, Value)>,
-    /// TOML file with the configuration
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Checks the configuration, and ends
-    #[arg(long)]
-    check_config: bool,
-    /// Prints every value with where it came from, and ends
-    #[arg(long)]
-    print_config: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Args {
     /// What the flags say, by dotted key.
     fn flags(&self) -> toml::Table {
-        let mut flags = toml::Table::new();
-        flags.extend(self.settings.iter().cloned());
-        let mut put = |key: &str, value: Option<Value>| flags.extend(value.map(|value| (key.to_owned(), value)));
-        put("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into()));
-        put("listen", self.listen.map(|ip| ip.to_string().into()));
-        put("cluster.id", self.cluster_id.clone().map(Value::from));
-        put("replica.id", self.replica.and_then(|id| Value::try_from(id).ok()));
-        put("replica.peers", self.peers.clone().map(Value::from));
-        put("lanes.port", self.lanes_port.map(|port| i64::from(port).into()));
-        put("replication.port", self.replication_port.map(|port| i64::from(port).into()));
-        put("store.ack_mode", self.ack_mode.and_then(|mode| Value::try_from(mode).ok()));
-        put("log.format", self.log_format.and_then(|format| Value::try_from(format).ok()));
-        flags
+        self.common.flags([
+            ("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into())),
+            ("cluster.id", self.cluster_id.clone().map(Value::from)),
+            ("replica.id", self.replica.and_then(|id| Value::try_from(id).ok())),
+            ("replica.peers", self.peers.clone().map(Value::from)),
+            ("lanes.port", self.lanes_port.map(|port| i64::from(port).into())),
+            ("replication.port", self.replication_port.map(|port| i64::from(port).into())),
+            ("store.ack_mode", self.ack_mode.and_then(|mode| Value::try_from(mode).ok())),
+        ])
     }
 }
 
-/// Runs until somebody asks to stop. An error that prevents the start goes to stderr.
+/// Runs until somebody asks to stop.
 pub(crate) fn run(args: Args) -> ExitCode {
-    match live(&args) {
-        Ok(exit) => exit.into(),
-        Err(stop) => {
-            let _nobody_listens = writeln!(std::io::stderr(), "error: {stop}");
-            stop.exit.into()
-        }
-    }
+    shell::run(|| live(&args))
 }
 
 fn live(args: &Args) -> Result<Exit, Stop> {
     let loaded = Config::load(args)?;
-    if args.print_config {
+    if args.common.print_config {
         std::io::stdout().write_all(loaded.print().as_bytes())?;
     }
     let wiring = loaded.config.check()?;
-    if args.print_config || args.check_config {
+    if args.common.only_looks() {
         return Ok(Exit::Clean);
     }
     let identity = identity(&loaded.config, &wiring);

@@ -10,7 +10,8 @@ use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
 use apogee_host::{Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
-use apogee_store_node::lanes::{Lanes, LanesParts};
+use apogee_model::ReplicaGroupId;
+use apogee_store_node::lanes::{Lanes, Served};
 use apogee_store_node::raft::{self, Replication, TonicPeers};
 use apogee_store_node::{serve_lanes, serve_replication};
 use futures::FutureExt as _;
@@ -36,6 +37,7 @@ const RECOVERY: &str = "recovery";
 const REPLICA_GROUP: &str = "replica_group";
 /// The only one there is.
 const REPLICA_GROUP_NAME: &str = "broker-0";
+const THE_GROUP: ReplicaGroupId = ReplicaGroupId(0);
 
 /// Starts everything and runs until somebody asks to stop, something fails that everything needs, or the replica has to
 /// begin again. Ports that the operating system chose are in `config` then, for the next life.
@@ -127,10 +129,12 @@ async fn start(
     data.check_format().await?;
     health.set(REPLICA_GROUP, Check::fail("not there yet"));
     let ear = Ear::default();
-    let me = raft::Identity { cluster_id: wiring.members.cluster_id, replica: wiring.members.me };
+    let me = raft::Identity { cluster_id: wiring.members.cluster_id, group: THE_GROUP, replica: wiring.members.me };
     let folder = data.folder.clone();
     // From the beginning on, because a replica that has no log needs the others to come up, and they need it.
-    serve_replication(tasks, ports.replication.listener, Replication::new(ear.clone(), me));
+    let replication = Replication::default();
+    replication.listen(me, ear.clone());
+    serve_replication(tasks, ports.replication.listener, replication);
     let opened = open_engine(config, wiring, me, data, tasks, metrics.meter(), ear.clone());
     let engine = tokio::select! {
         engine = opened => engine,
@@ -139,8 +143,8 @@ async fn start(
     let engine = engine.map_err(|stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display())))?;
     health.set(RECOVERY, Check::ok());
 
-    let parts = LanesParts { engine: engine.clone(), role: engine.role(), me, tasks: tasks.clone() };
-    let lanes = Lanes::new(parts);
+    let lanes = Lanes::new(me.cluster_id, tasks.clone());
+    lanes.serve(me.group, Served { replica: me.replica, engine: engine.clone(), role: engine.role() });
     serve_lanes(tasks, ports.lanes.listener, &lanes);
     health.set(LISTENERS, Check::ok());
     tell_role(&engine, tasks, health, &metrics.meter());

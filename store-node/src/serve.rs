@@ -17,7 +17,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_MAX: Duration = Duration::from_secs(4);
 /// Streams and calls of one connection.
-const STREAMS_MAX: u32 = 256;
+const STREAMS_MAX: u32 = 4096;
 
 /// Serves proxies on `listener` until the tasks close. [`Lanes::drain`] ends the lanes before that.
 pub fn serve_lanes(tasks: &Tasks, listener: TcpListener, lanes: &Lanes) {

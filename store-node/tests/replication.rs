@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apogee_engine::{Ear, Peers as _};
 use apogee_host::{Tasks, net};
-use apogee_model::ReplicaId;
+use apogee_model::{ReplicaGroupId, ReplicaId};
 use apogee_proto::store::v1::Frame;
 use apogee_proto::store::v1::replication_server::{Replication as Service, ReplicationServer};
 use apogee_store_node::raft::{Identity, Replication, TonicPeers};
@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 const SOON: Duration = Duration::from_secs(10);
 
 fn identity(cluster_id: u64, replica: u64) -> Identity {
-    Identity { cluster_id, replica: ReplicaId(replica) }
+    Identity { cluster_id, group: ReplicaGroupId(3), replica: ReplicaId(replica) }
 }
 
 fn listen(address: SocketAddr) -> (TcpListener, SocketAddr) {
@@ -135,7 +135,9 @@ async fn an_unknown_replica_is_out_of_reach() {
 async fn a_wrong_wiring_is_refused_by_name() {
     let tasks = Tasks::new();
     let (listener, address) = listen(anywhere());
-    serve_replication(&tasks, listener, Replication::new(Ear::default(), identity(7, 2)));
+    let replication = Replication::default();
+    replication.listen(identity(7, 2), Ear::default());
+    serve_replication(&tasks, listener, replication);
 
     let called = |from: Identity, to: u64| async move {
         let call = peers(from, to, address).call(ReplicaId(to), Bytes::from_static(b"rubbish")).await;

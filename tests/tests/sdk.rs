@@ -13,8 +13,6 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How many scenarios each program has: one that silently runs fewer fails.
-const SCENARIOS: usize = 11;
 /// Longest run of a program; it gives up on its own earlier.
 const RUN_MAX: Duration = Duration::from_secs(180);
 
@@ -22,6 +20,19 @@ const RUN_MAX: Duration = Duration::from_secs(180);
 enum Sdk {
     Java,
     Python,
+    Go,
+    Node,
+    Rust,
+}
+
+impl Sdk {
+    /// How many scenarios its program has: one that silently runs fewer fails.
+    fn scenarios(self) -> usize {
+        match self {
+            Self::Java | Self::Python | Self::Go | Self::Node => 11,
+            Self::Rust => 5,
+        }
+    }
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -31,23 +42,35 @@ enum Transport {
 }
 
 #[tokio::test]
-async fn java_in_plaintext() -> anyhow::Result<()> {
-    check(Sdk::Java, Transport::Plaintext).await
+async fn the_java_sdk() -> anyhow::Result<()> {
+    check_both(Sdk::Java).await
 }
 
 #[tokio::test]
-async fn java_with_tls() -> anyhow::Result<()> {
-    check(Sdk::Java, Transport::Tls).await
+async fn the_python_sdk() -> anyhow::Result<()> {
+    check_both(Sdk::Python).await
 }
 
 #[tokio::test]
-async fn python_in_plaintext() -> anyhow::Result<()> {
-    check(Sdk::Python, Transport::Plaintext).await
+async fn the_go_sdk() -> anyhow::Result<()> {
+    check_both(Sdk::Go).await
 }
 
 #[tokio::test]
-async fn python_with_tls() -> anyhow::Result<()> {
-    check(Sdk::Python, Transport::Tls).await
+async fn the_node_sdk() -> anyhow::Result<()> {
+    check_both(Sdk::Node).await
+}
+
+#[tokio::test]
+async fn the_rust_sdk() -> anyhow::Result<()> {
+    check_both(Sdk::Rust).await
+}
+
+/// With both transports at once, because the programs mostly wait.
+async fn check_both(sdk: Sdk) -> anyhow::Result<()> {
+    let (plaintext, tls) = tokio::join!(check(sdk, Transport::Plaintext), check(sdk, Transport::Tls));
+    plaintext.context("in plaintext")?;
+    tls.context("with TLS")
 }
 
 /// Every scenario of this SDK passes on a fresh server, whose log then holds no ERROR.
@@ -61,8 +84,9 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
     let mut server = Server::start(options).await?;
     let (success, output) = run(program(sdk, transport, server.ports().grpc, &folder)?).await?;
     let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
-    let all = success && passed == SCENARIOS;
-    ensure!(all, "server log:\n{}\n{passed} of {SCENARIOS} passed\n{output}", server.log()?);
+    let scenarios = sdk.scenarios();
+    let all = success && passed == scenarios;
+    ensure!(all, "server log:\n{}\n{passed} of {scenarios} passed\n{output}", server.log()?);
     let ended = server.stop().await?;
     let log = server.log()?;
     ensure!(ended.success(), "the server ended with {ended}; its log:\n{log}");
@@ -82,13 +106,22 @@ fn program(sdk: Sdk, transport: Transport, port: u16, folder: &TempDir) -> anyho
             command.arg("-B").arg(ours("compat/python/compat.py"));
             command
         }
+        Sdk::Go => Command::new(compat_env()?.join("go/compat")),
+        Sdk::Node => {
+            let mut command = Command::new("node");
+            command.arg(ours("compat/node/compat.js")).env("NODE_PATH", compat_env()?.join("node/node_modules"));
+            command
+        }
+        Sdk::Rust => Command::new(compat_env()?.join("rust/release/apogee-compat")),
     };
     match transport {
-        // The name, not the address, because the Python SDK checks it against the certificate.
+        // The name, not the address, because SDKs check it against the certificate.
         Transport::Tls => command.arg(format!("localhost:{port}")).arg("tls"),
         Transport::Plaintext => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
     };
-    command.env("HOME", home).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", home.join("ca.pem"));
+    // What gRPC reads in Python and Node.js, and what Go and Rust read.
+    let authorities = home.join("ca.pem");
+    command.env("HOME", home).env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", &authorities).env("SSL_CERT_FILE", authorities);
     Ok(command)
 }
 

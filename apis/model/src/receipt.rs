@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, TopicId};
+use crate::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId, TopicId};
 
 const VERSION: u8 = 1;
 const PAYLOAD: usize = 1 + 1 + 4 + 8 + 4 + 4 + 2 + 8 + 8;
@@ -15,8 +15,8 @@ const MAC: usize = 12;
 /// Names one delivery of one message. Valid until that delivery is settled or a later one replaces it; no clock decides.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ReceiptHandle {
-    /// Number of the replica group that granted the delivery.
-    pub replica_group: u32,
+    /// Who granted the delivery.
+    pub replica_group: ReplicaGroupId,
     pub epoch: Epoch,
     pub group: GroupId,
     pub topic: TopicId,
@@ -86,7 +86,7 @@ impl ReceiptHandle {
     fn write(&self, generation: u8, bytes: &mut [u8; PAYLOAD + MAC]) {
         bytes[0] = VERSION;
         bytes[1] = generation;
-        bytes[2..6].copy_from_slice(&self.replica_group.to_be_bytes());
+        bytes[2..6].copy_from_slice(&self.replica_group.0.to_be_bytes());
         bytes[6..14].copy_from_slice(&self.epoch.0.to_be_bytes());
         bytes[14..18].copy_from_slice(&self.group.0.to_be_bytes());
         bytes[18..22].copy_from_slice(&self.topic.0.to_be_bytes());
@@ -99,7 +99,7 @@ impl ReceiptHandle {
         let u32_at = |at: usize| Some(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?));
         let u64_at = |at: usize| Some(u64::from_be_bytes(payload.get(at..at + 8)?.try_into().ok()?));
         Some(Self {
-            replica_group: u32_at(2)?,
+            replica_group: ReplicaGroupId(u32_at(2)?),
             epoch: Epoch(u64_at(6)?),
             group: GroupId(u32_at(14)?),
             topic: TopicId(u32_at(18)?),
@@ -127,7 +127,7 @@ mod tests {
 
     fn handle() -> ReceiptHandle {
         ReceiptHandle {
-            replica_group: 7,
+            replica_group: ReplicaGroupId(7),
             epoch: Epoch(3),
             group: GroupId(11),
             topic: TopicId(5),

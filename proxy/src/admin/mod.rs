@@ -16,28 +16,29 @@ use std::sync::Arc;
 use apogee_model::{Cluster, ConsumerGroup, GroupConfig, Topic, TopicConfig};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_server::AdminServer;
+use futures::future::try_join_all;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 pub use self::error::AdminError;
 use self::token::TokenCheck;
 pub use self::token::{AdminToken, TokenError};
-use crate::{Routes, StoreNode};
+use crate::{Routes, Stores};
 
 type Reply<T> = Result<Response<T>, Status>;
 
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `store` to whoever knows `token`.
-pub fn service(routes: Arc<dyn Routes>, store: Arc<dyn StoreNode>, token: AdminToken) -> Service {
-    InterceptedService::new(AdminServer::new(Admin { routes, store }), TokenCheck::new(token))
+/// Serves the admin API over `routes` and `stores` to whoever knows `token`.
+pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: AdminToken) -> Service {
+    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(token))
 }
 
 /// The decisions behind the admin API.
 pub struct Admin {
     routes: Arc<dyn Routes>,
-    store: Arc<dyn StoreNode>,
+    stores: Stores,
 }
 
 #[tonic::async_trait]
@@ -84,7 +85,8 @@ impl Admin {
 
     async fn do_describe_topic(&self, ask: v1::DescribeTopicRequest) -> Result<v1::DescribeTopicResponse, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.name)?)?;
-        let statuses = self.store.topic_status(topic.id).await?;
+        let stores = self.stores.of_topic(&topic)?;
+        let statuses = try_join_all(stores.iter().map(|store| store.topic_status(topic.id))).await?.concat();
         Ok(v1::DescribeTopicResponse {
             topic: Some(convert::topic(&topic)),
             queues: convert::queues(&topic, &statuses),
@@ -104,7 +106,8 @@ impl Admin {
     async fn do_delete_topic(&self, ask: v1::DeleteTopicRequest) -> Result<v1::DeleteTopicResponse, AdminError> {
         let topic = self.routes.delete_topic(&Topic::parse(&ask.namespace, &ask.name)?).await?;
         tracing::info!(event = "topic_deleted", topic = %topic.topic, "topic deleted");
-        let forgotten = self.store.drop_topic(topic.id).await;
+        let stores = self.stores.all();
+        let forgotten = try_join_all(stores.iter().map(|store| store.drop_topic(topic.id))).await;
         forgotten.map_err(|cause| AdminError::NotFreed { deleted: format!("topic {}", topic.topic), cause })?;
         Ok(v1::DeleteTopicResponse {})
     }
@@ -118,7 +121,8 @@ impl Admin {
     async fn do_describe_group(&self, ask: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, AdminError> {
         let cluster = self.routes.cluster();
         let group = known_group(&cluster, ConsumerGroup::parse(&ask.namespace, &ask.name)?)?;
-        let progress = self.store.group_status(group.id).await?;
+        let stores = self.stores.all();
+        let progress = try_join_all(stores.iter().map(|store| store.group_status(group.id))).await?.concat();
         Ok(v1::DescribeGroupResponse {
             group: Some(convert::group(&group)),
             progress: convert::progress(&cluster, &progress),
@@ -138,7 +142,8 @@ impl Admin {
     async fn do_delete_group(&self, ask: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, AdminError> {
         let group = self.routes.delete_group(&ConsumerGroup::parse(&ask.namespace, &ask.name)?).await?;
         tracing::info!(event = "group_deleted", group = %group.group, "consumer group deleted");
-        let forgotten = self.store.drop_group(group.id).await;
+        let stores = self.stores.all();
+        let forgotten = try_join_all(stores.iter().map(|store| store.drop_group(group.id))).await;
         forgotten.map_err(|cause| AdminError::NotFreed { deleted: format!("group {}", group.group), cause })?;
         Ok(v1::DeleteGroupResponse {})
     }

@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
 use super::{AdminToken, Service, service};
-use crate::{Routes, StoreNode, Watch};
+use crate::{Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
 
@@ -73,6 +73,10 @@ struct FakeStore {
 }
 
 impl StoreNode for FakeStore {
+    fn leads(&self) -> bool {
+        true
+    }
+
     fn append(&self, _: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         unreachable!("the admin API sends nothing")
     }
@@ -131,7 +135,7 @@ fn token() -> AdminToken {
 fn served(store: Arc<FakeStore>) -> Service {
     let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
     let cluster = Cluster::born(1, 1, mac_keys);
-    service(Arc::new(FakeRoutes(Mutex::new(cluster))), store, token())
+    service(Arc::new(FakeRoutes(Mutex::new(cluster))), Stores::one(ReplicaGroupId(0), store), token())
 }
 
 type WireRequest = Request<tonic::body::Body>;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use apogee_host::Clock;
-use apogee_model::MacKeys;
 use apogee_model::store::Delivery;
 use apogee_proto::v2::receive_message_response::Content;
 use apogee_proto::v2::{self, Code};
@@ -91,13 +90,13 @@ impl Receiver {
     }
 
     /// What is stored, with the fields of this delivery.
-    fn message(&self, delivery: Delivery, keys: &MacKeys) -> Result<v2::Message, prost::DecodeError> {
+    fn message(&self, delivery: Delivery, held: &Held) -> Result<v2::Message, prost::DecodeError> {
         let mut message = v2::Message::decode(delivery.message.body_part)?;
         let properties = v2::SystemProperties::decode(delivery.message.properties_part)?;
         message.system_properties = Some(v2::SystemProperties {
             store_timestamp: Some(timestamp(delivery.stored_at)),
             store_host: self.store_host.to_string(),
-            receipt_handle: Some(sign(&delivery.key, keys)),
+            receipt_handle: Some(sign(held.replica_group, &delivery.key, &held.cluster.mac_keys)),
             queue_id: i32::from(delivery.key.queue.0),
             queue_offset: Some(int64(delivery.key.offset.0)),
             invisible_duration: prost_types::Duration::try_from(delivery.invisible.get()).ok(),
@@ -115,7 +114,7 @@ impl Parts {
             let delivery = self.deliveries.next()?;
             let held = self.held.as_mut()?;
             let key = delivery.key;
-            match self.receiver.message(delivery, &held.cluster.mac_keys) {
+            match self.receiver.message(delivery, held) {
                 Ok(message) => {
                     self.bytes += message.body.len();
                     return Some(message);

@@ -10,7 +10,7 @@ use super::receipt::{self, Claim};
 use super::{Call, ServiceError};
 use crate::route::Directory;
 use crate::session::Sessions;
-use crate::store::StoreNode;
+use crate::store::Stores;
 
 /// Entries of one request that wait for the store at the same time.
 const AT_ONCE: usize = 64;
@@ -38,13 +38,13 @@ pub(crate) struct Acked {
 
 pub(crate) struct Service {
     directory: Directory,
-    store: Arc<dyn StoreNode>,
+    stores: Stores,
     sessions: Arc<Sessions>,
 }
 
 impl Service {
-    pub(crate) fn new(directory: Directory, store: Arc<dyn StoreNode>, sessions: Arc<Sessions>) -> Self {
-        Self { directory, store, sessions }
+    pub(crate) fn new(directory: Directory, stores: Stores, sessions: Arc<Sessions>) -> Self {
+        Self { directory, stores, sessions }
     }
 
     pub(crate) async fn run(&self, call: Call, ack: Ack) -> Result<Acked, ServiceError> {
@@ -59,8 +59,8 @@ impl Service {
     }
 
     async fn settle(&self, claim: &Claim, handle: &str) -> Result<(), ServiceError> {
-        let delivery = claim.delivery(handle)?;
-        match self.store.settle(delivery, Settlement::Ack).await? {
+        let (group, delivery) = claim.delivery(handle)?;
+        match self.stores.of(group)?.settle(delivery, Settlement::Ack).await? {
             Settled::Done => Ok(()),
             Settled::Stale => Err(receipt::stale(handle)),
         }

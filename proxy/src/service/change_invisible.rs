@@ -9,7 +9,7 @@ use super::receipt::{self, Claim};
 use super::{Call, ServiceError};
 use crate::route::Directory;
 use crate::session::Sessions;
-use crate::store::StoreNode;
+use crate::store::Stores;
 
 /// Moves the end of one delivery's lease to now + `after`.
 #[derive(Clone, Debug)]
@@ -29,13 +29,13 @@ pub(crate) struct Changed {
 
 pub(crate) struct Service {
     directory: Directory,
-    store: Arc<dyn StoreNode>,
+    stores: Stores,
     sessions: Arc<Sessions>,
 }
 
 impl Service {
-    pub(crate) fn new(directory: Directory, store: Arc<dyn StoreNode>, sessions: Arc<Sessions>) -> Self {
-        Self { directory, store, sessions }
+    pub(crate) fn new(directory: Directory, stores: Stores, sessions: Arc<Sessions>) -> Self {
+        Self { directory, stores, sessions }
     }
 
     pub(crate) async fn run(&self, call: Call, change: ChangeInvisible) -> Result<Changed, ServiceError> {
@@ -46,8 +46,8 @@ impl Service {
 
     async fn change(&self, change: &ChangeInvisible) -> Result<(), ServiceError> {
         let claim = Claim::new(self.directory.routes().cluster(), &change.topic, &change.group);
-        let delivery = claim.delivery(&change.receipt_handle)?;
-        match self.store.settle(delivery, Settlement::Change(change.after)).await? {
+        let (group, delivery) = claim.delivery(&change.receipt_handle)?;
+        match self.stores.of(group)?.settle(delivery, Settlement::Change(change.after)).await? {
             Settled::Done => Ok(()),
             Settled::Stale => Err(receipt::stale(&change.receipt_handle)),
         }

@@ -21,8 +21,5 @@ pub(crate) use call::{Call, Language};
 pub(crate) use draft::Draft;
 pub(crate) use error::{ClientIdProblem, MessageError, ServiceError};
 
-/// The one replica group there is: its CommitLog holds every queue.
-pub(crate) const REPLICA_GROUP: u32 = 0;
-
 /// Longest time a unary call may take, whatever its client would accept.
 pub(crate) const UNARY_MAX: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,29 +1,40 @@
 //! Long polls that sleep until there is something for them: no polling loops, no herd.
 //!
-//! Receives of one (group, topic, filter) wait in one line, first come, first woken. The store tells edges: "at least
-//! n messages became ready". An edge wakes as many sleepers as it takes to carry n away; whoever finds more than it
-//! can take wakes the next. A wake is a debt: a receive that is cancelled before it used its wake passes it on, so no
-//! message waits while somebody waits for it.
+//! Receives of one (group, topic, filter) wait in one line, first come, first woken. Every replica group of the topic
+//! tells edges: "at least n messages became ready". An edge wakes as many sleepers as it takes to carry n away; whoever
+//! finds more than it can take wakes the next. A wake is a debt: a receive that is cancelled before it used its wake
+//! passes it on, so no message waits while somebody waits for it.
 //!
-//! A receive enters the line before it first asks the store, so an edge between its question and its sleep is not
-//! lost. One watch per line lives while somebody waits and a minute longer.
+//! A line remembers which replica groups may have something: those that told an edge since a pop of them found nothing.
+//! A receive asks one of these after the other, in turn with the receives beside it, and sleeps when none is left. It
+//! asks one replica group in any case, and first the one that served an earlier try of it, whose batch it gets again.
+//! Only this proxy remembers which that was; elsewhere the batch comes again when its lease ends.
+//!
+//! A receive enters the line before it first asks a store, so an edge between its question and its sleep is not lost.
+//! The watches of a line live while somebody waits and a minute longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
-use apogee_model::store::{GroupRef, TopicRef};
-use apogee_model::{GroupId, TagFilter, TopicId};
+use apogee_model::store::GroupRef;
+use apogee_model::{GroupId, ReplicaGroupId, TagFilter, TopicConfig, TopicId};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ServiceError;
-use crate::store::{StoreNode, Watch};
+use crate::route::topic_ref;
+use crate::store::{StoreNode, Stores, Watch};
 
 /// How long the watch of a line outlives its last receive: consumers come back.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Tries of a line that are remembered.
+const ATTEMPTS_MAX: usize = 256;
 
 /// Bounds of what waits. Source: apache/rocketmq `BrokerConfig.java` (maxPopPollingSize, popPollingSize).
 #[derive(Copy, Clone, Debug)]
@@ -44,7 +55,7 @@ impl Default for ReadinessLimits {
 #[derive(Clone)]
 pub(crate) struct Readiness {
     shared: Arc<Shared>,
-    store: Arc<dyn StoreNode>,
+    stores: Stores,
     tasks: Tasks,
 }
 
@@ -68,6 +79,15 @@ struct Line {
     /// Told to ask the store, and not yet doing it.
     woken: BTreeMap<u64, Waiter>,
     empty_since: Option<Instant>,
+    /// All of the topic, in order.
+    groups: Vec<ReplicaGroupId>,
+    /// Those that may have something, and the last edge heard of each.
+    maybe: BTreeMap<ReplicaGroupId, u64>,
+    /// Who served the last tries, where there is a choice.
+    attempts: VecDeque<(Bytes, ReplicaGroupId)>,
+    /// Who was asked last.
+    asked: ReplicaGroupId,
+    edges: u64,
 }
 
 struct Waiter {
@@ -76,31 +96,36 @@ struct Waiter {
 }
 
 impl Readiness {
-    pub(crate) fn new(store: Arc<dyn StoreNode>, tasks: Tasks, limits: ReadinessLimits) -> Self {
-        Self { shared: Arc::new(Shared { lines: Mutex::default(), limits }), store, tasks }
+    pub(crate) fn new(stores: Stores, tasks: Tasks, limits: ReadinessLimits) -> Self {
+        Self { shared: Arc::new(Shared { lines: Mutex::default(), limits }), stores, tasks }
     }
 
     /// Joins the line, at its end. To be called before the store is asked.
     ///
     /// # Errors
-    /// [`ServiceError::TooMany`] when too many wait already.
+    /// [`ServiceError::TooMany`] when too many wait already; when this proxy has not heard of a replica group.
     pub(crate) fn join(
         &self,
         group: &GroupRef,
-        topic: &TopicRef,
+        topic: &TopicConfig,
         filter: &TagFilter,
         batch: usize,
+        attempt: Option<Bytes>,
     ) -> Result<Place, ServiceError> {
         let key = (group.id, topic.id, filter.clone());
         let bell = Arc::new(Notify::new());
         let waiter = Waiter { batch: u64::try_from(batch).unwrap_or(u64::MAX).max(1), bell: Arc::clone(&bell) };
-        let joined = self.shared.join(&key, waiter)?;
+        let groups: Vec<_> = topic.replica_groups().into_iter().collect();
+        let stores = groups.iter().map(|group| self.stores.of(*group)).collect::<Result<Vec<_>, _>>()?;
+        let joined = self.shared.join(&key, waiter, &groups)?;
         if joined.new_line {
-            let watch = self.store.watch(group.clone(), topic.clone(), filter.clone());
-            let keep = keep(Arc::clone(&self.shared), key.clone(), watch, self.tasks.token());
+            let watch = |store: &Arc<dyn StoreNode>| store.watch(group.clone(), topic_ref(topic), filter.clone());
+            let watches = groups.into_iter().zip(stores.iter().map(watch)).collect();
+            let keep = keep(Arc::clone(&self.shared), key.clone(), watches, self.tasks.token());
             self.tasks.spawn("readiness", OnError::StopProcess, keep);
         }
-        Ok(Place { shared: Arc::clone(&self.shared), key, ticket: joined.ticket, bell, owes: false })
+        let (shared, stores) = (Arc::clone(&self.shared), self.stores.clone());
+        Ok(Place { shared, stores, key, ticket: joined.ticket, bell, attempt, asked: false, owes: false })
     }
 }
 
@@ -109,17 +134,25 @@ struct Joined {
     new_line: bool,
 }
 
-/// Turns edges of one watch into wakes, until nobody waited for a while.
+/// Turns edges of the watches of a line into wakes, until nobody waited for a while.
 async fn keep(
     shared: Arc<Shared>,
     key: Key,
-    mut watch: Box<dyn Watch>,
+    watches: Vec<(ReplicaGroupId, Box<dyn Watch>)>,
     stop: tokio_util::sync::CancellationToken,
 ) -> Result<(), Infallible> {
     let mut check = Instant::now() + IDLE_MAX;
+    let next = |(group, mut watch): (ReplicaGroupId, Box<dyn Watch>)| async move {
+        let ready = watch.ready().await;
+        (group, ready, watch)
+    };
+    let mut edges: FuturesUnordered<_> = watches.into_iter().map(next).collect();
     loop {
         tokio::select! {
-            ready = watch.ready() => shared.wake(&key, ready),
+            Some((group, ready, watch)) = edges.next() => {
+                shared.wake(&key, group, ready);
+                edges.push(next((group, watch)));
+            }
             () = tokio::time::sleep_until(check) => match shared.close_if_idle(&key) {
                 None => return Ok(()),
                 Some(again) => check = again,
@@ -134,7 +167,7 @@ impl Shared {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn join(&self, key: &Key, waiter: Waiter) -> Result<Joined, ServiceError> {
+    fn join(&self, key: &Key, waiter: Waiter, groups: &[ReplicaGroupId]) -> Result<Joined, ServiceError> {
         let mut lines = self.lines();
         let limits = self.limits;
         if lines.waiting >= limits.waiting_max {
@@ -148,7 +181,7 @@ impl Shared {
             });
         }
         let ticket = lines.next_ticket;
-        let line = lines.by_key.entry(key.clone()).or_insert_with(Line::new);
+        let line = lines.by_key.entry(key.clone()).or_insert_with(|| Line::new(groups));
         if line.waiters() >= limits.waiting_per_line_max {
             let (what, limit) = ("waiting receives of this group and topic", limits.waiting_per_line_max);
             return Err(ServiceError::TooMany { what, limit });
@@ -160,9 +193,10 @@ impl Shared {
         Ok(Joined { ticket, new_line })
     }
 
-    /// Wakes sleepers from the front of the line until they can carry `ready` messages.
-    fn wake(&self, key: &Key, ready: u64) {
+    /// A replica group has `ready` messages at least.
+    fn wake(&self, key: &Key, group: ReplicaGroupId, ready: u64) {
         if let Some(line) = self.lines().by_key.get_mut(key) {
+            line.edge(group);
             line.wake(ready);
         }
     }
@@ -183,8 +217,64 @@ impl Shared {
 }
 
 impl Line {
-    fn new() -> Self {
-        Self { asleep: BTreeMap::new(), woken: BTreeMap::new(), empty_since: None }
+    /// Nobody has been asked yet.
+    fn new(groups: &[ReplicaGroupId]) -> Self {
+        Self {
+            asleep: BTreeMap::new(),
+            woken: BTreeMap::new(),
+            empty_since: None,
+            groups: groups.to_vec(),
+            maybe: groups.iter().map(|group| (*group, 0)).collect(),
+            attempts: VecDeque::new(),
+            asked: groups.last().copied().unwrap_or_default(),
+            edges: 0,
+        }
+    }
+
+    fn edge(&mut self, group: ReplicaGroupId) {
+        self.edges += 1;
+        self.maybe.insert(group, self.edges);
+    }
+
+    /// The first question of a receive: to whoever served an earlier try of it, else to one that may have something, else
+    /// to any one that passes `able`.
+    fn first(&mut self, attempt: Option<&Bytes>, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
+        let same = self.attempts.iter().find(|(earlier, _)| Some(earlier) == attempt);
+        match same.map(|(_, group)| *group).filter(|group| able(*group)) {
+            Some(group) => Some(self.offer(group)),
+            None => self.next(&able).or_else(|| self.turn(able)),
+        }
+    }
+
+    /// The next replica group that may have something and passes `able`, in turn.
+    fn next(&mut self, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
+        let (maybe, able) = (&self.maybe, &able);
+        let group = in_turn(&self.groups, self.asked).find(|group| maybe.contains_key(group) && able(*group))?;
+        Some(self.offer(group))
+    }
+
+    fn turn(&mut self, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
+        let group = in_turn(&self.groups, self.asked).find(|group| able(*group))?;
+        Some(self.offer(group))
+    }
+
+    fn offer(&mut self, group: ReplicaGroupId) -> Offer {
+        self.asked = group;
+        Offer { group, edge: self.maybe.get(&group).copied().unwrap_or_default() }
+    }
+
+    fn remember(&mut self, attempt: &Bytes, group: ReplicaGroupId) {
+        if self.groups.len() > 1 && !attempt.is_empty() {
+            self.attempts.truncate(ATTEMPTS_MAX - 1);
+            self.attempts.push_front((attempt.clone(), group));
+        }
+    }
+
+    /// The replica group has nothing, unless an edge of it was heard since the offer.
+    fn exhausted(&mut self, offer: Offer) {
+        if self.maybe.get(&offer.group) == Some(&offer.edge) {
+            self.maybe.remove(&offer.group);
+        }
     }
 
     fn waiters(&self) -> usize {
@@ -211,18 +301,50 @@ impl Line {
     }
 }
 
+/// Those behind `last`, then those up to it.
+fn in_turn(groups: &[ReplicaGroupId], last: ReplicaGroupId) -> impl Iterator<Item = ReplicaGroupId> + '_ {
+    let (before, behind) = groups.split_at(groups.partition_point(|group| *group <= last));
+    behind.iter().chain(before).copied()
+}
+
+/// A replica group that may have something.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) group: ReplicaGroupId,
+    edge: u64,
+}
+
 /// One receive's place in its line. Dropped, it leaves, and passes on a wake it owes.
 pub(crate) struct Place {
     shared: Arc<Shared>,
+    stores: Stores,
     key: Key,
     ticket: u64,
     bell: Arc<Notify>,
-    /// Was woken and has not yet found out what for.
+    attempt: Option<Bytes>,
+    /// Has had its first offer.
+    asked: bool,
+    /// Was woken, or saw more than it took, and nobody has found out yet what there is.
     owes: bool,
 }
 
 impl Place {
-    /// Sleeps until woken. The caller then asks the store and says what it found.
+    /// Whom to ask next: a replica group that may have something, and that somebody leads. `None` when there is nothing
+    /// to do but to sleep; a new leader tells an edge.
+    pub(crate) fn offer(&mut self) -> Option<Offer> {
+        let (first, attempt) = (!std::mem::replace(&mut self.asked, true), self.attempt.clone());
+        let offer = self.line(|line, stores| {
+            let able = |group| stores.leads(group);
+            if first { line.first(attempt.as_ref(), able) } else { line.next(able) }
+        });
+        let offer = offer.flatten();
+        if offer.is_none() {
+            self.owes = false; // the wake was for what others took
+        }
+        offer
+    }
+
+    /// Sleeps until woken. The caller then looks for offers again.
     ///
     /// Cancel safe: a wake that comes while nobody listens is kept.
     pub(crate) async fn woken(&mut self) {
@@ -237,14 +359,24 @@ impl Place {
         }
     }
 
-    /// The store had nothing: the wake was for what others took.
-    pub(crate) fn found_nothing(&mut self) {
-        self.owes = false;
+    /// The replica group had nothing.
+    pub(crate) fn found_nothing(&mut self, offer: Offer) {
+        self.line(|line, _| line.exhausted(offer));
     }
 
-    /// The store gave something; with `more` behind it the next in line is woken.
-    pub(crate) fn served(mut self, more: bool) {
-        self.owes = more;
+    /// The replica group gave something; when it, or another one, may have more the next in line is woken.
+    pub(crate) fn served(mut self, offer: Offer, more: bool) {
+        if !more {
+            self.found_nothing(offer);
+        }
+        if let Some(attempt) = &self.attempt {
+            self.line(|line, _| line.remember(attempt, offer.group));
+        }
+        self.owes = self.line(|line, stores| line.maybe.keys().any(|group| stores.leads(*group))).unwrap_or(false);
+    }
+
+    fn line<T>(&self, act: impl FnOnce(&mut Line, &Stores) -> T) -> Option<T> {
+        self.shared.lines().by_key.get_mut(&self.key).map(|line| act(line, &self.stores))
     }
 }
 

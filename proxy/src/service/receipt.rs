@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use apogee_model::store::DeliveryKey;
-use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MacKeys, ReceiptHandle, Topic, TopicConfig};
+use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MacKeys, ReceiptHandle, ReplicaGroupId, Topic, TopicConfig};
 
-use super::{REPLICA_GROUP, ServiceError};
+use super::ServiceError;
 
 /// The topic and group a request says its handles belong to.
 ///
@@ -26,46 +26,29 @@ impl Claim {
         Self { cluster, target }
     }
 
-    /// The delivery behind a handle.
+    /// The delivery behind a handle, and the replica group that granted it.
     ///
     /// # Errors
-    /// [`ServiceError::Receipt`] for a handle we did not sign, or signed for another topic, group or replica group.
-    pub(crate) fn delivery(&self, text: &str) -> Result<DeliveryKey, ServiceError> {
+    /// [`ServiceError::Receipt`] for a handle we did not sign, or signed for another topic or group.
+    pub(crate) fn delivery(&self, text: &str) -> Result<(ReplicaGroupId, DeliveryKey), ServiceError> {
         let (topic, group) = self.target.as_ref().map_err(Clone::clone)?;
         let handle = ReceiptHandle::verify(text, &self.cluster.mac_keys)
             .map_err(|_| invalid(format!("{} is corrupt or was not given by this cluster", shorten(text))))?;
-        if handle.replica_group != REPLICA_GROUP {
-            return Err(invalid(format!("{} names replica group {}", shorten(text), handle.replica_group)));
-        }
         if handle.topic != topic.id {
             return Err(invalid(format!("{} is not for topic {}", shorten(text), topic.topic)));
         }
         if handle.group != group.id {
             return Err(invalid(format!("{} is not for consumer group {}", shorten(text), group.group)));
         }
-        Ok(DeliveryKey {
-            epoch: handle.epoch,
-            group: handle.group,
-            topic: handle.topic,
-            queue: handle.queue,
-            offset: handle.offset,
-            delivery: handle.delivery,
-        })
+        let ReceiptHandle { replica_group, epoch, group, topic, queue, offset, delivery } = handle;
+        Ok((replica_group, DeliveryKey { epoch, group, topic, queue, offset, delivery }))
     }
 }
 
-/// The handle a client gets for a delivery.
-pub(crate) fn sign(key: &DeliveryKey, keys: &MacKeys) -> String {
-    ReceiptHandle {
-        replica_group: REPLICA_GROUP,
-        epoch: key.epoch,
-        group: key.group,
-        topic: key.topic,
-        queue: key.queue,
-        offset: key.offset,
-        delivery: key.delivery,
-    }
-    .sign(keys)
+/// The handle a client gets for a delivery that this replica group granted.
+pub(crate) fn sign(replica_group: ReplicaGroupId, key: &DeliveryKey, keys: &MacKeys) -> String {
+    let DeliveryKey { epoch, group, topic, queue, offset, delivery } = *key;
+    ReceiptHandle { replica_group, epoch, group, topic, queue, offset, delivery }.sign(keys)
 }
 
 pub(crate) fn stale(text: &str) -> ServiceError {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, TopicRef};
-use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, TagFilter, Topic, TopicConfig};
+use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, StoreError};
+use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, ReplicaGroupId, TagFilter, Topic, TopicConfig};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::{Call, ServiceError};
 use crate::metrics::Metrics;
 use crate::route::{Directory, group_ref, topic_ref};
 use crate::session::Sessions;
-use crate::store::StoreNode;
+use crate::store::{StoreNode, Stores};
 
 /// Most messages of one answer.
 pub(crate) const BATCH_MAX: usize = 32;
@@ -56,6 +56,8 @@ pub(crate) struct Held {
     pub deliveries: Vec<Delivery>,
     pub topic: Arc<TopicConfig>,
     pub group: Arc<GroupConfig>,
+    /// Who granted them.
+    pub replica_group: ReplicaGroupId,
     /// Whose keys sign the handles.
     pub cluster: Arc<Cluster>,
     keys: Vec<DeliveryKey>,
@@ -93,7 +95,7 @@ impl Drop for Held {
 
 pub(crate) struct Service {
     pub(crate) directory: Directory,
-    pub(crate) store: Arc<dyn StoreNode>,
+    pub(crate) stores: Stores,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Arc<Metrics>,
@@ -131,50 +133,58 @@ impl Service {
             client: call.client,
         };
         let renewed = pop.lease == LeaseTerms::AutoRenew;
-        let deliveries = self.wait(pop, until, call.started).await?;
-        if deliveries.is_empty() {
+        let Some((replica_group, deliveries)) = self.wait(pop, &topic, until, call.started).await? else {
             return Ok(Received::Nothing);
-        }
+        };
         let keys = deliveries.iter().map(|delivery| delivery.key).collect();
-        let (store, cluster) = (Arc::clone(&self.store), self.directory.routes().cluster());
-        Ok(Received::Messages(Held { deliveries, topic, group, cluster, keys, renewed, store }))
+        let (store, cluster) = (self.stores.of(replica_group)?, self.directory.routes().cluster());
+        Ok(Received::Messages(Held { deliveries, topic, group, replica_group, cluster, keys, renewed, store }))
     }
 
-    /// Asks the store whenever there may be something, until it gives something or the time is over.
-    async fn wait(&self, pop: Pop, until: Until, started: Instant) -> Result<Vec<Delivery>, ServiceError> {
+    /// Asks replica groups whenever they may have something, until one gives something or the time is over.
+    async fn wait(
+        &self,
+        pop: Pop,
+        topic: &TopicConfig,
+        until: Until,
+        started: Instant,
+    ) -> Result<Option<(ReplicaGroupId, Vec<Delivery>)>, ServiceError> {
         if self.draining.is_cancelled() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let mut place = self.readiness.join(&pop.group, &pop.topic, &pop.filter, pop.batch)?;
+        let mut place = self.readiness.join(&pop.group, topic, &pop.filter, pop.batch, pop.attempt_id.clone())?;
         loop {
-            let popped = timeout_at(until.answer, self.store.pop(pop.clone())).await;
-            let popped = popped.map_err(|_| ServiceError::DeadlinePassed { waited: started.elapsed() })??;
-            match popped {
-                Popped { messages, more } if !messages.is_empty() => {
-                    place.served(more);
-                    return Ok(messages);
-                }
-                Popped { more: true, .. } => tokio::task::yield_now().await, // skipped what the filter refuses
-                Popped { .. } => {
-                    place.found_nothing();
-                    let woken = self.sleep(&mut place, until.poll_ends).await;
-                    self.still_there(&pop.topic)?;
-                    if !woken {
-                        return Ok(Vec::new());
+            while let Some(offer) = place.offer() {
+                let store = self.stores.of(offer.group)?;
+                let popped = timeout_at(until.answer, store.pop(pop.clone())).await;
+                match popped.map_err(|_| ServiceError::DeadlinePassed { waited: started.elapsed() })? {
+                    Ok(Popped { messages, more }) if !messages.is_empty() => {
+                        place.served(offer, more);
+                        return Ok(Some((offer.group, messages)));
                     }
+                    Ok(Popped { more: true, .. }) => tokio::task::yield_now().await, // skipped what the filter refuses
+                    Ok(Popped { .. }) => place.found_nothing(offer),
+                    // Its next leader tells when there is something.
+                    Err(StoreError::NotLeader { .. }) if topic.replica_groups().len() > 1 => place.found_nothing(offer),
+                    Err(error) => return Err(error.into()),
+                }
+                if Instant::now() >= until.poll_ends {
+                    return Ok(None);
                 }
             }
-            if Instant::now() >= until.poll_ends {
-                return Ok(Vec::new());
+            let woken = self.sleep(&mut place, until.poll_ends).await;
+            self.still_there(topic)?;
+            if !woken || Instant::now() >= until.poll_ends {
+                return Ok(None);
             }
         }
     }
 
     /// A topic may be deleted while a receive sleeps.
-    fn still_there(&self, topic: &TopicRef) -> Result<(), ServiceError> {
-        match self.directory.routes().cluster().topics.get(&topic.name) {
+    fn still_there(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
+        match self.directory.routes().cluster().topics.get(&topic.topic) {
             Some(known) if known.id == topic.id => Ok(()),
-            _ => Err(ServiceError::TopicNotFound { topic: topic.name.clone() }),
+            _ => Err(ServiceError::TopicNotFound { topic: topic.topic.clone() }),
         }
     }
 

@@ -10,7 +10,7 @@ use super::error::name;
 use super::{Call, Draft, ServiceError};
 use crate::metrics::Metrics;
 use crate::route::{Directory, topic_ref};
-use crate::store::StoreNode;
+use crate::store::Stores;
 
 /// Messages of one topic that are stored together or not at all.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct SentMessage {
 
 pub(crate) struct Service {
     directory: Directory,
-    store: Arc<dyn StoreNode>,
+    stores: Stores,
     metrics: Arc<Metrics>,
     incarnation: u64,
     sequence: AtomicU64,
@@ -45,13 +45,8 @@ pub(crate) struct Service {
 
 impl Service {
     /// `incarnation` is drawn at random for every start of a proxy.
-    pub(crate) fn new(
-        directory: Directory,
-        store: Arc<dyn StoreNode>,
-        metrics: Arc<Metrics>,
-        incarnation: u64,
-    ) -> Self {
-        Self { directory, store, metrics, incarnation, sequence: AtomicU64::new(0), turn: AtomicU64::new(0) }
+    pub(crate) fn new(directory: Directory, stores: Stores, metrics: Arc<Metrics>, incarnation: u64) -> Self {
+        Self { directory, stores, metrics, incarnation, sequence: AtomicU64::new(0), turn: AtomicU64::new(0) }
     }
 
     pub(crate) async fn run(&self, _call: Call, batch: Batch) -> Result<Sent, ServiceError> {
@@ -65,6 +60,8 @@ impl Service {
         }
 
         let queue = self.choose(&topic, batch.queue_hint);
+        let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
+        let store = self.stores.of(topic.replica_group(queue).ok_or(nowhere)?)?;
         let target = topic_ref(&topic);
         let (mut ids, mut appends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut sizes = Vec::with_capacity(count);
@@ -73,7 +70,7 @@ impl Service {
             ids.push(std::mem::take(&mut message.message_id));
             appends.push(self.append(&target, queue, message).await);
         }
-        let appended = self.store.append(appends).await.map_err(refusal)?;
+        let appended = store.append(appends).await.map_err(refusal)?;
         assert_eq!(appended.len(), ids.len(), "the store answers once per message");
         self.metrics.messages_in(&topic, &sizes);
 
@@ -82,14 +79,18 @@ impl Service {
     }
 
     /// The client's queue where the topic has one like it. 0 is what a client sends that does not care, so it takes
-    /// turns like no hint at all.
+    /// turns like no hint at all. While nobody leads the replica group of that queue the next one does that somebody
+    /// leads; when there is none the send waits for a leader.
     fn choose(&self, topic: &TopicConfig, hint: Option<u32>) -> QueueId {
         let queues = u64::from(topic.queues.max(1));
         let wanted = match hint {
             Some(hint) if hint > 0 => u64::from(hint),
             _ => self.turn.fetch_add(1, Ordering::Relaxed),
         };
-        QueueId(u16::try_from(wanted % queues).expect("smaller than a count of 16 bits"))
+        let queue = |at: u64| QueueId(u16::try_from(at % queues).expect("smaller than a count of 16 bits"));
+        let mut all = (0..queues).map(|step| queue(wanted % queues + step));
+        all.find(|queue| topic.replica_group(*queue).is_some_and(|group| self.stores.leads(group)))
+            .unwrap_or_else(|| queue(wanted))
     }
 
     async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {

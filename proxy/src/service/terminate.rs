@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Call, ServiceError};
 use crate::session::Sessions;
-use crate::store::StoreNode;
+use crate::store::Stores;
 
 /// The client says good-bye.
 #[derive(Debug)]
@@ -16,17 +16,17 @@ pub(crate) struct Terminated;
 
 pub(crate) struct Service {
     sessions: Arc<Sessions>,
-    store: Arc<dyn StoreNode>,
+    stores: Stores,
 }
 
 impl Service {
-    pub(crate) fn new(sessions: Arc<Sessions>, store: Arc<dyn StoreNode>) -> Self {
-        Self { sessions, store }
+    pub(crate) fn new(sessions: Arc<Sessions>, stores: Stores) -> Self {
+        Self { sessions, stores }
     }
 
     pub(crate) async fn run(&self, call: Call, _farewell: Farewell) -> Result<Terminated, ServiceError> {
         self.sessions.remove(&call.client);
-        self.store.lost(call.client);
+        self.stores.lost(&call.client);
         Ok(Terminated)
     }
 }

@@ -8,17 +8,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
-use crate::store::StoreNode;
+use crate::store::Stores;
 
 /// How often the leaders are told. They give a client 90 s.
 const ROUND: Duration = Duration::from_secs(5);
 
 /// Makes its rounds until `stop`; the last one tells the leaders everything heard until then.
-pub(crate) async fn watch(
-    sessions: Arc<Sessions>,
-    store: Arc<dyn StoreNode>,
-    stop: CancellationToken,
-) -> Result<(), Infallible> {
+pub(crate) async fn watch(sessions: Arc<Sessions>, stores: Stores, stop: CancellationToken) -> Result<(), Infallible> {
     let mut rounds = tokio::time::interval_at(Instant::now() + ROUND, ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -28,11 +24,11 @@ pub(crate) async fn watch(
         };
         let report = sessions.book().report(Instant::now());
         if !report.heard.is_empty() {
-            store.heard(report.heard);
+            stores.heard(&report.heard);
         }
         for client in report.lost {
             tracing::debug!(event = "client_lost", %client);
-            store.lost(client);
+            stores.lost(&client);
         }
         if stopping {
             return Ok(());

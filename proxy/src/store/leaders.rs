@@ -1,5 +1,6 @@
 //! Who leads, as the store-nodes themselves say.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,17 +8,18 @@ use tokio::sync::{Notify, watch};
 
 use super::lane::Lanes;
 
-/// A store-node that says it leads, and the lanes to it.
+/// A replica that says it leads, and the lanes to it.
 pub(super) struct Leader {
+    /// Number of the [`Node`](super::node::Node).
     pub(super) node: usize,
     pub(super) epoch: u64,
     pub(super) lanes: Arc<Lanes>,
 }
 
-/// The claims of all store-nodes. Of two that say they lead, the one in the later epoch does: the other one has not
+/// The claims of all replicas. Of two that say they lead, the one in the later epoch does: the other one has not
 /// heard of it yet.
 pub(super) struct Leaders {
-    claims: Mutex<Vec<Option<Arc<Leader>>>>,
+    claims: Mutex<BTreeMap<usize, Arc<Leader>>>,
     current: watch::Sender<Option<Arc<Leader>>>,
     /// A follower names a leader: worth trying at once who could not be reached.
     hinted: Notify,
@@ -26,21 +28,24 @@ pub(super) struct Leaders {
 }
 
 impl Leaders {
-    pub(super) fn new(nodes: usize) -> Self {
-        let (current, hinted) = (watch::Sender::new(None), Notify::new());
-        Self { claims: Mutex::new(vec![None; nodes]), current, hinted, changes: Arc::default() }
+    /// Counts in `changes` how often somebody begins to lead.
+    pub(super) fn new(changes: Arc<AtomicU64>) -> Self {
+        Self { claims: Mutex::default(), current: watch::Sender::new(None), hinted: Notify::new(), changes }
     }
 
-    /// Counts how often somebody began to lead.
-    pub(super) fn changes(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.changes)
+    /// Whether somebody leads.
+    pub(super) fn is_known(&self) -> bool {
+        self.current.borrow().is_some()
     }
 
-    /// What a store-node says of itself from now on.
+    /// What a replica says of itself from now on.
     pub(super) fn claim(&self, node: usize, claim: Option<Leader>) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims[node] = claim.map(Arc::new);
-        let leader = claims.iter().flatten().max_by_key(|leader| leader.epoch).cloned();
+        match claim {
+            Some(leader) => drop(claims.insert(node, Arc::new(leader))),
+            None => drop(claims.remove(&node)),
+        }
+        let leader = claims.values().max_by_key(|leader| leader.epoch).cloned();
         self.current.send_if_modified(|current| {
             let changed = !same(current.as_ref(), leader.as_ref());
             *current = leader;
@@ -108,7 +113,8 @@ mod tests {
 
     #[test]
     fn the_latest_epoch_leads() {
-        let leaders = Leaders::new(3);
+        let changes = Arc::<AtomicU64>::default();
+        let leaders = Leaders::new(Arc::clone(&changes));
         let known = || leaders.known().now_or_never().map(|leader| (leader.node, leader.epoch));
         assert_eq!(known(), None);
         leaders.claim(0, leader(0, 3));
@@ -121,6 +127,6 @@ mod tests {
         assert!(leaders.superseded(2, 4).now_or_never().is_none());
         leaders.claim(2, None);
         assert_eq!(known(), Some((0, 3)));
-        assert_eq!(leaders.changes().load(Ordering::Relaxed), 3);
+        assert_eq!(changes.load(Ordering::Relaxed), 3);
     }
 }

@@ -5,40 +5,43 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use opentelemetry::metrics::{Counter, Meter};
 
-/// Lanes are opened and closed together.
-const LANES_OF_A_NODE: i64 = 3;
+use crate::metrics::{Up, gauge};
 
-/// Typed handles of the instruments.
+/// Lanes are opened and closed together.
+const LANES_OF_A_REPLICA: i64 = 3;
+
+/// Typed handles of the instruments, for all replica groups together.
 #[derive(Debug)]
-pub(super) struct Metrics {
+pub struct StoreMetrics {
     lanes: Arc<AtomicI64>,
     in_flight: Arc<AtomicI64>,
     resends: Counter<u64>,
+    leader_changes: Arc<AtomicU64>,
 }
 
-/// So many more of something, until dropped.
-#[derive(Debug)]
-pub(super) struct Up {
-    count: Arc<AtomicI64>,
-    by: i64,
-}
-
-impl Metrics {
-    /// `leader_changes` is read when somebody scrapes.
-    pub(super) fn new(meter: &Meter, leader_changes: Arc<AtomicU64>) -> Self {
+impl StoreMetrics {
+    pub fn new(meter: &Meter) -> Self {
         let (lanes, in_flight) = (Arc::default(), Arc::default());
+        let leader_changes = Arc::<AtomicU64>::default();
+        let changes = Arc::clone(&leader_changes);
         gauge(meter, "rocketmq_proxy_store_lanes", &lanes);
         gauge(meter, "rocketmq_proxy_store_inflight_requests", &in_flight);
         meter
             .u64_observable_counter("rocketmq_proxy_store_leader_changes_total")
-            .with_callback(move |counter| counter.observe(leader_changes.load(Ordering::Relaxed), &[]))
+            .with_callback(move |counter| counter.observe(changes.load(Ordering::Relaxed), &[]))
             .build();
-        Self { lanes, in_flight, resends: meter.u64_counter("rocketmq_proxy_store_resends_total").build() }
+        let resends = meter.u64_counter("rocketmq_proxy_store_resends_total").build();
+        Self { lanes, in_flight, resends, leader_changes }
     }
 
-    /// The lanes to one store-node are open.
+    /// Counts how often somebody began to lead a replica group.
+    pub(super) fn leader_changes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.leader_changes)
+    }
+
+    /// The lanes to one replica are open.
     pub(super) fn lanes(&self) -> Up {
-        Up::by(&self.lanes, LANES_OF_A_NODE)
+        Up::by(&self.lanes, LANES_OF_A_REPLICA)
     }
 
     /// Somebody waits for the answer of a leader, or for a leader.
@@ -50,25 +53,4 @@ impl Metrics {
     pub(super) fn resent(&self) {
         self.resends.add(1, &[]);
     }
-}
-
-impl Up {
-    fn by(count: &Arc<AtomicI64>, by: i64) -> Self {
-        count.fetch_add(by, Ordering::Relaxed);
-        Self { count: Arc::clone(count), by }
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        self.count.fetch_sub(self.by, Ordering::Relaxed);
-    }
-}
-
-fn gauge(meter: &Meter, name: &'static str, count: &Arc<AtomicI64>) {
-    let count = Arc::clone(count);
-    meter
-        .i64_observable_gauge(name)
-        .with_callback(move |gauge| gauge.observe(count.load(Ordering::Relaxed), &[]))
-        .build();
 }

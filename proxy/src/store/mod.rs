@@ -1,17 +1,24 @@
-//! The proxy's view of the store: the leader of a replica group, wherever it lives.
+//! The proxy's view of the store: replica groups, each through its leader, wherever that lives.
 //!
-//! Reading order: the trait, then `remote` (the store over the network) with `leaders` (who leads), `node` (one
-//! store-node), `lane` (one lane to it), `watches` and `notes`.
+//! Reading order: the trait, `stores` (all replica groups), `follow` (where they are), then `remote` (one of them over the network) with `leaders`
+//! (who leads), `node` (one replica), `connections`, `lane` (one lane to it), `watches` and `notes`.
 
+mod connections;
+mod follow;
 mod lane;
 mod leaders;
 mod metrics;
 mod node;
 mod notes;
 mod remote;
+mod stores;
 mod watches;
 
-pub use remote::{BadStoreAddress, RemoteStores, RemoteStoresParts};
+pub use connections::Connections;
+pub use follow::Follower;
+pub use metrics::StoreMetrics;
+pub use remote::{BadStoreAddress, RemoteGroup, RemoteGroupParts};
+pub use stores::Stores;
 
 use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
@@ -21,11 +28,14 @@ use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
 use futures::future::BoxFuture;
 
 /// A leader that decides about messages and deliveries. In one process a function call, else
-/// [`RemoteStores`].
+/// [`RemoteGroup`].
 ///
 /// Whatever it answers is committed. A dropped future of [`StoreNode::pop`] releases its batch; dropping any other
 /// future leaves the outcome unknown.
 pub trait StoreNode: Send + Sync + 'static {
+    /// Whether somebody leads now, as far as is known: nobody has to wait for an election.
+    fn leads(&self) -> bool;
+
     /// Appends all messages or none; one answer per message, in order.
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;
 

@@ -1,31 +1,25 @@
-//! One store-node: keeps three lanes to it, hears what it says of itself, and begins again when a lane breaks.
+//! One replica: keeps three lanes to it, hears what it says of itself, and begins again when a lane breaks.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use apogee_model::ReplicaGroupId;
 use apogee_proto::store::v1::lane_client::LaneClient;
 use apogee_proto::store::v1::{LaneAnswers, LaneHello, LaneKind, LaneWelcome, Standing};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
+use super::connections::Channels;
 use super::lane::{Frames, Lane, Lanes};
 use super::leaders::{Leader, Leaders};
-use super::metrics::Metrics;
+use super::metrics::StoreMetrics;
 use super::notes::Notes;
 use super::watches::Watches;
 
 /// Longest time to open the lanes.
 const OPEN_MAX: Duration = Duration::from_secs(2);
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A store-node that does not answer a ping for this long after one is gone.
-const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(3);
-/// Bytes on their way before this side read them.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Largest frame that is read: one largest message and then some.
 const FRAME_MAX: usize = 20 << 20;
 /// Between two tries; doubles.
@@ -36,22 +30,24 @@ const LAST_ANSWERS: Duration = Duration::from_secs(6);
 /// The lanes stay this long when the proxy ends, for what it has to tell last.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// What all store-nodes of a proxy share.
+/// What all replicas of a group share.
 pub(super) struct Shared {
+    pub(super) group: ReplicaGroupId,
     pub(super) leaders: Leaders,
     pub(super) watches: Arc<Watches>,
     pub(super) notes: Notes,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<StoreMetrics>,
     pub(super) incarnation: u64,
     /// The cluster of the first store-node that answered; the others must be of the same.
     pub(super) cluster_id: OnceLock<u64>,
 }
 
-/// One store-node and its address.
+/// One replica, and the address of its store-node.
 pub(super) struct Node {
+    /// Its own for the life of the group: a replica that moved is another one.
     pub(super) index: usize,
     pub(super) address: String,
-    pub(super) endpoint: Endpoint,
+    pub(super) channels: Channels,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -104,7 +100,7 @@ impl Node {
             let mut welcomed = false;
             let ended = self.once(&mut welcomed).await;
             if welcomed || !told {
-                tracing::warn!(event = "store_node_away", address = %self.address, why = %ended, "no lanes to a store-node");
+                tracing::warn!(event = "store_node_away", group = %self.shared.group, address = %self.address, why = %ended, "no lanes to a store-node");
                 told = true;
             }
             pause = if welcomed { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
@@ -123,7 +119,7 @@ impl Node {
             Err(ended) => return ended,
         };
         *welcomed = true;
-        tracing::info!(event = "store_node_connected", address = %self.address, "lanes to a store-node are open");
+        tracing::info!(event = "store_node_connected", group = %self.shared.group, address = %self.address, "lanes to a store-node are open");
         let _counted = self.shared.metrics.lanes();
         let _closed_when_dropped = Open { node: self, lanes: Arc::clone(&lanes) };
         let ending = CancellationToken::new();
@@ -148,22 +144,25 @@ impl Node {
 
     async fn open(&self) -> Result<(Arc<Lanes>, Incoming), Ended> {
         let lane = |kind: LaneKind| {
-            let hello = LaneHello { proxy_incarnation: self.shared.incarnation, kind: kind.into() };
-            Lane::new(hello, self.shared.notes.clone())
+            let Shared { incarnation, group, notes, .. } = &*self.shared;
+            let hello = LaneHello { proxy_incarnation: *incarnation, kind: kind.into(), replica_group: group.0 };
+            Lane::new(hello, notes.clone())
         };
         let (append, append_frames) = lane(LaneKind::Append);
         let (pop, pop_frames) = lane(LaneKind::Pop);
         let (control, control_frames) = lane(LaneKind::Control);
-        let streams =
-            tokio::try_join!(self.connect(append_frames), self.connect(pop_frames), self.connect(control_frames));
+        let streams = tokio::try_join!(
+            self.connect(LaneKind::Append, append_frames),
+            self.connect(LaneKind::Pop, pop_frames),
+            self.connect(LaneKind::Control, control_frames),
+        );
         let (append_stream, pop_stream, control_stream) = streams?;
         let incoming = Incoming { append: append_stream, pop: pop_stream, control: control_stream };
         Ok((Arc::new(Lanes { append, pop, control }), incoming))
     }
 
-    /// Opens one lane on a connection of its own.
-    async fn connect(&self, frames: Frames) -> Result<Streaming<LaneAnswers>, Ended> {
-        let mut client = LaneClient::new(self.endpoint.connect_lazy())
+    async fn connect(&self, kind: LaneKind, frames: Frames) -> Result<Streaming<LaneAnswers>, Ended> {
+        let mut client = LaneClient::new(self.channels.of(kind))
             .max_decoding_message_size(FRAME_MAX)
             .max_encoding_message_size(FRAME_MAX);
         Ok(client.work(frames).await?.into_inner())
@@ -230,7 +229,7 @@ impl Node {
         let Standing { epoch, leader } = standing;
         let claim = epoch.map(|epoch| Leader { node: self.index, epoch, lanes: Arc::clone(lanes) });
         if let Some(leader) = &claim {
-            tracing::info!(event = "store_leader", address = %self.address, epoch = leader.epoch, "a store-node leads");
+            tracing::info!(event = "store_leader", group = %self.shared.group, address = %self.address, epoch = leader.epoch, "a store-node leads");
         }
         self.shared.leaders.claim(self.index, claim);
         if leader.is_some() {
@@ -267,19 +266,4 @@ impl Drop for Open<'_> {
         self.node.shared.leaders.claim(self.node.index, None);
         self.lanes.close();
     }
-}
-
-/// How a store-node at this address is reached; `None` when it is not `host:port`.
-pub(super) fn endpoint(address: &str) -> Option<Endpoint> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-    endpoint.uri().port()?;
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_MAX)
-        .keep_alive_while_idle(true);
-    Some(endpoint)
 }

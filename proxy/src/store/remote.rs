@@ -1,33 +1,35 @@
-//! The store over the network: whichever of some store-nodes leads the replica group.
+//! A replica group over the network: whichever of its store-nodes leads it.
 //!
 //! Every store-node says on its control lane whether it leads, so nobody has to guess: a request goes to the one that
 //! leads in the latest epoch, or waits for one. When the leader changes or a lane breaks before the answer came, the
 //! same request is sent again to whoever leads then, until its time is over. That is safe: a send carries its request
 //! id, a settlement names its delivery, and a pop its attempt, so that whoever carried it out before says it again.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apogee_host::{Entropy, OnError, Tasks};
+use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
     TopicRef,
 };
-use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
+use apogee_model::{ClientId, GroupId, ReplicaGroupId, ReplicaId, TagFilter, TopicId};
 use apogee_proto::store::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{AppendAsk, SettleAsk};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use opentelemetry::metrics::Meter;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use super::connections::Connections;
 use super::lane::{Fault, Lane, Lanes, Reply};
 use super::leaders::Leaders;
-use super::metrics::Metrics;
-use super::node::{Node, Shared, endpoint};
+use super::metrics::StoreMetrics;
+use super::node::{Node, Shared};
 use super::notes::{Note, Notes, deliver};
 use super::watches::Watches;
 use super::{StoreNode, Watch};
@@ -38,15 +40,17 @@ const CALL_MAX: Duration = Duration::from_secs(8);
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// What the remote store is made of.
-pub struct RemoteStoresParts {
-    /// `host:port` of the lanes of every store-node.
-    pub addresses: Vec<String>,
-    /// Draws the number under which the store-nodes know this proxy.
-    pub entropy: Arc<dyn Entropy>,
-    /// Owns a task per store-node; closing it ends them.
+/// What a remote replica group is made of.
+pub struct RemoteGroupParts {
+    pub group: ReplicaGroupId,
+    pub connections: Arc<Connections>,
+    /// The number under which the store-nodes know this proxy, drawn at its start.
+    pub incarnation: u64,
+    /// Owns a task per replica; closing it ends them.
     pub tasks: Tasks,
-    pub meter: Meter,
+    /// Ends them, too.
+    pub stop: CancellationToken,
+    pub metrics: Arc<StoreMetrics>,
 }
 
 /// An address nobody can connect to.
@@ -61,47 +65,70 @@ pub struct BadStoreAddress {
 /// What is not answered within 8 s ends with [`StoreError::NotLeader`] when nothing was done, and with
 /// [`StoreError::Timeout`] when that is unknown. A future of [`StoreNode::pop`] that is dropped releases its batch when
 /// it comes; one whose lane broke just then stays leased until its time is over.
-pub struct RemoteStores {
+pub struct RemoteGroup {
     resender: Resender,
     shared: Arc<Shared>,
     attempts: AtomicU64,
+    connections: Arc<Connections>,
+    nodes: Mutex<Nodes>,
+    tasks: Tasks,
+    stop: CancellationToken,
 }
 
-impl RemoteStores {
-    /// Starts to connect to all of them.
-    ///
-    /// # Errors
-    /// [`BadStoreAddress`] names the first one that cannot be.
+/// The replicas that lanes are kept to, by the address of their store-node.
+#[derive(Default)]
+struct Nodes {
+    by_address: BTreeMap<String, CancellationToken>,
+    /// How many there ever were.
+    count: usize,
+}
+
+impl RemoteGroup {
+    /// Knows no replica yet, see [`RemoteGroup::at`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(parts: RemoteStoresParts) -> Result<Self, BadStoreAddress> {
-        let RemoteStoresParts { addresses, entropy, tasks, meter } = parts;
+    pub fn new(parts: RemoteGroupParts) -> Self {
+        let RemoteGroupParts { group, connections, incarnation, tasks, stop, metrics } = parts;
         let (notes, inbox) = Notes::new();
-        let leaders = Leaders::new(addresses.len());
-        let metrics = Metrics::new(&meter, leaders.changes());
         let shared = Arc::new(Shared {
-            leaders,
+            group,
+            leaders: Leaders::new(metrics.leader_changes()),
             metrics,
             watches: Arc::<Watches>::default(),
             notes,
-            incarnation: entropy.next_u64(),
+            incarnation,
             cluster_id: std::sync::OnceLock::new(),
         });
-        let mut nodes = Vec::new();
-        for (index, address) in addresses.into_iter().enumerate() {
-            let Some(endpoint) = endpoint(&address) else { return Err(BadStoreAddress { address }) };
-            nodes.push(Node { index, address, endpoint, shared: Arc::clone(&shared) });
-        }
-        for node in nodes {
-            tasks.spawn("store-lanes", OnError::StopProcess, node.run(tasks.token()));
-        }
         let resender = Resender { shared: Arc::clone(&shared) };
-        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, tasks.token()));
-        Ok(Self { resender, shared, attempts: AtomicU64::new(0) })
+        tasks.spawn("store-notes", OnError::StopProcess, deliver(resender.clone(), inbox, stop.clone()));
+        let (attempts, nodes) = (AtomicU64::new(0), Mutex::default());
+        Self { resender, shared, attempts, connections, nodes, tasks, stop }
     }
 
-    /// Waits until some store-node leads. Cancel safe.
+    /// Its replicas are at these lanes (`host:port`) from now on, and nowhere else: connects to those it did not know.
+    ///
+    /// # Errors
+    /// [`BadStoreAddress`] names the first one that cannot be; nothing has changed then.
+    pub fn at(&self, addresses: &[String]) -> Result<(), BadStoreAddress> {
+        let channels = addresses.iter().map(|address| self.connections.to(address)).collect::<Result<Vec<_>, _>>()?;
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = nodes.by_address.extract_if(.., |address, _| !addresses.contains(address));
+        gone.for_each(|(_, stop)| stop.cancel());
+        for (address, channels) in addresses.iter().zip(channels) {
+            if nodes.by_address.contains_key(address) {
+                continue;
+            }
+            let (index, stop, shared) = (nodes.count, self.stop.child_token(), Arc::clone(&self.shared));
+            nodes.count += 1;
+            nodes.by_address.insert(address.clone(), stop.clone());
+            let node = Node { index, address: address.clone(), channels, shared };
+            self.tasks.spawn("store-lanes", OnError::StopProcess, node.run(stop));
+        }
+        Ok(())
+    }
+
+    /// Waits until some replica leads. Cancel safe.
     pub async fn has_leader(&self) {
         self.shared.leaders.known().await;
     }
@@ -211,7 +238,11 @@ fn other<T>(reply: Reply, read: impl FnOnce(Answered) -> Option<Result<T, Malfor
     answer.map_err(|malformed| strange(malformed.to_string()))
 }
 
-impl StoreNode for RemoteStores {
+impl StoreNode for RemoteGroup {
+    fn leads(&self) -> bool {
+        self.shared.leaders.is_known()
+    }
+
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(async move {
             let weight = messages.iter().map(|append| append.message.len()).sum();

@@ -17,7 +17,7 @@ use apogee_model::{
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proxy::listen::{ConnectionBytes, ConnectionId};
-use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Watch};
+use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::MeterProvider as _;
@@ -56,7 +56,7 @@ pub(crate) async fn world_with(settings: ProxySettings) -> World {
     let meters = SdkMeterProvider::builder().with_reader(exporter).build();
     let parts = ProxyParts {
         routes: Arc::clone(&routes) as Arc<dyn Routes>,
-        store: Arc::clone(&store) as Arc<dyn StoreNode>,
+        stores: Stores::one(ReplicaGroupId(0), Arc::clone(&store) as Arc<dyn StoreNode>),
         clock: Arc::new(ManualClock::default()),
         entropy: Arc::new(SeededEntropy::new(1)),
         tasks: tasks.clone(),
@@ -426,6 +426,10 @@ impl Inner {
 }
 
 impl StoreNode for FakeStore {
+    fn leads(&self) -> bool {
+        true
+    }
+
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(async move {
             self.ask(|inner| {

@@ -1,17 +1,19 @@
-//! Who has a lane: one of each kind for each proxy. A new one waits until the earlier one has ended.
+//! Who has a lane: one of each kind for each proxy and replica group. A new one waits until the earlier one has ended.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use apogee_model::ReplicaGroupId;
 use apogee_proto::store::v1::LaneKind;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// Lanes of one store-node.
-const LANES_MAX: usize = 4096;
+const LANES_MAX: usize = 16_384;
 
-type Key = (u64, LaneKind);
+/// Incarnation of the proxy, group, kind.
+pub(super) type Key = (u64, ReplicaGroupId, LaneKind);
 
 /// The lanes there are. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +38,7 @@ pub(super) struct Seat {
 
 impl Register {
     /// Takes the place of a lane, after whoever had it was told to end and did.
-    pub(super) async fn take(&self, proxy_incarnation: u64, kind: LaneKind) -> Result<Seat, Status> {
-        let key = (proxy_incarnation, kind);
+    pub(super) async fn take(&self, key: Key) -> Result<Seat, Status> {
         loop {
             let left = self.shared.left.notified();
             {
@@ -97,10 +98,12 @@ mod tests {
     #[tokio::test]
     async fn a_new_lane_waits_for_the_end_of_the_earlier_one() {
         let register = Register::default();
-        let first = register.take(1, LaneKind::Pop).await.unwrap();
-        let _another_kind = register.take(1, LaneKind::Append).await.unwrap();
-        let _another_proxy = register.take(2, LaneKind::Pop).await.unwrap();
-        let mut second = Box::pin(register.take(1, LaneKind::Pop));
+        let group = ReplicaGroupId(0);
+        let first = register.take((1, group, LaneKind::Pop)).await.unwrap();
+        let _another_kind = register.take((1, group, LaneKind::Append)).await.unwrap();
+        let _another_proxy = register.take((2, group, LaneKind::Pop)).await.unwrap();
+        let _another_group = register.take((1, ReplicaGroupId(1), LaneKind::Pop)).await.unwrap();
+        let mut second = Box::pin(register.take((1, group, LaneKind::Pop)));
         assert!((&mut second).now_or_never().is_none());
         assert!(first.stop().is_cancelled());
         drop(first);

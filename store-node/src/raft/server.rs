@@ -1,8 +1,11 @@
-//! What other replicas reach: frames for this replica go to its engine's ear, others are refused.
+//! What other replicas reach: frames for a replica of this store-node go to its engine's ear, others are refused.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use apogee_engine::Ear;
+use apogee_model::ReplicaGroupId;
 use apogee_proto::store::v1::replication_server::{Replication as Service, ReplicationServer};
 use apogee_proto::store::v1::{Frame, Wiring};
 use bytes::Bytes;
@@ -13,23 +16,23 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Identity, MESSAGE_MAX};
+use super::{Identity, MESSAGE_MAX, WrongWiring};
 
 /// How long a pipeline may be open without saying where it wants to go.
 const OPENING_MAX: Duration = Duration::from_secs(5);
 
-/// The service on the replication port.
-#[derive(Clone)]
+/// The service on the replication port. Clones share the replicas.
+#[derive(Clone, Default)]
 pub struct Replication {
-    ear: Ear,
-    me: Identity,
-    /// From then on nobody is listened to: the engine is about to stop.
+    replicas: Arc<RwLock<BTreeMap<ReplicaGroupId, (Identity, Ear)>>>,
+    /// From then on nobody is listened to: the engines are about to stop.
     stop: CancellationToken,
 }
 
 impl Replication {
-    pub fn new(ear: Ear, me: Identity) -> Self {
-        Self { ear, me, stop: CancellationToken::new() }
+    /// Lets others speak to a replica from now on, in the place of an earlier one of its group.
+    pub fn listen(&self, me: Identity, ear: Ear) {
+        self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(me.group, (me, ear));
     }
 
     /// Listens to nobody from `stop` on, and ends the pipelines there are.
@@ -42,8 +45,18 @@ impl Replication {
         ReplicationServer::new(self).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX)
     }
 
-    fn check(&self, wiring: Option<&Wiring>) -> Result<(), Status> {
-        self.me.check(wiring).map_err(|wrong| Status::failed_precondition(wrong.to_string()))
+    /// Whom a frame is for.
+    fn ear(&self, wiring: Option<&Wiring>) -> Result<Ear, Status> {
+        self.wired(wiring).map_err(|wrong| Status::failed_precondition(wrong.to_string()))
+    }
+
+    fn wired(&self, wiring: Option<&Wiring>) -> Result<Ear, WrongWiring> {
+        let wiring = wiring.ok_or(WrongWiring::Unsaid)?;
+        let group = ReplicaGroupId(wiring.replica_group);
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        let (me, ear) = replicas.get(&group).ok_or(WrongWiring::Group { group })?;
+        me.check(wiring)?;
+        Ok(ear.clone())
     }
 }
 
@@ -51,11 +64,11 @@ impl Replication {
 impl Service for Replication {
     async fn call(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         let frame = request.into_inner();
-        self.check(frame.wiring.as_ref())?;
+        let ear = self.ear(frame.wiring.as_ref())?;
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("this replica stops"));
         }
-        let answer = self.ear.answer(frame.payload).await;
+        let answer = ear.answer(frame.payload).await;
         let payload = answer.map_err(|not_a_frame| Status::invalid_argument(not_a_frame.to_string()))?;
         Ok(Response::new(Frame { wiring: None, payload }))
     }
@@ -66,11 +79,11 @@ impl Service for Replication {
         let mut frames = request.into_inner();
         let opening = timeout(OPENING_MAX, frames.message()).await;
         let opening = opening.map_err(|_| Status::deadline_exceeded("the pipeline does not say whom it is for"))??;
-        self.check(opening.as_ref().and_then(|frame| frame.wiring.as_ref()))?;
+        let ear = self.ear(opening.as_ref().and_then(|frame| frame.wiring.as_ref()))?;
         let frames = frames.take_until(self.stop.clone().cancelled_owned());
         let readable = frames.take_while(|frame| ready(frame.is_ok()));
         let payloads = readable.filter_map(|frame| ready(frame.ok().map(|frame| frame.payload))).boxed();
-        let answers = self.ear.answer_pipeline(payloads);
+        let answers = ear.answer_pipeline(payloads);
         Ok(Response::new(answers.map(|payload: Bytes| Ok(Frame { wiring: None, payload })).boxed()))
     }
 }

@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
-use crate::support::{SOON, Site, append, leader, receive};
+use crate::support::{GROUP, SOON, Site, append, leader, receive};
 
 fn hello(proxy_incarnation: u64) -> LaneRequests {
-    let hello = LaneHello { proxy_incarnation, kind: LaneKind::Pop.into() };
+    let hello = LaneHello { proxy_incarnation, kind: LaneKind::Pop.into(), replica_group: GROUP.0 };
     LaneRequests { hello: Some(hello), requests: Vec::new() }
 }
 

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Engine, EngineParts, Role, SEGMENT_MIN, Settings};
-use apogee_host::{OsEntropy, RealClock, SimDisk, Tasks, net};
+use apogee_host::{Entropy as _, OsEntropy, RealClock, SimDisk, Tasks, net};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, Popped, RequestId, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter, Topic,
-    TopicId,
+    ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
+    TagFilter, Topic, TopicId,
 };
-use apogee_proxy::{RemoteStores, RemoteStoresParts};
-use apogee_store_node::lanes::{Lanes, LanesParts};
-use apogee_store_node::raft::Identity;
+use apogee_proxy::{RemoteGroup, RemoteGroupParts, StoreMetrics};
+use apogee_store_node::lanes::{Lanes, Served};
 use apogee_store_node::serve_lanes;
 use bytes::Bytes;
 use tokio::sync::watch;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const GROUP: ReplicaGroupId = ReplicaGroupId(3);
 pub(crate) const FOLLOWER: Role = Role::Follower { leader: None };
 
 pub(crate) fn leader(epoch: u64) -> Role {
@@ -50,9 +50,9 @@ impl Site {
         let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
         let engine = Engine::open(parts, settings).await.expect("an empty disk opens");
         let role = watch::Sender::new(role);
-        let me = Identity { cluster_id, replica: ReplicaId(replica) };
-        let parts = LanesParts { engine: engine.clone(), role: role.subscribe(), me, tasks: tasks.clone() };
-        let lanes = Lanes::new(parts);
+        let lanes = Lanes::new(cluster_id, tasks.clone());
+        let served = Served { replica: ReplicaId(replica), engine: engine.clone(), role: role.subscribe() };
+        lanes.serve(GROUP, served);
         let listener = net::listen(([127, 0, 0, 1], 0).into()).expect("some port is free");
         let address = listener.local_addr().expect("a listener has an address");
         serve_lanes(&tasks, listener, &lanes);
@@ -61,15 +61,19 @@ impl Site {
 }
 
 /// A proxy's view of some store-nodes.
-pub(crate) fn stores(sites: &[&Site], tasks: &Tasks) -> RemoteStores {
-    let addresses = sites.iter().map(|site| site.address.to_string()).collect();
-    let parts = RemoteStoresParts {
-        addresses,
-        entropy: Arc::new(OsEntropy),
+pub(crate) fn stores(sites: &[&Site], tasks: &Tasks) -> RemoteGroup {
+    let addresses: Vec<_> = sites.iter().map(|site| site.address.to_string()).collect();
+    let parts = RemoteGroupParts {
+        group: GROUP,
+        connections: Arc::default(),
+        incarnation: OsEntropy.next_u64(),
         tasks: tasks.clone(),
-        meter: opentelemetry::global::meter("test"),
+        stop: tasks.token(),
+        metrics: Arc::new(StoreMetrics::new(&opentelemetry::global::meter("test"))),
     };
-    RemoteStores::new(parts).expect("the addresses are good")
+    let group = RemoteGroup::new(parts);
+    group.at(&addresses).expect("the addresses are good");
+    group
 }
 
 pub(crate) fn topic() -> TopicRef {

@@ -1,17 +1,22 @@
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, ConsumerGroup, Topic};
+use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
 
 use super::*;
+use crate::store::StoreNode;
 
-/// A store that only watches, and never sees anything.
-struct Blind;
+/// A store that only watches, and never sees anything. It may be without a leader.
+#[derive(Default)]
+struct Blind {
+    without_leader: AtomicBool,
+}
 
 struct Never;
 
@@ -22,6 +27,9 @@ impl Watch for Never {
 }
 
 impl StoreNode for Blind {
+    fn leads(&self) -> bool {
+        !self.without_leader.load(Ordering::Relaxed)
+    }
     fn append(&self, _: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
@@ -53,17 +61,31 @@ impl StoreNode for Blind {
 }
 
 fn readiness(limits: ReadinessLimits) -> Readiness {
-    Readiness::new(Arc::new(Blind), Tasks::new(), limits)
+    let stores = Stores::one(ReplicaGroupId(0), Arc::<Blind>::default());
+    Readiness::new(stores, Tasks::new(), limits)
 }
 
 fn join(readiness: &Readiness, topic: u32, batch: usize) -> Result<Place, ServiceError> {
-    let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
-    let topic = TopicRef { id: TopicId(topic), name: Topic::parse("", "t").unwrap(), queues: 8 };
-    readiness.join(&group, &topic, &TagFilter::All, batch)
+    attempt(readiness, topic, batch, None)
 }
 
-fn edge(readiness: &Readiness, ready: u64) {
-    readiness.shared.wake(&(GroupId(1), TopicId(1), TagFilter::All), ready);
+fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Bytes>) -> Result<Place, ServiceError> {
+    let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
+    let all = readiness.stores.groups();
+    let topic = TopicConfig {
+        topic: Topic::parse("", "t").unwrap(),
+        id: TopicId(topic),
+        topic_type: TopicType::Mixed,
+        queues: 8,
+        placement: all.into_iter().cycle().take(8).collect(),
+        permission: Permission::ReadWrite,
+        created: Timestamp(0),
+    };
+    readiness.join(&group, &topic, &TagFilter::All, batch, attempt)
+}
+
+fn edge(readiness: &Readiness, group: u32, ready: u64) {
+    readiness.shared.wake(&(GroupId(1), TopicId(1), TagFilter::All), ReplicaGroupId(group), ready);
 }
 
 fn is_awake(place: &mut Place) -> bool {
@@ -78,20 +100,31 @@ fn is_awake(place: &mut Place) -> bool {
 fn check(script: &str, awake: &[usize]) {
     let readiness = readiness(ReadinessLimits::default());
     let mut places: VecDeque<Option<Place>> = VecDeque::new();
+    let mut offers = BTreeMap::new();
     for step in script.split(';').map(str::trim) {
         let (verb, number) = step.split_once(' ').unwrap_or((step, "0"));
         let number: usize = number.parse().unwrap();
         match verb {
             "join" => places.push_back(Some(join(&readiness, 1, 2).unwrap())),
-            "edge" => edge(&readiness, number as u64),
+            "edge" => edge(&readiness, 0, number as u64),
             "drop" => places[number] = None,
             "empty" => {
-                assert!(is_awake(places[number].as_mut().unwrap()), "{script}: {step}");
-                places[number].as_mut().unwrap().found_nothing();
+                let place = places[number].as_mut().unwrap();
+                assert!(is_awake(place), "{script}: {step}");
+                while let Some(offer) = place.offer() {
+                    place.found_nothing(offer);
+                }
             }
-            "use" => assert!(is_awake(places[number].as_mut().unwrap()), "{script}: {step}"),
-            "served" => places[number].take().unwrap().served(false),
-            "more" => places[number].take().unwrap().served(true),
+            "use" => {
+                let place = places[number].as_mut().unwrap();
+                assert!(is_awake(place), "{script}: {step}");
+                offers.insert(number, place.offer().expect("it was woken for something"));
+            }
+            "served" | "more" => {
+                let mut place = places[number].take().unwrap();
+                let offer = offers.remove(&number).or_else(|| place.offer()).expect("nobody has been asked yet");
+                place.served(offer, verb == "more");
+            }
             other => panic!("no verb {other}"),
         }
     }
@@ -128,6 +161,53 @@ async fn a_wake_is_a_debt() {
     check("join; join; join; edge 1; use 0; more 0", &[1]);
     check("join; join; more 0", &[1]); // its first question found more than it can carry
     check("join; join; join; edge 1; drop 0; drop 1", &[2]);
+}
+
+#[tokio::test]
+async fn replica_groups_that_may_have_something_are_asked_in_turn() {
+    let (readiness, gone) = (readiness(ReadinessLimits::default()), Arc::<Blind>::default());
+    readiness.stores.insert(ReplicaGroupId(1), Arc::<Blind>::default());
+    readiness.stores.insert(ReplicaGroupId(2), Arc::clone(&gone) as Arc<dyn StoreNode>);
+    let mut place = join(&readiness, 1, 1).unwrap();
+    let turn: Vec<_> = (0..4).filter_map(|_| place.offer()).collect();
+    assert_eq!(turn.iter().map(|offer| offer.group.0).collect::<Vec<_>>(), [0, 1, 2, 0]);
+    for offer in &turn[..3] {
+        place.found_nothing(*offer);
+    }
+    assert_eq!(place.offer(), None);
+    edge(&readiness, 1, 1);
+    edge(&readiness, 2, 1);
+    gone.without_leader.store(true, Ordering::Relaxed);
+    let offer = place.offer().unwrap();
+    assert_eq!(offer.group, ReplicaGroupId(1));
+    edge(&readiness, 1, 1);
+    place.found_nothing(offer);
+    assert_eq!(place.offer().map(|offer| offer.group), Some(ReplicaGroupId(1)), "an edge came while it was asked");
+    gone.without_leader.store(false, Ordering::Relaxed);
+    let mut next = join(&readiness, 1, 1).unwrap();
+    let offer = place.offer().unwrap();
+    assert_eq!(offer.group, ReplicaGroupId(2));
+    assert!(!is_awake(&mut next));
+    place.served(offer, false);
+    assert!(is_awake(&mut next), "broker-1 may have more");
+}
+
+#[tokio::test]
+async fn a_repeated_try_begins_with_who_served_it() {
+    let readiness = readiness(ReadinessLimits::default());
+    readiness.stores.insert(ReplicaGroupId(1), Arc::<Blind>::default());
+    let again = || attempt(&readiness, 1, 1, Some(Bytes::from_static(b"again"))).unwrap();
+    let mut place = again();
+    let [first, second] = [place.offer().unwrap(), place.offer().unwrap()];
+    place.found_nothing(first);
+    assert_eq!(second.group, ReplicaGroupId(1));
+    place.served(second, false);
+    let mut others = join(&readiness, 1, 1).unwrap();
+    assert_eq!(others.offer().map(|offer| offer.group), Some(ReplicaGroupId(0)), "everybody asks once");
+    assert_eq!(others.offer(), None);
+    let _another = join(&readiness, 1, 1).unwrap().offer();
+    edge(&readiness, 0, 1);
+    assert_eq!(again().offer().map(|offer| offer.group), Some(ReplicaGroupId(1)));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Mutex;
 
-use apogee_host::{OsEntropy, net};
+use apogee_host::net;
 use apogee_model::store::{LeaseTerms, RequestId};
 use apogee_model::{ConsumerGroup, QueueId, QueueOffset, StoredMessage, Timestamp, Topic};
 use apogee_proto::store::v1::lane_server::{Lane as Service, LaneServer};
@@ -109,7 +109,7 @@ impl Service for Fake {
 
 struct Scene {
     fake: Fake,
-    store: RemoteStores,
+    store: RemoteGroup,
     _tasks: Tasks,
 }
 
@@ -117,13 +117,17 @@ fn scene(script: impl IntoIterator<Item = Act>) -> Scene {
     let (fake, tasks) = (Fake::default(), Tasks::new());
     fake.script.lock().unwrap().extend(script);
     let addresses = vec![fake.clone().serve(&tasks)];
-    let parts = RemoteStoresParts {
-        addresses,
-        entropy: Arc::new(OsEntropy),
+    let parts = RemoteGroupParts {
+        group: ReplicaGroupId(0),
+        connections: Arc::default(),
+        incarnation: 1,
+        stop: tasks.token(),
         tasks: tasks.clone(),
-        meter: opentelemetry::global::meter("test"),
+        metrics: Arc::new(StoreMetrics::new(&opentelemetry::global::meter("test"))),
     };
-    Scene { fake, store: RemoteStores::new(parts).unwrap(), _tasks: tasks }
+    let store = RemoteGroup::new(parts);
+    store.at(&addresses).unwrap();
+    Scene { fake, store, _tasks: tasks }
 }
 
 fn append(bytes: usize) -> Append {
@@ -278,14 +282,4 @@ fn frames_are_bounded_and_keep_the_order() {
         Some((frame.hello.is_some(), frame.requests.len()))
     });
     assert_eq!(shape.collect::<Vec<_>>(), [(true, 2), (false, 1), (false, 1), (false, 2)]);
-}
-
-#[test]
-fn an_address_has_a_port() {
-    for bad in ["", "host", "host:port", "a b:1", "host:99999"] {
-        assert!(endpoint(bad).is_none(), "{bad:?}");
-    }
-    for good in ["host:1", "127.0.0.1:10911", "[::1]:10911"] {
-        assert!(endpoint(good).is_some(), "{good:?}");
-    }
 }

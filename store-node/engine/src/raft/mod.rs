@@ -54,10 +54,10 @@ use crate::views::ViewStore;
 const APPLY_QUEUE: usize = 64;
 /// A leader says that it lives this often…
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// …and is replaced when it did not for at least this long…
-const ELECTION_MIN: Duration = Duration::from_millis(500);
-/// …and at most this long.
-pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(1000);
+/// …and is replaced when it did not for [`ELECTION_MAX`] and, by chance, a time between these two. Both are what callers
+/// wait for when a leader dies; a leader that only pauses for so long loses the lead for nothing.
+const ELECTION_MIN: Duration = Duration::from_millis(400);
+pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(800);
 /// Entries of one request; bytes cut it before.
 const ENTRIES_MAX: u64 = 64;
 

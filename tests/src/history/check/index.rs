@@ -136,6 +136,16 @@ impl<'a> Index<'a> {
         late && self.trimmed.keys().any(|(topic, _)| **topic == place.topic)
     }
 
+    /// Whether so many messages may be in a queue and nobody ever heard of them: the queue lost its first messages before
+    /// any group was opened, so that each begins behind them, and whoever sent them heard nothing either.
+    pub(super) fn may_be_unheard(&self, topic: &Name, queue: u32, messages: u64) -> bool {
+        let opened = self.groups.iter().filter(|((_, of), _)| *of == topic).filter_map(|(_, group)| group.opened).min();
+        let early = |sent: &&Sent<'_>| opened.is_none_or(|opened| sent.span.start < opened);
+        let unheard = |sent: &&Sent<'_>| sent.topic == topic && sent.place.is_none() && sent.outcome != Outcome::Failed;
+        let sends = self.sends.values().filter(unheard).filter(early).count();
+        self.min_of(topic, queue) > 0 && u64::try_from(sends).is_ok_and(|sends| sends >= messages)
+    }
+
     /// Whether the message at a place may have been dropped while a consumer held it.
     pub(super) fn may_be_torn_away(&self, place: &Place) -> bool {
         self.trimmed.get(&(&place.topic, place.queue)).is_some_and(|(min, kept)| place.offset < *min && kept.is_none())

@@ -53,12 +53,14 @@ pub(super) fn places(index: &Index<'_>, found: &mut Vec<Violation>) {
     growing(index, found);
 }
 
-/// The drain has shown every message that is stored, so that an offset nobody saw is a hole, unless it was trimmed.
+/// The drain has shown every message that is stored, so that an offset nobody saw is a hole, unless it was trimmed, or
+/// every group begins behind it.
 fn dense(index: &Index<'_>, seen: &BTreeMap<&Place, MessageId>, found: &mut Vec<Violation>) {
     let mut next: Option<(&Name, u32, u64)> = None;
     for Place { topic, queue, offset } in seen.keys().copied() {
         let expected = next.filter(|(t, q, _)| (*t, q) == (topic, queue)).map_or(0, |(_, _, expected)| expected);
-        if *offset != expected && index.min_of(topic, *queue) < *offset {
+        let first = expected.max(index.min_of(topic, *queue));
+        if *offset > first && !index.may_be_unheard(topic, *queue, offset - first) {
             found.push(
                 Invariant::I10
                     .broken(format!("{topic}/{queue} has no message at offset {expected}, but one at {offset}")),

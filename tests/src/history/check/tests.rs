@@ -85,6 +85,10 @@ impl Script {
         self.call(What::Progress { group: name("g"), topic: name("t"), queue: 0, floor, cursor })
     }
 
+    fn trimmed(self, min: u64) -> Self {
+        self.call(What::Trimmed { topic: name("t"), queue: 0, min, kept: Some(Duration::ZERO) })
+    }
+
     fn down(self) -> Self {
         self.call(What::Down)
     }
@@ -261,6 +265,17 @@ fn i10_places_are_shared_left_out_or_out_of_order() {
     overlap.receive(back).ack(1, 10).ack(2, 11).gives(&[]);
     let moved = Script::default().send(1, 0).receive(vec![got(1, 1, 1, 10)]).ack(1, 10);
     moved.gives(&[Invariant::I10]);
+}
+
+#[test]
+fn i10_nobody_hears_of_a_message_that_every_group_begins_behind() {
+    let begun = |early: Script| early.receive(Vec::new()).send(3, 2).receive(vec![got(3, 2, 1, 10)]).ack(3, 10);
+    let unheard = || Script::default().send(1, 0).but(Outcome::Indeterminate).send(2, 1);
+    begun(unheard()).trimmed(1).gives(&[]);
+    begun(unheard()).gives(&[Invariant::I01, Invariant::I10]);
+    begun(Script::default().send(1, 0)).trimmed(1).gives(&[Invariant::I10]);
+    let late = begun(Script::default().send(1, 0)).but(Outcome::Indeterminate).send(2, 1);
+    late.trimmed(1).gives(&[Invariant::I10]);
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! The life of a role's process: the flags every role has, how an error is told, and the end of its threads.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use apogee_host::{Exit, Stop};
+use tokio::runtime::Runtime;
+use toml::Value;
+
+use super::config::{Format, setting};
+
+/// Time for the threads to end.
+const THREADS_MAX: Duration = Duration::from_secs(10);
+
+/// Flags of every role. A flag that was not given leaves its key to the environment, the file or the default.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    listen: Option<IpAddr>,
+    /// How log lines look [default: auto]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<Format>,
+    /// Any other key of the configuration, such as health.port=0; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, Value)>,
+    /// TOML file with the configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Checks the configuration and the files it names, and ends
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Prints every value with where it came from, and ends
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+impl Common {
+    /// What the flags say, by dotted key; `more` are those of one role.
+    pub(crate) fn flags(&self, more: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> toml::Table {
+        let mut flags = toml::Table::new();
+        flags.extend(self.settings.iter().cloned());
+        let common = [
+            ("listen", self.listen.map(|ip| ip.to_string().into())),
+            ("log.format", self.log_format.and_then(|format| Value::try_from(format).ok())),
+        ];
+        let given = common.into_iter().chain(more);
+        flags.extend(given.filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        flags
+    }
+
+    /// Whether the process ends once the configuration was looked at.
+    pub(crate) fn only_looks(&self) -> bool {
+        self.check_config || self.print_config
+    }
+}
+
+/// Runs a role to its end. An error that prevents the start goes to stderr.
+pub(crate) fn run(live: impl FnOnce() -> Result<Exit, Stop>) -> ExitCode {
+    match live() {
+        Ok(exit) => exit.into(),
+        Err(stop) => {
+            let _nobody_listens = writeln!(std::io::stderr(), "error: {stop}");
+            stop.exit.into()
+        }
+    }
+}
+
+/// Waits for the threads: whatever still runs was named by the ladder, and a database that closes while the process exits
+/// finds its locks gone, and aborts.
+pub(crate) fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(THREADS_MAX);
+}

@@ -1,0 +1,97 @@
+// Runs every scenario of the official Go SDK at once and prints `PASS name` or `FAIL name reason`.
+//
+// Usage: compat HOST:PORT plaintext|tls
+// Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
+// With tls, SSL_CERT_FILE names the certificates to trust: this SDK trusts every server unless told otherwise.
+//
+// All scenarios of the Java program are here; where this SDK tells less, they find out in another way.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// Deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
+const runMax = 150 * time.Second
+
+// scenario is one promise to users of the SDK; it panics when the promise is broken.
+type scenario struct {
+	name string
+	run  func()
+}
+
+func main() {
+	if len(os.Args) != 3 || (os.Args[2] != "plaintext" && os.Args[2] != "tls") {
+		fmt.Fprintln(os.Stderr, "usage: compat HOST:PORT plaintext|tls")
+		os.Exit(2)
+	}
+	clients := newClients(os.Args[1], os.Args[2] == "tls")
+	producer := clients.producer()
+	scenarios := append(simpleScenarios(clients, producer), pushScenarios(clients, producer)...)
+	passed := runAll(scenarios)
+	stop(producer)
+	// The exit also ends goroutines of a scenario that overran.
+	if !passed {
+		os.Exit(1)
+	}
+}
+
+func runAll(scenarios []scenario) bool {
+	deadline := time.After(runMax)
+	late := false
+	ended := make([]chan string, len(scenarios))
+	for i, it := range scenarios {
+		ended[i] = make(chan string, 1)
+		go func() { ended[i] <- reason(it.run) }()
+	}
+	passed := true
+	for i, it := range scenarios {
+		var failure string
+		select {
+		case failure = <-ended[i]:
+		default:
+			if late {
+				failure = fmt.Sprintf("has not ended within %v", runMax)
+				break
+			}
+			select {
+			case failure = <-ended[i]:
+			case <-deadline:
+				late = true
+				failure = fmt.Sprintf("has not ended within %v", runMax)
+			}
+		}
+		if failure == "" {
+			fmt.Println("PASS", it.name)
+		} else {
+			fmt.Println("FAIL", it.name, failure)
+			passed = false
+		}
+	}
+	return passed
+}
+
+// reason is why the scenario failed, in one line and with the place that is ours, or nothing.
+func reason(run func()) (failure string) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			failure = strings.ReplaceAll(fmt.Sprint(broken), "\n", " ") + ourFrame()
+		}
+	}()
+	run()
+	return ""
+}
+
+// ourFrame is the file and line of the scenario in the stack of a panic.
+func ourFrame() string {
+	for _, line := range strings.Split(string(debug.Stack()), "\n") {
+		if strings.Contains(line, "scenarios.go:") {
+			return " at " + strings.Fields(line)[0]
+		}
+	}
+	return ""
+}
