@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use support::*;
 
-/// A stopped namesrv with one topic per entry, `t1` to `t12`; and where its entries begin, with the end as the last.
+/// A stopped namesrv with one topic per record, `t1` to `t12`, the last ones; and where its records begin, the picture
+/// first, with the end as the last.
 async fn twelve_topics(seed: u64) -> (SimDisk, Vec<u64>) {
     let disk = SimDisk::new(seed);
     let life = start_with_node(&disk, seed).await.unwrap();
@@ -22,7 +23,7 @@ async fn twelve_topics(seed: u64) -> (SimDisk, Vec<u64>) {
     while let Some(next) = following(&bytes, *starts.last().unwrap()) {
         starts.push(next);
     }
-    assert_eq!(starts.len(), 1 + 12 + 1, "the birth, the topics, the end");
+    assert!(starts.len() > 1 + 12 + 1, "the picture, what was before, the topics, the end");
     (disk, starts)
 }
 
@@ -50,9 +51,9 @@ async fn a_flipped_bit_below_the_last_entry_is_refused_with_its_place() {
 async fn the_last_entry_is_cut_when_it_is_not_whole_and_the_journal_goes_on() {
     for seed in 0..100 {
         let (disk, starts) = twelve_topics(seed).await;
-        let [.., last, end] = starts[..] else { unreachable!("there are fourteen places") };
+        let [.., last, end] = starts[..] else { unreachable!("there are many places") };
         disk.flip_bit(JOURNAL, last + seed % (end - last));
-        let life = start_with_node(&disk, 1).await.unwrap();
+        let life = start(&disk, 1).await.unwrap();
         assert_eq!(life.cluster().topics.len(), 11);
         life.namesrv.create_topic(new_topic("u", 1)).await.unwrap();
         let before = life.cluster();
@@ -70,13 +71,13 @@ async fn a_wiped_entry_is_refused() {
 }
 
 #[tokio::test]
-async fn a_lost_birth_is_refused() {
+async fn a_lost_journal_is_refused() {
     let disk = SimDisk::new(1);
-    start_with_node(&disk, 1).await.unwrap().end().await;
+    start(&disk, 1).await.unwrap().end().await;
     disk.flip_bit(JOURNAL, 20);
-    check_refused(&disk, "namesrv/FORMAT is corrupt at byte 0: it promises a cluster").await;
+    check_refused(&disk, "namesrv/journal-0000000001 is corrupt at byte 0").await;
     disk.remove(JOURNAL).await.unwrap();
-    check_refused(&disk, "namesrv/FORMAT is corrupt at byte 0: it promises a cluster").await;
+    check_refused(&disk, "namesrv/FORMAT is corrupt at byte 0: it promises a journal").await;
 }
 
 #[tokio::test]
@@ -89,28 +90,45 @@ async fn a_lost_file_is_refused() {
 #[tokio::test]
 async fn a_broken_end_before_another_file_is_refused() {
     let (disk, starts) = twelve_topics(1).await;
-    disk.flip_bit(JOURNAL, starts[12] + 9);
+    disk.flip_bit(JOURNAL, starts[starts.len() - 2] + 9);
     disk.create("namesrv/journal-0000000002", 4096).await.unwrap();
     check_refused(&disk, "namesrv/journal-0000000001 is corrupt at byte").await;
+}
+
+/// The power went while the next file was begun.
+#[tokio::test]
+async fn a_file_without_its_picture_is_begun_again() {
+    let (disk, starts) = twelve_topics(1).await;
+    let next = "namesrv/journal-0000000002";
+    let file = disk.create(next, 4096).await.unwrap();
+    let picture = disk.read(JOURNAL).await.unwrap().slice(..usize::try_from(starts[1] - 1).unwrap());
+    disk.write_at(file, 0, picture).await.unwrap();
+    disk.sync(file).await.unwrap();
+    let life = start(&disk, 2).await.unwrap();
+    assert_eq!(life.cluster().topics.len(), 12);
+    assert!(disk.open(next).await.is_err());
 }
 
 #[tokio::test]
 async fn only_formats_we_know_are_read() {
     let (disk, _) = twelve_topics(1).await;
-    set_format(&disk, "apogee-namesrv 2.0\n").await;
+    set_format(&disk, "apogee-namesrv 3.0\n").await;
     let error = start(&disk, 1).await.err().expect("a newer format is refused");
     assert_eq!(error.exit(), Exit::Usage);
-    let expected = "namesrv/FORMAT says \"apogee-namesrv 2.0\"; this version of apogee reads up to \
-                    \"apogee-namesrv 1.0\", start a newer one";
+    let expected = "namesrv/FORMAT says \"apogee-namesrv 3.0\"; this version of apogee reads up to \
+                    \"apogee-namesrv 2.0\", start a newer one";
     assert_eq!(error.to_string(), expected);
+    set_format(&disk, "apogee-namesrv 1.0\n").await;
+    let error = start(&disk, 1).await.err().expect("an older format is refused");
+    assert!(error.exit() == Exit::Usage && error.to_string().contains("begin with an empty data folder"), "{error}");
     for strange in ["", "apogee-namesrv 0.9\n", "apogee-namesrv x\n", "\u{0}\u{0}"] {
         set_format(&disk, strange).await;
         check_refused(&disk, "names no format we know").await;
     }
     disk.remove(FORMAT).await.unwrap();
     check_refused(&disk, "it is missing beside a journal in use").await;
-    set_format(&disk, "apogee-namesrv 1.7\n").await;
-    assert_eq!(start_with_node(&disk, 1).await.unwrap().cluster().topics.len(), 12);
+    set_format(&disk, "apogee-namesrv 2.7\n").await;
+    assert_eq!(start(&disk, 1).await.unwrap().cluster().topics.len(), 12);
 }
 
 async fn check_refused(disk: &SimDisk, text: &str) {

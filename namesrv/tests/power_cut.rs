@@ -7,14 +7,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use apogee_host::{Entropy, SeededEntropy, SimDisk};
+use apogee_host::{Disk, Entropy, SeededEntropy, SimDisk};
 use apogee_model::{Cluster, MetadataError, TopicConfig};
 use apogee_namesrv::OpenError;
 use futures::future::join_all;
 
 use support::*;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 const LIVES: u32 = 5;
 const NAMES: u64 = 6;
 
@@ -55,6 +55,55 @@ fn what_was_answered_survives() {
 fn a_disk_whose_sync_does_nothing_is_caught() {
     let caught = (0..100).filter(|seed| block_on(run(*seed, Sync::Lies)).is_err()).count();
     assert!(caught > 50, "{caught}");
+}
+
+/// A full file is replaced by one with all that is known: every operation of that, and those around it.
+#[test]
+fn no_cut_while_a_file_is_replaced_loses_anything() {
+    let whole = SimDisk::new(1);
+    let (_, replaced) = block_on(fill(&whole));
+    let replaced = replaced.expect("the file is full after some rounds");
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        disk.cut_at_op(replaced - 12 + seed % 16);
+        let (kept, _) = block_on(fill(&disk));
+        let disk = disk.power_cut();
+        block_on(async {
+            let life = start(&disk, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            for name in kept {
+                assert!(life.cluster().topics.contains_key(&topic(&name)), "seed {seed}: {name} is lost");
+            }
+            let names = disk.list("namesrv").await.unwrap();
+            assert_eq!(names.iter().filter(|name| name.starts_with("journal-")).count(), 1, "seed {seed}");
+        });
+    }
+}
+
+/// Fills the journal until its first file is gone, or the disk. Returns the topics that were answered and stay, and after
+/// how many operations the file was gone.
+async fn fill(disk: &SimDisk) -> (Vec<String>, Option<u64>) {
+    let mut kept = Vec::new();
+    let Ok(life) = start(disk, 1).await else { return (kept, None) };
+    if life.namesrv.register(node("n1")).await.is_err() {
+        return (kept, None);
+    }
+    for round in 0..100 {
+        let name = format!("kept-{round}");
+        if life.namesrv.create_topic(new_topic(&name, 1)).await.is_err() {
+            return (kept, None);
+        }
+        kept.push(name);
+        let passing: Vec<String> = (0..100).map(|n| format!("{}-{round}-{n}", "p".repeat(80))).collect();
+        join_all(passing.iter().map(|name| life.namesrv.create_topic(new_topic(name, 1)))).await;
+        let passing: Vec<_> = passing.iter().map(|name| topic(name)).collect();
+        join_all(passing.iter().map(|topic| life.namesrv.delete_topic(topic))).await;
+        match disk.list("namesrv").await {
+            Ok(names) if names.contains(&"journal-0000000001".to_owned()) => {}
+            Ok(_) => return (kept, Some(disk.operations())),
+            Err(_) => return (kept, None),
+        }
+    }
+    (kept, None)
 }
 
 #[derive(Clone, Copy, PartialEq)]

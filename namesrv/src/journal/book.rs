@@ -197,6 +197,30 @@ mod tests {
         book
     }
 
+    /// Format 2.0, byte for byte. A difference here is a new format, with a new number in `FORMAT`.
+    #[test]
+    fn golden_text() {
+        let text = |value: &Step| serde_json::to_string(value).unwrap();
+        let command = Command::DeleteTopic { topic: apogee_model::Topic::parse("shop", "orders").unwrap() };
+        let entry = Entry { at: Place { term: 2, index: 7 }, what: What::Command(command) };
+        let expected = concat!(
+            r#"{"append":{"at":{"term":2,"index":7},"what":{"command":{"delete_topic":"#,
+            r#"{"topic":{"namespace":"shop","name":"orders"}}}}}}"#
+        );
+        assert_eq!(text(&Step::Append(entry)), expected);
+        let vote = Vote { term: 3, member: 2, won: true };
+        assert_eq!(text(&Step::Vote(vote)), r#"{"vote":{"term":3,"member":2,"won":true}}"#);
+        assert_eq!(text(&Step::TruncateFrom(4)), r#"{"truncate_from":4}"#);
+        assert_eq!(text(&Step::CatchUp(4)), r#"{"catch_up":4}"#);
+        let empty = concat!(
+            r#"{"applied":{"at":null,"members":{"voters":[],"all":[]},"members_at":null,"state":{"cluster":null,"#,
+            r#""last_topic":0,"last_group":0,"next_replica_group":0}},"vote":null,"committed":null,"catch_up":null,"#,
+            r#""purged":null,"entries":[]}"#
+        );
+        assert_eq!(serde_json::to_string(&Book::default()).unwrap(), empty);
+        assert_eq!(serde_json::from_str::<Book>(empty).unwrap(), Book::default());
+    }
+
     #[test]
     fn entries_follow_without_gap() {
         let mut book = book(&[blank(1, 0), blank(1, 1)]);

@@ -20,6 +20,13 @@ pub(super) struct LastFile {
     last_record: Range<usize>,
 }
 
+/// What is expected of the end of a file: the next is begun only when the one before it is durable.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Tail {
+    MayBeTorn,
+    IsWhole,
+}
+
 /// What the files come to; `None` when there is nothing, and nothing was promised.
 ///
 /// # Errors
@@ -43,7 +50,7 @@ pub(super) async fn replay(disk: &dyn Disk, marked: Marked) -> Result<Option<(Bo
         }
     };
     let mut file = LastFile::read(disk, newest).await?;
-    if let Some(book) = file.replay()? {
+    if let Some(book) = file.replay(Tail::MayBeTorn)? {
         // Complete: what came before is in its picture.
         file.settle_picture(disk).await?;
         remove(disk, older).await?;
@@ -57,7 +64,7 @@ pub(super) async fn replay(disk: &dyn Disk, marked: Marked) -> Result<Option<(Bo
             remove(disk, Some(newest)).await?;
             let mut file = LastFile::read(disk, older).await?;
             let picture_broken = || corrupt(&file_name(older), 0, "its picture is broken".to_owned());
-            let book = file.replay()?.ok_or_else(picture_broken)?;
+            let book = file.replay(Tail::IsWhole)?.ok_or_else(picture_broken)?;
             check_marked(marked, older, &book).map(|()| Some((book, file)))
         }
         None if newest == 1 && marked == Marked::No => {
@@ -106,7 +113,7 @@ impl LastFile {
     }
 
     /// The book of this file; `None` when not even its picture is whole, and nothing whole follows.
-    fn replay(&mut self) -> Result<Option<Book>, OpenError> {
+    fn replay(&mut self, tail: Tail) -> Result<Option<Book>, OpenError> {
         let file = file_name(self.number);
         let mut book: Option<Book> = None;
         loop {
@@ -123,6 +130,9 @@ impl LastFile {
                     self.last_record = at..next;
                 }
                 Found::End => return Ok(book),
+                Found::Broken if tail == Tail::IsWhole => {
+                    return Err(corrupt(&file, at, "a broken record, though a later file was begun".to_owned()));
+                }
                 Found::Broken => {
                     self.check_torn(&file, at)?;
                     return Ok(book);
