@@ -32,9 +32,7 @@ enum WrongWiring {
     Cluster { ours: u64, theirs: u64 },
     #[error("this store-node has no replica of broker-{group}")]
     Group { group: ReplicaGroupId },
-    #[error(
-        "this is replica {me}, the frame is for replica {meant}; replica {from} has a wrong address of it"
-    )]
+    #[error("this is replica {me}, the frame is for replica {meant}; replica {from} has a wrong address of it")]
     Replica { me: ReplicaId, meant: ReplicaId, from: ReplicaId },
     #[error("this is replica {me}, and the frame says it is from replica {me} too; two replicas have the same id")]
     Twin { me: ReplicaId },
