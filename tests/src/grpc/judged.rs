@@ -17,7 +17,21 @@ pub fn judged(history: &History) -> Vec<String> {
     let rules = Rules { clock_bound: CLOCK_BOUND, call_max: None, late_effect: Duration::ZERO };
     let found = check(&calls, rules);
     eprintln!("{sends} sends, {} calls judged, {} violations", calls.len(), found.len());
-    found.iter().take(TOLD_MAX).map(ToString::to_string).collect()
+    let told: Vec<_> = found.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+    told.iter().for_each(|violation| tell_life(violation, &calls));
+    told
+}
+
+/// Prints what was ever done with the message that a violation is about.
+fn tell_life(violation: &str, calls: &[Call]) {
+    let mut words = violation.split_whitespace().skip_while(|word| *word != "message").skip(1);
+    let Some(number) = words.next().and_then(|number| number.parse().ok()) else { return };
+    let about = format!("{:?}", MessageId(number));
+    for Call { span, what } in calls {
+        if format!("{what:?}").contains(&about) {
+            eprintln!("{span} {what:?}");
+        }
+    }
 }
 
 /// The answer to a send names an offset and no queue: take the queue from the deliveries, so that the judge compares
