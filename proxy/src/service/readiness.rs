@@ -13,6 +13,7 @@
 //! A receive enters the line before it first asks a store, so an edge between its question and its sleep is not lost.
 //! The watches of a line live while somebody waits and a minute longer.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 
 use super::ServiceError;
 use crate::route::topic_ref;
-use crate::store::{StoreNode, Stores, Watch};
+use crate::store::{Stores, Watch};
 
 /// How long the watch of a line outlives its last receive: consumers come back.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -115,12 +116,13 @@ impl Readiness {
         let key = (group.id, topic.id, filter.clone());
         let bell = Arc::new(Notify::new());
         let waiter = Waiter { batch: u64::try_from(batch).unwrap_or(u64::MAX).max(1), bell: Arc::clone(&bell) };
-        let groups: Vec<_> = topic.replica_groups().into_iter().collect();
-        let stores = groups.iter().map(|group| self.stores.of(*group)).collect::<Result<Vec<_>, _>>()?;
-        let joined = self.shared.join(&key, waiter, &groups)?;
-        if joined.new_line {
-            let watch = |store: &Arc<dyn StoreNode>| store.watch(group.clone(), topic_ref(topic), filter.clone());
-            let watches = groups.into_iter().zip(stores.iter().map(watch)).collect();
+        let watch = |replica_group| {
+            let store = self.stores.of(replica_group)?;
+            Ok((replica_group, store.watch(group.clone(), topic_ref(topic), filter.clone())))
+        };
+        let begin = || topic.replica_groups().into_iter().map(watch).collect();
+        let joined = self.shared.join(&key, waiter, begin)?;
+        if let Some(watches) = joined.begun {
             let keep = keep(Arc::clone(&self.shared), key.clone(), watches, self.tasks.token());
             self.tasks.spawn("readiness", OnError::StopProcess, keep);
         }
@@ -131,18 +133,22 @@ impl Readiness {
 
 struct Joined {
     ticket: u64,
-    new_line: bool,
+    /// The watches of a new line.
+    begun: Option<Vec<Watched>>,
 }
+
+/// A replica group, and what it tells.
+type Watched = (ReplicaGroupId, Box<dyn Watch>);
 
 /// Turns edges of the watches of a line into wakes, until nobody waited for a while.
 async fn keep(
     shared: Arc<Shared>,
     key: Key,
-    watches: Vec<(ReplicaGroupId, Box<dyn Watch>)>,
+    watches: Vec<Watched>,
     stop: tokio_util::sync::CancellationToken,
 ) -> Result<(), Infallible> {
     let mut check = Instant::now() + IDLE_MAX;
-    let next = |(group, mut watch): (ReplicaGroupId, Box<dyn Watch>)| async move {
+    let next = |(group, mut watch): Watched| async move {
         let ready = watch.ready().await;
         (group, ready, watch)
     };
@@ -167,30 +173,40 @@ impl Shared {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn join(&self, key: &Key, waiter: Waiter, groups: &[ReplicaGroupId]) -> Result<Joined, ServiceError> {
+    /// `begin` makes the watches of a new line.
+    fn join(
+        &self,
+        key: &Key,
+        waiter: Waiter,
+        begin: impl FnOnce() -> Result<Vec<Watched>, ServiceError>,
+    ) -> Result<Joined, ServiceError> {
         let mut lines = self.lines();
+        let Lines { by_key, waiting, next_ticket } = &mut *lines;
+        let too_many = |what, limit| Err(ServiceError::TooMany { what, limit });
         let limits = self.limits;
-        if lines.waiting >= limits.waiting_max {
-            return Err(ServiceError::TooMany { what: "waiting receives of this proxy", limit: limits.waiting_max });
+        if *waiting >= limits.waiting_max {
+            return too_many("waiting receives of this proxy", limits.waiting_max);
         }
-        let new_line = !lines.by_key.contains_key(key);
-        if new_line && lines.by_key.len() >= limits.lines_max {
-            return Err(ServiceError::TooMany {
-                what: "combinations of group, topic and filter",
-                limit: limits.lines_max,
-            });
-        }
-        let ticket = lines.next_ticket;
-        let line = lines.by_key.entry(key.clone()).or_insert_with(|| Line::new(groups));
+        let known = by_key.len();
+        let (line, begun) = match by_key.entry(key.clone()) {
+            Entry::Occupied(line) => (line.into_mut(), None),
+            Entry::Vacant(_) if known >= limits.lines_max => {
+                return too_many("combinations of group, topic and filter", limits.lines_max);
+            }
+            Entry::Vacant(place) => {
+                let watches = begin()?;
+                (place.insert(Line::new(watches.iter().map(|(group, _)| *group).collect())), Some(watches))
+            }
+        };
         if line.waiters() >= limits.waiting_per_line_max {
-            let (what, limit) = ("waiting receives of this group and topic", limits.waiting_per_line_max);
-            return Err(ServiceError::TooMany { what, limit });
+            return too_many("waiting receives of this group and topic", limits.waiting_per_line_max);
         }
+        let ticket = *next_ticket;
         line.asleep.insert(ticket, waiter);
         line.empty_since = None;
-        lines.next_ticket += 1;
-        lines.waiting += 1;
-        Ok(Joined { ticket, new_line })
+        *next_ticket += 1;
+        *waiting += 1;
+        Ok(Joined { ticket, begun })
     }
 
     /// A replica group has `ready` messages at least.
@@ -218,15 +234,15 @@ impl Shared {
 
 impl Line {
     /// Nobody has been asked yet.
-    fn new(groups: &[ReplicaGroupId]) -> Self {
+    fn new(groups: Vec<ReplicaGroupId>) -> Self {
         Self {
             asleep: BTreeMap::new(),
             woken: BTreeMap::new(),
             empty_since: None,
-            groups: groups.to_vec(),
             maybe: groups.iter().map(|group| (*group, 0)).collect(),
             attempts: VecDeque::new(),
             asked: groups.last().copied().unwrap_or_default(),
+            groups,
             edges: 0,
         }
     }
