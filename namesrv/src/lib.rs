@@ -10,7 +10,7 @@
 //!
 //! Reading order: `server` (the door), `state` (what is true), `raft` (who agrees), `journal` (what is kept), `life` (what
 //! the leader does), `leases`; then the network: `network` (between members), `registry` (what others ask), `wire`
-//! (messages), [`client`], `token`.
+//! (messages), [`client`].
 
 mod server;
 
@@ -32,12 +32,9 @@ mod wire;
 
 pub mod client;
 
-mod token;
-
 pub use client::{NamesrvClient, NamesrvClientParts};
 pub use journal::OpenError;
 pub use leases::{BEAT, LEASE};
 pub use network::serve_consensus;
 pub use registry::serve_registry;
 pub use server::{Member, Namesrv, NamesrvParts};
-pub use token::{ClusterToken, TokenError};

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use apogee_host::{Exit, OnError, Stop, Tasks};
 use apogee_model::{Cluster, MetadataError};
+use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::registry_server::{Registry, RegistryServer};
+use apogee_proto::token::{ClusterToken, TokenCheck};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::net::TcpListener;
@@ -18,10 +20,9 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::leases::BEAT;
-use crate::server::Namesrv;
+use crate::server::{Namesrv, TOKEN};
 use crate::state::{Change, Command};
-use crate::token::{ClusterToken, TokenCheck};
-use crate::wire::{self, Malformed, status_of};
+use crate::wire::{self, status_of};
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -30,7 +31,7 @@ pub fn serve_registry(tasks: &Tasks, listener: TcpListener, namesrv: Namesrv, to
     let stop = tasks.token();
     let service = RegistryServer::new(Door { namesrv, stop: stop.clone() });
     let server = Server::builder()
-        .layer(InterceptorLayer::new(TokenCheck::new(token)))
+        .layer(InterceptorLayer::new(TokenCheck::new(token, TOKEN)))
         .add_service(service)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned());
     tasks.spawn("namesrv-registry", OnError::StopProcess, async move {

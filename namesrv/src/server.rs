@@ -10,6 +10,7 @@ use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, NodeStanding,
     Topic, TopicConfig,
 };
+use apogee_proto::token::ClusterToken;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,10 +21,11 @@ use crate::life::Life;
 use crate::network::TonicPeers;
 use crate::raft::{Answer, Consensus, Peers, Question, Standing};
 use crate::state::{Change, Command, Outcome, Secret};
-use crate::token::ClusterToken;
 
 /// Requests that may be with consensus at a time; others wait.
 const INBOX: usize = 256;
+/// What [`ClusterToken`] is called here.
+pub(crate) const TOKEN: &str = "cluster token";
 /// Longest wait for a cluster to be born before a request is refused.
 const BIRTH_MAX: Duration = Duration::from_secs(5);
 

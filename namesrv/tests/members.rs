@@ -11,8 +11,9 @@ use apogee_host::net::listen;
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::{Cluster, MetadataError, NodeStanding};
 use apogee_namesrv::{
-    ClusterToken, Member, Namesrv, NamesrvClient, NamesrvClientParts, NamesrvParts, serve_consensus, serve_registry,
+    Member, Namesrv, NamesrvClient, NamesrvClientParts, NamesrvParts, serve_consensus, serve_registry,
 };
+use apogee_proto::token::ClusterToken;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;

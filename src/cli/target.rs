@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use apogee_proto::admin::v1::admin_client::AdminClient;
+use apogee_proto::token::ClusterToken;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
-use apogee_proxy::admin::AdminToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -58,10 +58,7 @@ impl Target {
         }
         let channel = connect(&address, Some(ADMIN_CALL_MAX)).await?; // first: without a server no token helps
         let token = self.token(&address, record)?;
-        let headers = WithHeaders(vec![
-            ("authorization", header(&format!("Bearer {}", token.reveal()))),
-            ("x-mq-request-id", header(id.as_str())),
-        ]);
+        let headers = WithHeaders(vec![("authorization", token.header()), ("x-mq-request-id", header(id.as_str()))]);
         Ok(Admin { api: AdminClient::with_interceptor(channel, headers), address })
     }
 
@@ -80,12 +77,12 @@ impl Target {
         Ok(Messaging { api, address })
     }
 
-    fn token(&self, address: &str, record: Option<DevRecord>) -> Result<AdminToken, CliError> {
+    fn token(&self, address: &str, record: Option<DevRecord>) -> Result<ClusterToken, CliError> {
         let path = self.token_file.clone().or(record.map(|record| record.token_path));
         let path = path.ok_or_else(|| CliError::NoToken { address: address.to_owned() })?;
         let unreadable = |cause: String| CliError::Token { path: path.clone(), cause };
         let text = std::fs::read_to_string(&path).map_err(|cause| unreadable(cause.to_string()))?;
-        AdminToken::parse(&text).map_err(|cause| unreadable(cause.to_string()))
+        ClusterToken::parse(&text).map_err(|cause| unreadable(cause.to_string()))
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use apogee_host::health::Health;
 use apogee_host::{Exit, OnError, Stop, Tasks};
-use apogee_proxy::admin::{self, AdminToken};
+use apogee_proto::token::ClusterToken;
+use apogee_proxy::admin;
 use apogee_proxy::listen::{DrainSettings, ListenMetrics, ListenSettings, Listener, Tls};
 use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, Stores};
 use opentelemetry::metrics::Meter;
@@ -46,7 +47,7 @@ pub(super) struct FrontParts<'a> {
     pub(super) tls: Tls,
     pub(super) routes: Arc<dyn Routes>,
     pub(super) stores: Stores,
-    pub(super) token: AdminToken,
+    pub(super) token: ClusterToken,
     pub(super) seams: &'a Seams,
     pub(super) tasks: &'a Tasks,
     pub(super) meter: Meter,

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 
 use apogee_host::{Disk as _, DiskOpenError, Entropy, Exit, ExitWith, RealDisk};
-use apogee_proxy::admin::AdminToken;
+use apogee_proto::token::ClusterToken;
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -107,18 +107,18 @@ impl Data {
     }
 
     /// The admin token, drawn at the first start; only the owner of the file may read it. Blocks.
-    pub(crate) fn token(&self, entropy: &dyn Entropy) -> Result<AdminToken, DataError> {
+    pub(crate) fn token(&self, entropy: &dyn Entropy) -> Result<ClusterToken, DataError> {
         let path = self.token_path();
         let failed = |cause| DataError::Io { path: path.clone(), cause };
         match fs::read_to_string(&path) {
             Ok(text) => {
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-                AdminToken::parse(&text).map_err(|_| DataError::Token { path: path.clone() })
+                ClusterToken::parse(&text).map_err(|_| DataError::Token { path: path.clone() })
             }
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-                let mut bytes = [0; AdminToken::BYTES];
+                let mut bytes = [0; ClusterToken::BYTES];
                 entropy.fill(&mut bytes);
-                let token = AdminToken::new(bytes);
+                let token = ClusterToken::new(bytes);
                 write_private(&path, format!("{}\n", token.reveal()).as_bytes()).map_err(failed)?;
                 Ok(token)
             }

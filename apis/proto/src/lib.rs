@@ -4,8 +4,9 @@
 //! `tests/wire.rs` holds it to a table, `tests/compat/python/check_descriptors.py` of the workspace to a published SDK.
 //! [`admin::v1`] is our own admin API. [`store`] is what proxies and store-nodes, and store-nodes among themselves, speak;
 //! [`namesrv::v1`] what everybody speaks with namesrv.
+//! [`token`] is what they show each other, [`reach`] the way there.
 //!
-//! Invariant: no behaviour, but that our internal messages become words of `apogee_model` and come from them. `bytes`
+//! Invariant: no behaviour but that, and that our internal messages become words of `apogee_model` and come from them. `bytes`
 //! fields are [`bytes::Bytes`], maps are `BTreeMap`, an unset or unknown enum number stays an `i32` until someone parses
 //! it.
 
@@ -36,7 +37,16 @@ pub mod namesrv {
     }
 }
 
+pub mod reach;
 pub mod store;
+pub mod token;
+
+/// Part of a message from the network that is missing, or makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is missing or makes no sense")]
+pub struct Malformed {
+    pub what: &'static str,
+}
 
 /// An encoded `google.protobuf.FileDescriptorSet` of every file above and its imports, without comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

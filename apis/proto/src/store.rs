@@ -9,18 +9,13 @@ mod name;
 mod send;
 mod status;
 
+use crate::Malformed;
+
 /// Package `apogee.store.v1`.
 #[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code")]
 #[allow(rustdoc::all, reason = "generated from comments written for .proto files")]
 pub mod v1 {
     tonic::include_proto!("apogee.store.v1");
-}
-
-/// Part of a message from the network that is missing, or makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is missing or makes no sense")]
-pub struct Malformed {
-    pub what: &'static str,
 }
 
 fn required<T>(part: Option<T>, what: &'static str) -> Result<T, Malformed> {

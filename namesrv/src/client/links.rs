@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use apogee_model::MetadataError;
 use apogee_proto::namesrv::v1::registry_client::RegistryClient;
+use apogee_proto::reach::{Patience, endpoint};
+use apogee_proto::token::{ClusterToken, TokenShown};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::Call;
 use crate::server::lock;
-use crate::token::{ClusterToken, TokenShown};
 use crate::wire;
 
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A namesrv that does not answer pings for this long after one is gone.
-const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(2);
+const PATIENCE: Patience =
+    Patience { connect: Duration::from_secs(1), ping_every: Duration::from_secs(1), ping: Duration::from_secs(2) };
 /// Longest wait for one namesrv while others could be asked.
 const TRY_MAX: Duration = Duration::from_secs(2);
 /// Pause after all have been asked.
@@ -50,6 +49,14 @@ struct State {
     next: usize,
 }
 
+impl State {
+    fn nth(&self, at: usize) -> (String, Client) {
+        let address = &self.order[at % self.order.len()];
+        let client = self.clients.get(address).expect("every address in the order has a client");
+        (address.clone(), client.clone())
+    }
+}
+
 impl Links {
     /// # Errors
     /// [`BadAddress`], also when there is none.
@@ -66,17 +73,12 @@ impl Links {
     /// The one to ask now.
     fn current(&self) -> (String, Client) {
         let state = lock(&self.state);
-        let address = &state.order[state.next % state.order.len()];
-        let client = state.clients.get(address).expect("every address in the order has a client");
-        (address.clone(), client.clone())
+        state.nth(state.next)
     }
 
     /// Any of them, in turn.
     pub(super) fn nth(&self, at: usize) -> (String, Client) {
-        let state = lock(&self.state);
-        let address = &state.order[at % state.order.len()];
-        let client = state.clients.get(address).expect("every address in the order has a client");
-        (address.clone(), client.clone())
+        lock(&self.state).nth(at)
     }
 
     fn count(&self) -> usize {
@@ -147,15 +149,6 @@ impl Links {
 }
 
 fn connect(address: &str, token: &TokenShown) -> Result<Client, BadAddress> {
-    let bad = || BadAddress { address: address.to_owned() };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| bad())?;
-    endpoint.uri().port().ok_or_else(bad)?;
-    let channel = endpoint
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_MAX)
-        .keep_alive_while_idle(true)
-        .connect_lazy();
-    Ok(RegistryClient::with_interceptor(channel, token.clone()).max_decoding_message_size(MESSAGE_MAX))
+    let endpoint = endpoint(address, PATIENCE).ok_or_else(|| BadAddress { address: address.to_owned() })?;
+    Ok(RegistryClient::with_interceptor(endpoint.connect_lazy(), token.clone()).max_decoding_message_size(MESSAGE_MAX))
 }

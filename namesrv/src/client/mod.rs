@@ -13,6 +13,7 @@ use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, Topic, TopicConfig,
 };
 use apogee_proto::namesrv::v1;
+use apogee_proto::token::ClusterToken;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +22,6 @@ use tonic::{Response, Status};
 use self::follow::Follower;
 use self::links::{Client, Links};
 use crate::server::Member;
-use crate::token::ClusterToken;
 use crate::wire;
 
 pub use self::links::BadAddress;

@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use apogee_proto::namesrv::v1::consensus_client::ConsensusClient;
 use apogee_proto::namesrv::v1::{self, Wiring};
+use apogee_proto::reach::{Patience, endpoint};
+use apogee_proto::token::{ClusterToken, TokenShown};
 use futures::future::{BoxFuture, FutureExt as _};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::MESSAGE_MAX;
 use crate::journal::OpenError;
 use crate::raft::{Answer, Peers, Question, Unreachable};
 use crate::server::Member;
-use crate::token::{ClusterToken, TokenShown};
 
-const CONNECT_MAX: Duration = Duration::from_millis(500);
-/// A member that does not answer pings for this long after one is gone.
-const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(2);
+const PATIENCE: Patience =
+    Patience { connect: Duration::from_millis(500), ping_every: Duration::from_secs(1), ping: Duration::from_secs(2) };
 
 type Client = ConsensusClient<InterceptedService<Channel, TokenShown>>;
 
@@ -44,15 +43,7 @@ impl TonicPeers {
         let client = |member: &Member| {
             let Member { id, consensus: address, .. } = member;
             let bad = || OpenError::Members(format!("{address:?} of namesrv {id} is not host:port"));
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| bad())?;
-            endpoint.uri().port().ok_or_else(bad)?;
-            let channel = endpoint
-                .connect_timeout(CONNECT_MAX)
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(PING_MAX)
-                .keep_alive_while_idle(true)
-                .connect_lazy();
+            let channel = endpoint(address, PATIENCE).ok_or_else(bad)?.connect_lazy();
             let client = ConsensusClient::with_interceptor(channel, TokenShown::new(token))
                 .max_decoding_message_size(MESSAGE_MAX)
                 .max_encoding_message_size(MESSAGE_MAX);

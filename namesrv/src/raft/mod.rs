@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apogee_host::consensus::seeded;
+use apogee_host::consensus::{self, Pace, seeded};
 use apogee_model::{Cluster, MetadataError};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
@@ -41,8 +41,6 @@ const ELECTION_MIN: Duration = Duration::from_millis(500);
 const ELECTION_MAX: Duration = Duration::from_millis(1000);
 /// A member that heard no leader for this long knows nothing that others should rely on.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// Entries of one request.
-const ENTRIES_MAX: u64 = 64;
 /// Entries after which the log is cut, and entries that stay for members that are a little behind.
 const SNAPSHOT_EVERY: u64 = 1000;
 const ENTRIES_KEPT: u64 = 500;
@@ -255,22 +253,13 @@ impl Consensus {
 }
 
 fn config(alone: bool) -> Config {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).expect("timeouts are short");
+    let pace = Pace { heartbeat: HEARTBEAT, election_min: ELECTION_MIN, election_max: ELECTION_MAX };
     Config {
-        heartbeat_interval: millis(HEARTBEAT),
-        election_timeout_min: millis(ELECTION_MIN),
-        election_timeout_max: millis(ELECTION_MAX),
-        max_payload_entries: ENTRIES_MAX,
-        // A leader that lost its newest entries with the power must not go on in the same term.
-        enable_leader_restore: Some(false),
-        enable_pre_vote: Some(true),
         // A member that lost its disk comes back with less than it had said; see `founding`.
         allow_log_reversion: Some(true),
-        // Nobody else can call an election; the only voter calls its own when it starts.
-        enable_tick: !alone,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
-        ..Config::default()
+        ..consensus::config(pace, alone)
     }
 }
 

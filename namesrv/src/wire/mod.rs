@@ -9,17 +9,11 @@ use apogee_model::{
     NodeStanding, Permission, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicConfig,
     TopicId, TopicType,
 };
+use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 
 pub(crate) use refusal::{refusal_of, status_of};
 pub(crate) use update::{between, follow};
-
-/// Part of a message that is missing, or makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is missing or makes no sense")]
-pub(crate) struct Malformed {
-    what: &'static str,
-}
 
 type Read<T> = Result<T, Malformed>;
 

@@ -1,12 +1,13 @@
 //! A refusal in the details of a status, so that the asker has the same word as if it had asked in the same process.
 
 use apogee_model::MetadataError;
+use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::refusal::Why;
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use super::{Malformed, Read, group_name, read_group_name, read_node_name, read_topic_name, topic_name};
+use super::{Read, group_name, read_group_name, read_node_name, read_topic_name, topic_name};
 
 /// The status that says `error`.
 pub(crate) fn status_of(error: &MetadataError) -> Status {

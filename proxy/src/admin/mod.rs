@@ -1,12 +1,11 @@
 //! The admin API of port 8088: topics and consumer groups, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `token`, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `convert`, `page`, `error`.
 
 mod convert;
 mod error;
 mod page;
-mod token;
 
 #[cfg(test)]
 mod tests;
@@ -16,13 +15,12 @@ use std::sync::Arc;
 use apogee_model::{Cluster, ConsumerGroup, GroupConfig, Topic, TopicConfig};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_server::AdminServer;
+use apogee_proto::token::{ClusterToken, TokenCheck};
 use futures::future::try_join_all;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 pub use self::error::AdminError;
-use self::token::TokenCheck;
-pub use self::token::{AdminToken, TokenError};
 use crate::{Routes, Stores};
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -31,8 +29,8 @@ type Reply<T> = Result<Response<T>, Status>;
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
 /// Serves the admin API over `routes` and `stores` to whoever knows `token`.
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: AdminToken) -> Service {
-    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(token))
+pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
+    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(Some(token), "admin token"))
 }
 
 /// The decisions behind the admin API.

@@ -10,6 +10,7 @@ use apogee_model::{
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
+use apogee_proto::token::ClusterToken;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use http::{Request, Version};
 use prost::Message as _;
@@ -17,7 +18,7 @@ use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
-use super::{AdminToken, Service, service};
+use super::{Service, service};
 use crate::{Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
@@ -128,8 +129,8 @@ impl StoreNode for FakeStore {
     }
 }
 
-fn token() -> AdminToken {
-    AdminToken::new([7; 32])
+fn token() -> ClusterToken {
+    ClusterToken::new([7; 32])
 }
 
 fn served(store: Arc<FakeStore>) -> Service {

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use apogee_proto::reach::{Patience, endpoint};
 use apogee_proto::store::v1::LaneKind;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::BadStoreAddress;
 
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A store-node that does not answer a ping for this long after one is gone.
-const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(3);
+const PATIENCE: Patience =
+    Patience { connect: Duration::from_secs(1), ping_every: Duration::from_secs(1), ping: Duration::from_secs(3) };
 /// Bytes on their way before this side read them.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -42,7 +41,9 @@ impl Connections {
         if let Some(channels) = known.get(address) {
             return Ok(channels.clone());
         }
-        let endpoint = endpoint(address).ok_or_else(|| BadStoreAddress { address: address.to_owned() })?;
+        let endpoint = endpoint(address, PATIENCE).ok_or_else(|| BadStoreAddress { address: address.to_owned() })?;
+        let endpoint =
+            endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let channel = || endpoint.connect_lazy();
         let channels = Channels { append: channel(), pop: channel(), control: channel() };
         known.insert(address.to_owned(), channels.clone());
@@ -58,35 +59,5 @@ impl Channels {
             LaneKind::Control | LaneKind::Unspecified => &self.control,
         }
         .clone()
-    }
-}
-
-/// `None` when it is not `host:port`.
-fn endpoint(address: &str) -> Option<Endpoint> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-    endpoint.uri().port()?;
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_MAX)
-        .keep_alive_while_idle(true);
-    Some(endpoint)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_port() {
-        for bad in ["", "host", "host:port", "a b:1", "host:99999"] {
-            assert!(endpoint(bad).is_none(), "{bad:?}");
-        }
-        for good in ["host:1", "127.0.0.1:10911", "[::1]:10911"] {
-            assert!(endpoint(good).is_some(), "{good:?}");
-        }
     }
 }

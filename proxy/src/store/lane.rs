@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use apogee_model::store::{Delivery, StoreError};
-use apogee_proto::store::Malformed;
+use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{LaneAnswer, LaneHello, LaneRequest, LaneRequests, PoppedPart};

@@ -16,7 +16,7 @@ use apogee_model::store::{
     TopicRef,
 };
 use apogee_model::{ClientId, GroupId, ReplicaGroupId, ReplicaId, TagFilter, TopicId};
-use apogee_proto::store::Malformed;
+use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{AppendAsk, SettleAsk};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{GroupRef, TopicRef};
-use apogee_proto::store::Malformed;
+use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{LaneError, LaneRequest, LaneRequests, TagFilter, WatchAsk};
 use futures::future::BoxFuture;

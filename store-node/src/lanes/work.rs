@@ -5,7 +5,7 @@ use std::time::Duration;
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{Append, Delivery, DeliveryKey, Pop, Popped, Settlement, StoreError};
 use apogee_model::{ClientId, GroupId, TopicId};
-use apogee_proto::store::Malformed;
+use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{Appended, Done, GroupStatus, LaneAnswer, LaneError, PoppedPart, TopicStatus};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use apogee_engine::{Answers, Unreachable};
 use apogee_model::ReplicaId;
+use apogee_proto::reach::Patience;
 use apogee_proto::store::v1::replication_client::ReplicationClient;
 use apogee_proto::store::v1::{Frame, Wiring};
 use bytes::Bytes;
@@ -23,10 +24,8 @@ use super::MESSAGE_MAX;
 
 /// Longest wait for the answer to a call, and for the beginning of a pipeline.
 const CALL_MAX: Duration = Duration::from_secs(5);
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// A replica that does not answer pings for this long after one is gone.
-const PING_EVERY: Duration = Duration::from_secs(1);
-const PING_MAX: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Patience =
+    Patience { connect: Duration::from_secs(1), ping_every: Duration::from_secs(1), ping: Duration::from_secs(3) };
 /// Bytes on their way before the other side read them.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -56,14 +55,8 @@ impl Link {
     /// # Panics
     /// Outside a tokio runtime.
     pub(super) fn new(to: ReplicaId, wiring: Wiring, endpoint: Endpoint) -> Self {
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_MAX)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_MAX)
-            .keep_alive_while_idle(true);
+        let endpoint =
+            endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let client = || {
             ReplicationClient::new(endpoint.connect_lazy())
                 .max_decoding_message_size(MESSAGE_MAX)

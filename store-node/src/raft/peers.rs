@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use apogee_engine::{Answers, Peers, Unreachable};
 use apogee_model::ReplicaId;
+use apogee_proto::reach::endpoint;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use tonic::transport::Endpoint;
 
 use super::Identity;
-use super::link::Link;
+use super::link::{Link, PATIENCE};
 
 /// An address nobody can connect to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +41,7 @@ impl TonicPeers {
         let others = addresses.iter().filter(|(replica, _)| **replica != me.replica);
         let link = |(to, address): (&ReplicaId, &String)| {
             let bad = || BadAddress { replica: *to, address: address.clone() };
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| bad())?;
-            endpoint.uri().port().ok_or_else(bad)?;
+            let endpoint = endpoint(address, PATIENCE).ok_or_else(bad)?;
             Ok((*to, Arc::new(Link::new(*to, me.wiring_to(*to), endpoint))))
         };
         Ok(Self { links: others.map(link).collect::<Result<_, _>>()? })

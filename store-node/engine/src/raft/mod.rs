@@ -30,6 +30,7 @@ use openraft::{Config, Instant as _, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::mpsc;
 
 pub(crate) use apogee_host::consensus::seeded;
+use apogee_host::consensus::{self, Pace};
 
 pub(crate) use self::join::ask::Asker;
 pub use self::join::ear::Ear;
@@ -58,8 +59,6 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 /// wait for when a leader dies; a leader that only pauses for so long loses the lead for nothing.
 const ELECTION_MIN: Duration = Duration::from_millis(400);
 pub(crate) const ELECTION_MAX: Duration = Duration::from_millis(800);
-/// Entries of one request; bytes cut it before.
-const ENTRIES_MAX: u64 = 64;
 
 /// Consensus has ended; the replica can do nothing more until it starts again.
 #[derive(Debug, thiserror::Error)]
@@ -259,21 +258,11 @@ impl Consensus {
 }
 
 fn config(alone: bool) -> Config {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).expect("timeouts are short");
+    let pace = Pace { heartbeat: HEARTBEAT, election_min: ELECTION_MIN, election_max: ELECTION_MAX };
     Config {
-        heartbeat_interval: millis(HEARTBEAT),
-        election_timeout_min: millis(ELECTION_MIN),
-        election_timeout_max: millis(ELECTION_MAX),
-        max_payload_entries: ENTRIES_MAX,
-        // A leader that lost its newest blocks with the power must not go on in the same term: it would give their
-        // places to others.
-        enable_leader_restore: Some(false),
-        enable_pre_vote: Some(true),
-        // Nobody else can call an election; the only voter calls its own when it starts.
-        enable_tick: !alone,
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        ..Config::default()
+        ..consensus::config(pace, alone)
     }
 }
 
