@@ -178,6 +178,17 @@ impl NamesrvClient {
     }
 
     /// # Errors
+    /// Those of [`crate::Namesrv::leave_in_turn`]; those of this client.
+    pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        let request = self.life(node, incarnation);
+        self.change(move |mut client| {
+            let request = request.clone();
+            Box::pin(async move { client.leave(request).await })
+        })
+        .await
+    }
+
+    /// # Errors
     /// Those of [`crate::Namesrv::drain_node`]; those of this client.
     pub async fn drain_node(&self, node: &NodeName) -> Result<(), MetadataError> {
         let request = v1::NodeRequest { name: node.as_str().to_owned() };

@@ -67,6 +67,7 @@ fn metadata_code(error: &MetadataError) -> Code {
         MetadataError::OutOfRange { .. } => Code::InvalidArgument,
         MetadataError::NoReplicaGroups { .. }
         | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NoTurn { .. }
         | MetadataError::Refused { .. } => Code::FailedPrecondition,
         MetadataError::NotLeader { .. } | MetadataError::Unreachable { .. } | MetadataError::Stopped => {
             Code::Unavailable

@@ -28,9 +28,9 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`.
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
-    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(Some(token), "admin token"))
+/// Serves the admin API over `routes` and `stores` to whoever knows `token`; to everybody without one.
+pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: Option<ClusterToken>) -> Service {
+    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(token, "admin token"))
 }
 
 /// The decisions behind the admin API.
