@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Args;
+use super::server::THE_GROUP;
 use crate::process::config::{ClusterName, IGNORED, Log, Port, SamePort, is_address};
 use crate::process::retention::{BadRetention, default_time, retention};
 
@@ -187,7 +188,7 @@ impl Config {
         if !addresses.contains_key(&me) {
             return Err(Contradiction::NotAmongPeers { me, named: addresses.into_keys().collect() });
         }
-        Ok(Wiring { members: Members { me, voters, cluster_id }, addresses, retention })
+        Ok(Wiring { members: Members { me, group: THE_GROUP, voters, cluster_id }, addresses, retention })
     }
 
     /// All ports by key.

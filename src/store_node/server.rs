@@ -37,7 +37,7 @@ const RECOVERY: &str = "recovery";
 const REPLICA_GROUP: &str = "replica_group";
 /// The only one there is.
 const REPLICA_GROUP_NAME: &str = "broker-0";
-const THE_GROUP: ReplicaGroupId = ReplicaGroupId(0);
+pub(super) const THE_GROUP: ReplicaGroupId = ReplicaGroupId(0);
 
 /// Starts everything and runs until somebody asks to stop, something fails that everything needs, or the replica has to
 /// begin again. Ports that the operating system chose are in `config` then, for the next life.
