@@ -7,7 +7,7 @@ use std::time::Duration;
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
-use apogee_host::{Entropy as _, Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
+use apogee_host::{Entropy as _, Exit, Identity, OsEntropy, RealClock, Stop, Tasks};
 use apogee_model::Cluster;
 use apogee_namesrv::{NamesrvClient, NamesrvClientParts};
 use apogee_proto::token::ClusterToken;

@@ -116,7 +116,10 @@ impl Replicas {
             self.tell();
             tokio::select! {
                 Some(opened) = opening.next() => drop(opened?),
-                Ok(()) = wirings.changed() => {
+                changed = wirings.changed() => {
+                    if changed.is_err() {
+                        return std::future::pending().await; // the tasks close
+                    }
                     let now = wirings.borrow_and_update().clone();
                     self.take_on(&now, &mut opening)?;
                 }
@@ -163,7 +166,7 @@ impl Replicas {
         let views = Arc::new(RocksViewStore::new(&folder, RocksSettings::default()).map_err(|error| of_folder(error.into()))?);
         let parts = ReplicaParts { engine, views, peers, entropy: Arc::new(OsEntropy), ear: ear.clone() };
         let voters = hosted.addresses.keys().copied().collect();
-        let members = Members { me: me.replica, voters, cluster_id: me.cluster_id };
+        let members = Members { me: me.replica, group: me.group, voters, cluster_id: me.cluster_id };
         let opened = tokio::select! {
             opened = Engine::open_replica(parts, members, *settings) => opened,
             never = self.tell_waits(me.group, &ear) => match never {},
@@ -201,7 +204,7 @@ impl Replicas {
         tasks.spawn("replica", OnError::StopProcess, async move {
             let tell = async {
                 loop {
-                    tracing::info!(event = "role", %group, role = ?*role.borrow_and_update(), "what this replica does");
+                    tracing::info!(event = "role", %group, now = ?*role.borrow_and_update(), "what this replica does");
                     replicas.tell();
                     if role.changed().await.is_err() {
                         return;

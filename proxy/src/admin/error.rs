@@ -82,6 +82,7 @@ fn store_code(error: &StoreError) -> Code {
         }
         StoreError::Timeout { .. } => Code::DeadlineExceeded,
         StoreError::Unreadable { .. } => Code::DataLoss,
-        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } => Code::Internal, // no admin call asks for that
+        // No admin call asks for that.
+        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } | StoreError::CannotLead { .. } => Code::Internal,
     }
 }

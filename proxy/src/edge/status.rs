@@ -70,6 +70,7 @@ fn store(error: &StoreError) -> Code {
         StoreError::NoSuchQueue { .. }
         | StoreError::Unreadable { .. }
         | StoreError::LeaderLost
+        | StoreError::CannotLead { .. }
         | StoreError::Stopped => Code::InternalServerError,
     }
 }
