@@ -168,7 +168,11 @@ fn member(text: &str) -> Result<Member, Contradiction> {
         let (host, _) = registry.rsplit_once(':')?;
         let consensus = format!("{host}:{raft_port}");
         let id = id.parse().ok().filter(|id| *id > 0)?;
-        (is_address(registry) && is_address(&consensus)).then(|| Member { id, registry: registry.to_owned(), consensus })
+        (is_address(registry) && is_address(&consensus)).then(|| Member {
+            id,
+            registry: registry.to_owned(),
+            consensus,
+        })
     };
     parse().ok_or_else(|| Contradiction::Member { text: text.to_owned() })
 }

@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn a_namesrv_is_host_and_port() {
         let check = |addresses: &[&str]| {
-            Namesrv { addresses: addresses.iter().map(|it| (*it).to_owned()).collect() }.check().map_err(|bad| bad.to_string())
+            Namesrv { addresses: addresses.iter().map(|it| (*it).to_owned()).collect() }
+                .check()
+                .map_err(|bad| bad.to_string())
         };
         assert_eq!(check(&["namesrv-0.namesrv:9876", "[::1]:1"]), Ok(()));
         assert!(check(&[]).is_err_and(|told| told.contains("at least one")));

@@ -114,7 +114,8 @@ async fn first_cluster(client: &NamesrvClient, health: &Health) -> Arc<Cluster> 
     let tell = async {
         loop {
             let why = trouble.borrow_and_update().clone();
-            health.set(ROUTES, Check::fail(why.unwrap_or_else(|| "namesrv has not told of the cluster yet".to_owned())));
+            health
+                .set(ROUTES, Check::fail(why.unwrap_or_else(|| "namesrv has not told of the cluster yet".to_owned())));
             if trouble.changed().await.is_err() {
                 std::future::pending::<Infallible>().await;
             }

@@ -60,7 +60,11 @@ impl Membership {
     pub(super) async fn leave(self, wait: Duration) {
         let _the_task_has_ended = self.leaving.send(true);
         if timeout(wait, self.left).await.is_err() {
-            tracing::warn!(event = "left_out_of_turn", ?wait, "another store-node is away for long; this one stops too");
+            tracing::warn!(
+                event = "left_out_of_turn",
+                ?wait,
+                "another store-node is away for long; this one stops too"
+            );
         }
     }
 }

@@ -90,7 +90,8 @@ impl Replicas {
 
     /// Lets other replicas lead wherever this store-node does, if there are others.
     pub(super) async fn hand_over(&self, wait: Duration) {
-        let engines: Vec<_> = self.known().iter().filter_map(|(group, replica)| Some((*group, replica.engine()?))).collect();
+        let engines: Vec<_> =
+            self.known().iter().filter_map(|(group, replica)| Some((*group, replica.engine()?))).collect();
         join_all(engines.into_iter().map(|(group, engine)| async move {
             if let Err(error) = engine.hand_over(wait).await {
                 tracing::warn!(event = "not_handed_over", %group, %error, "no other replica took the lead");
@@ -99,11 +100,7 @@ impl Replicas {
         .await;
     }
 
-    async fn follow(
-        &self,
-        mut wirings: watch::Receiver<Wiring>,
-        recovered: oneshot::Sender<()>,
-    ) -> Result<(), Stop> {
+    async fn follow(&self, mut wirings: watch::Receiver<Wiring>, recovered: oneshot::Sender<()>) -> Result<(), Stop> {
         let mut opening = FuturesUnordered::new();
         let first = wirings.borrow_and_update().clone();
         self.take_on(&first, &mut opening)?;
@@ -147,7 +144,8 @@ impl Replicas {
     }
 
     async fn open(self, me: Identity, hosted: Hosted, peers: Arc<TonicPeers>) -> Result<ReplicaGroupId, Stop> {
-        let ReplicasParts { folder, disk, settings, lanes, replication, leading, tasks, meter, .. } = &self.shared.parts;
+        let ReplicasParts { folder, disk, settings, lanes, replication, leading, tasks, meter, .. } =
+            &self.shared.parts;
         let name = format!("groups/{}", me.group);
         let folder = folder.join(&name);
         let of_folder = |stop: Stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display()));
@@ -163,7 +161,8 @@ impl Replicas {
             tasks: tasks.clone(),
             meter: meter.clone(),
         };
-        let views = Arc::new(RocksViewStore::new(&folder, RocksSettings::default()).map_err(|error| of_folder(error.into()))?);
+        let views =
+            Arc::new(RocksViewStore::new(&folder, RocksSettings::default()).map_err(|error| of_folder(error.into()))?);
         let parts = ReplicaParts { engine, views, peers, entropy: Arc::new(OsEntropy), ear: ear.clone() };
         let voters = hosted.addresses.keys().copied().collect();
         let members = Members { me: me.replica, group: me.group, voters, cluster_id: me.cluster_id };

@@ -33,12 +33,7 @@ pub fn serve_lanes(tasks: &Tasks, listener: TcpListener, lanes: &Lanes, token: O
 }
 
 /// Serves other replicas on `listener` until the tasks close. Whoever does not show `token` is refused.
-pub fn serve_replication(
-    tasks: &Tasks,
-    listener: TcpListener,
-    replication: Replication,
-    token: Option<ClusterToken>,
-) {
+pub fn serve_replication(tasks: &Tasks, listener: TcpListener, replication: Replication, token: Option<ClusterToken>) {
     let stop = tasks.token();
     let server = server()
         .layer(InterceptorLayer::new(TokenCheck::new(token, CLUSTER_TOKEN)))

@@ -43,9 +43,8 @@ impl State {
         node: &NodeName,
         incarnation: u64,
     ) -> Result<Change, MetadataError> {
-        let there = |host: &NodeName| {
-            cluster.nodes.get(host).is_some_and(|host| host.standing != NodeStanding::Suspect)
-        };
+        let there =
+            |host: &NodeName| cluster.nodes.get(host).is_some_and(|host| host.standing != NodeStanding::Suspect);
         for group in cluster.replica_groups.values().filter(|group| group.replica_of(node).is_some()) {
             let majority = group.replicas.len() / 2 + 1;
             let (with, without) = group.replicas.values().fold((0, 0), |(with, without), host| {

@@ -54,7 +54,8 @@ impl TonicPeers {
     pub fn at(&self, addresses: &BTreeMap<ReplicaId, String>) -> Result<(), BadAddress> {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         let others = addresses.iter().filter(|(replica, _)| **replica != self.me.replica);
-        let moved = others.filter(|(replica, address)| links.get(replica).is_none_or(|known| known.address != **address));
+        let moved =
+            others.filter(|(replica, address)| links.get(replica).is_none_or(|known| known.address != **address));
         let link = |(to, address): (&ReplicaId, &String)| {
             let bad = || BadAddress { replica: *to, address: address.clone() };
             let endpoint = endpoint(address, PATIENCE).ok_or_else(bad)?;

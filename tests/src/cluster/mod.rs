@@ -166,7 +166,8 @@ fn lay_out(shape: Shape, folder: TempDir, args: &[&str]) -> anyhow::Result<Clust
     let namesrv = |(id, ports): (usize, &Ports)| {
         let role = format!(
             "namesrv --data {} --id {id} --members {members} --replication-factor {} --port {{first}} --raft-port {{second}}",
-            process::DATA, shape.replication_factor
+            process::DATA,
+            shape.replication_factor
         );
         Process::new(format!("namesrv-{id}"), &role, *ports, home, &with(&[]))
     };
@@ -177,7 +178,13 @@ fn lay_out(shape: Shape, folder: TempDir, args: &[&str]) -> anyhow::Result<Clust
             "store-node --data {} --name store-{id} --namesrv {registries} --lanes-port {{first}} --replication-port {{second}}",
             process::DATA
         );
-        Process::new(format!("store-{id}"), &role, ports, home, &with(&["--set".to_owned(), "store.segment=32MiB".to_owned()]))
+        Process::new(
+            format!("store-{id}"),
+            &role,
+            ports,
+            home,
+            &with(&["--set".to_owned(), "store.segment=32MiB".to_owned()]),
+        )
     };
     let stores = (1..).zip(free(shape.stores)?).map(store).collect();
 

@@ -1,7 +1,6 @@
 //! Three store-nodes behind two proxies: the leader is killed and stopped, followers go and come, and clients hardly
 //! notice. The clients are those that note everything and the official Java SDK.
 
-mod java;
 mod resumed;
 mod scene;
 
@@ -9,9 +8,10 @@ use std::time::Duration;
 
 use apogee_host::{Entropy as _, OsEntropy};
 use apogee_tests::cluster::Cluster;
+use apogee_tests::endure::Call;
 use tokio::sync::Mutex;
 
-use resumed::{Call, Resumed, receives, sends};
+use resumed::{Resumed, receives, sends};
 use scene::Scene;
 
 const KILLS: usize = 20;
@@ -130,8 +130,9 @@ async fn a_wiped_replica_rejoins_while_load_runs() {
     lost.ready().await.expect("it takes part again");
     scene.cluster.logged(MEMBERS_CHANGED, JOINED).await.expect("it is a voter in the place of its earlier self");
 
-    // Without the other follower there is a majority with it only.
+    // Without the other store-node there is a majority with it only. The lead may have gone there meanwhile.
     scene.cluster.stores[other].kill().await.expect("the other follower is killed");
+    scene.leader().await;
     let alone = scene.now();
     scene.calm().await;
     let no_more = scene.now();

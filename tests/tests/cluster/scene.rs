@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use apogee_host::{Clock as _, Entropy as _, OsEntropy, RealClock};
 use apogee_tests::cluster::{Cluster, Shape};
+use apogee_tests::endure::{Endure, Endured};
 use apogee_tests::grpc::{Client, Crowd, Load, judged};
 use apogee_tests::history::{Call, History, What};
 use tokio::time::sleep;
-
-use crate::java::{Endure, Endured};
 
 const SHAPE: Shape = Shape { namesrvs: 1, ..Shape::WHOLE };
 /// Where the one queue of the first topic is.
