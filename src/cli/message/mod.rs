@@ -26,7 +26,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     let client_id = format!("{}@{}@cli", hostname(), process::id());
     let messaging = target.messaging(&client_id, id).await?;
     match verb {
-        Verb::Send(args) => send::run(args, messaging, output).await,
+        Verb::Send(args) => send::run(args, messaging, target.timeout(), output).await,
         Verb::Receive(args) => receive::run(args, messaging, output).await,
     }
 }
