@@ -65,6 +65,8 @@ pub(crate) enum CliError {
     /// A rehearsal has found something to do.
     #[error("{what}; nothing was changed")]
     WouldChange { what: String },
+    #[error("{what}")]
+    BenchFailed { what: String },
     #[error("interrupted")]
     Interrupted,
     #[error("the answer of the server has no {what}")]
@@ -182,6 +184,7 @@ impl CliError {
             CliError::NoNode { .. } | CliError::NeverReceived { .. } => (NOT_FOUND, "not_found".into()),
             CliError::Unhealthy { .. } => (UNHEALTHY, "unhealthy".into()),
             CliError::WouldChange { .. } => (DIFFERS, "would_change".into()),
+            CliError::BenchFailed { .. } => (FAILED, "bench_failed".into()),
             CliError::Interrupted => (INTERRUPTED, "interrupted".into()),
             CliError::Incomplete { .. } => (FAILED, "incomplete_answer".into()),
             CliError::Output(_) | CliError::Runtime(_) => (FAILED, "io".into()),
@@ -215,6 +218,7 @@ impl CliError {
             CliError::NeverReceived { .. } => "see what it receives with `apogee group lag` and no --topic",
             CliError::Unhealthy { .. } => "look at `apogee cluster info` and into the logs of what is named",
             CliError::WouldChange { .. } => "repeat the command without --dry-run to do it",
+            CliError::BenchFailed { .. } => "look into the log of the server, or ask for less with --rate",
             CliError::Interrupted => "run the command again",
             CliError::Incomplete { .. } => "compare `apogee version` with the version of the server",
             CliError::Output(_) => "look at what reads the output, or at the disk it goes to",

@@ -3,6 +3,7 @@
 //! Data goes to stdout, all else to stderr. Every error ends with a next step and one of the exit codes of `error`.
 //! Reading order: this table of contents, `target` (which server), `error`, `output`, then the nouns.
 
+mod bench;
 mod cluster;
 mod completion;
 mod confirm;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Group(Noun<group::Verb>),
     /// Sends and receives messages
     Message(Noun<message::Verb>),
+    /// Measures rate and latency as clients of the proxy have them
+    Bench(Noun<bench::Verb>),
     /// Names servers, and which of them commands talk to
     Profile {
         #[command(subcommand)]
@@ -73,6 +76,7 @@ pub(crate) fn run<Line: CommandFactory>(command: Command, output: &Output) -> Ex
         Command::Topic(noun) => wait(topic::run(noun.verb, &noun.target, output, &id)),
         Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
         Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
+        Command::Bench(noun) => bench::run(noun.verb, &noun.target, output, &id),
         Command::Profile { verb } => profile::run(verb, output),
         Command::Completion(args) => completion::run(&args, Line::command()),
         Command::Version => version::run(output),

@@ -60,6 +60,7 @@ pub(crate) struct Admin {
 }
 
 /// The message API of one server, with the headers of a client on every call.
+#[derive(Clone)]
 pub(crate) struct Messaging {
     pub(crate) api: MessagingServiceClient<InterceptedService<Channel, WithHeaders>>,
     pub(crate) address: String,

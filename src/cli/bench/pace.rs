@@ -1,24 +1,24 @@
 //! Waiting for a moment exactly: the timers of tokio round up to a millisecond, which is more than a send takes.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-/// A timer of the kernel.
+/// A timer of the kernel. It is read like a pipe: a number comes out of it when the time is over.
 pub(super) struct Pacer {
-    timer: AsyncFd<OwnedFd>,
+    timer: pipe::Receiver,
 }
 
 impl Pacer {
+    /// # Panics
+    /// Outside a tokio runtime.
     pub(super) fn new() -> io::Result<Pacer> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Pacer { timer: AsyncFd::with_interest(timer, Interest::READABLE)? })
+        Ok(Pacer { timer: pipe::Receiver::from_owned_fd_unchecked(timer)? })
     }
 
     /// Waits until `moment`; not at all when it has passed. Cancel safe.
@@ -32,10 +32,11 @@ impl Pacer {
             let it_value = Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: nanos };
             let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
-            let mut ready = self.timer.readable().await?;
+            self.timer.readable().await?;
             let mut times = [0; 8];
-            if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer, &mut times)?)) {
-                read?;
+            match self.timer.try_read(&mut times) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {} // it says how often, we look how late
             }
         }
     }
