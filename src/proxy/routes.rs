@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewTopic, Topic, TopicConfig};
-use apogee_namesrv::NamesrvClient;
+use apogee_model::{
+    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName,
+    Topic, TopicConfig,
+};
+use apogee_namesrv::{Member, NamesrvClient};
 use apogee_proxy::Routes;
 use futures::future::BoxFuture;
 
@@ -39,5 +42,21 @@ impl Routes for RemoteRoutes {
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.client.delete_group(group))
+    }
+
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(self.client.drain_node(node))
+    }
+
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(self.client.undrain_node(node))
+    }
+
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
+        Box::pin(async {
+            let (members, leader) = self.client.members().await?;
+            let member = |member: Member| NamesrvMember { id: member.id, address: member.registry };
+            Ok(NamesrvMembers { members: members.into_iter().map(member).collect(), leader })
+        })
     }
 }

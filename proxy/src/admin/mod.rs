@@ -1,8 +1,9 @@
-//! The admin API of port 8088: topics and consumer groups, for the CLI, the console and the operator.
+//! The admin API of port 8088: the cluster, topics and consumer groups, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `cluster`, `convert`, `page`, `error`.
 
+mod cluster;
 mod convert;
 mod error;
 mod page;
@@ -28,13 +29,25 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`; to everybody without one.
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: Option<ClusterToken>) -> Service {
-    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(token, "admin token"))
+/// What the admin API is made of.
+pub struct AdminParts {
+    pub cluster_name: String,
+    pub routes: Arc<dyn Routes>,
+    pub stores: Stores,
+    /// Asked for with every call, if there is one.
+    pub token: Option<ClusterToken>,
+}
+
+/// Serves the admin API to whoever knows the token; to everybody without one.
+pub fn service(parts: AdminParts) -> Service {
+    let AdminParts { cluster_name, routes, stores, token } = parts;
+    let admin = Admin { cluster_name, routes, stores };
+    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
 /// The decisions behind the admin API.
 pub struct Admin {
+    cluster_name: String,
     routes: Arc<dyn Routes>,
     stores: Stores,
 }
@@ -71,6 +84,25 @@ impl v1::admin_server::Admin for Admin {
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
         answer(self.do_delete_group(request.into_inner()).await)
+    }
+
+    async fn describe_topic_route(
+        &self,
+        request: Request<v1::DescribeTopicRouteRequest>,
+    ) -> Reply<v1::DescribeTopicRouteResponse> {
+        answer(self.do_describe_topic_route(&request.into_inner()))
+    }
+
+    async fn describe_cluster(&self, _: Request<v1::DescribeClusterRequest>) -> Reply<v1::DescribeClusterResponse> {
+        answer(Ok(self.do_describe_cluster().await))
+    }
+
+    async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Reply<v1::DrainNodeResponse> {
+        answer(self.do_drain_node(request.into_inner()).await)
+    }
+
+    async fn undrain_node(&self, request: Request<v1::UndrainNodeRequest>) -> Reply<v1::UndrainNodeResponse> {
+        answer(self.do_undrain_node(request.into_inner()).await)
     }
 }
 

@@ -4,7 +4,10 @@ mod directory;
 
 use std::sync::Arc;
 
-use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewTopic, Topic, TopicConfig};
+use apogee_model::{
+    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Topic,
+    TopicConfig,
+};
 use futures::future::BoxFuture;
 
 pub(crate) use directory::{Directory, group_ref, topic_ref};
@@ -25,4 +28,13 @@ pub trait Routes: Send + Sync + 'static {
 
     /// Deletes a consumer group and returns what it was.
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>>;
+
+    /// Marks a store-node as about to leave; returns once the snapshot has it. One that is marked already stays so.
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
+    /// Takes the mark away; returns once the snapshot has it.
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
+    /// Who keeps all this.
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>>;
 }
