@@ -24,6 +24,15 @@ pub struct Call {
     pub ended: Duration,
 }
 
+/// What becomes of the connections of the program.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// They end in peace, if at all.
+    Stay,
+    /// The SDK sends again what may have been sent already.
+    Break,
+}
+
 /// The running program. Killed when dropped.
 pub struct Endure {
     child: Child,
@@ -48,11 +57,15 @@ impl Endure {
     ///
     /// # Errors
     /// When they do not within a minute; the error carries what the program printed.
-    pub async fn start(endpoint: &str) -> anyhow::Result<Endure> {
+    pub async fn start(endpoint: &str, connections: Connections) -> anyhow::Result<Endure> {
         let folder = tempfile::tempdir()?;
         let output = File::create(folder.path().join(OUTPUT))?;
         let mut command = java("apogee.compat.Endure", folder.path())?;
-        command.arg(endpoint).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
+        command.arg(endpoint);
+        if connections == Connections::Break {
+            command.arg("resends");
+        }
+        command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
         let child = command.spawn().context("java does not start; `make test` sets it up")?;
         let mut endure = Endure { child, folder };
         let deadline = Instant::now() + BEGIN_MAX;

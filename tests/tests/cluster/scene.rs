@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apogee_host::{Clock as _, Entropy as _, OsEntropy, RealClock};
 use apogee_tests::cluster::{Cluster, Shape};
-use apogee_tests::endure::{Endure, Endured};
+use apogee_tests::endure::{Connections, Endure, Endured};
 use apogee_tests::grpc::{Client, Crowd, Load, judged};
 use apogee_tests::history::{Call, History, What};
 use tokio::time::sleep;
@@ -49,7 +49,7 @@ impl Scene {
         let created = cluster.cli(0, &["topic", "create", Client::TOPIC, "--queues", "1"]).await.expect("the CLI runs");
         assert_eq!(created.code, 0, "{}", created.stderr);
         let client = Arc::new(Client::of_all(&endpoints, history.clone()).expect("endpoints"));
-        let java = Endure::start(&endpoints[0]).await.expect("the Java SDK begins");
+        let java = Endure::start(&endpoints[0], Connections::Stay).await.expect("the Java SDK begins");
         let load = Load::start(Arc::clone(&client), CROWD);
         Scene { cluster, history, client, load, java }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_tests::cluster::{Balancer, Cluster, Process, Shape};
-use apogee_tests::endure::{Endure, Endured};
+use apogee_tests::endure::{Connections, Endure, Endured};
 use apogee_tests::grpc::{Client, Crowd, Load, judged};
 use apogee_tests::history::{Call, History, Outcome, What};
 use tokio::time::{Instant, sleep, timeout};
@@ -43,14 +43,15 @@ struct Seen {
 }
 
 impl Scene {
-    async fn open() -> Scene {
+    async fn open(connections: Connections) -> Scene {
         let cluster = Cluster::start(Shape::WHOLE, &["--set", "drain.lame_duck=1s", "--set", "drain.spread=2s"]).await;
         let cluster = cluster.expect("the cluster starts");
         let balancer = Balancer::start(ports(&cluster)).await.expect("a port");
         let history = History::new();
         let client = Arc::new(Client::of_all(&cluster.endpoints(), history.clone()).expect("endpoints"));
         client.create_topic().await.expect("the topic is created on first use");
-        let java = Endure::start(&format!("127.0.0.1:{}", balancer.port())).await.expect("the Java SDK begins");
+        let java =
+            Endure::start(&format!("127.0.0.1:{}", balancer.port()), connections).await.expect("the Java SDK begins");
         let load = Load::start(Arc::clone(&client), CROWD);
         Scene { cluster, history, client, load, java, _balancer: balancer }
     }
@@ -87,7 +88,7 @@ impl Seen {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxies_are_killed_every_5_s() {
     let _alone = ALONE.lock().await;
-    let mut scene = Scene::open().await;
+    let mut scene = Scene::open(Connections::Break).await;
     let killed = timeout(KILLING, kill_proxies(&mut scene.cluster)).await;
     assert!(killed.is_err(), "the proxies did not come back: {killed:?}");
     for proxy in &mut scene.cluster.proxies {
@@ -105,7 +106,7 @@ async fn proxies_are_killed_every_5_s() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_flow_without_namesrv() {
     let _alone = ALONE.lock().await;
-    let mut scene = Scene::open().await;
+    let mut scene = Scene::open(Connections::Stay).await;
     sleep(CALM).await;
 
     let leader = leading(&scene.cluster).await;
@@ -142,9 +143,10 @@ async fn messages_flow_without_namesrv() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_restarted_in_turn() {
     let _alone = ALONE.lock().await;
-    let mut scene = Scene::open().await;
+    let mut scene = Scene::open(Connections::Stay).await;
     sleep(CALM).await;
     for process in scene.cluster.all() {
+        eprint!("after {:>6} ms: ", scene.history.start().at.as_millis());
         let ended = restart(process).await;
         assert!(ended.success(), "{} ended with {ended}", process.name());
         sleep(CALM).await;
@@ -209,7 +211,10 @@ fn deliveries(calls: &[Call]) -> (usize, usize) {
                 Some(handle) => acked.contains(&(group.clone(), handle)),
             };
             all += 1;
-            again += usize::from(unwanted);
+            if unwanted {
+                again += 1;
+                eprintln!("{} {} attempt {} earlier {earlier:?}", call.span, delivery.message, delivery.attempt);
+            }
         }
     }
     (all, again)

@@ -16,8 +16,9 @@ import org.apache.rocketmq.client.apis.producer.Producer;
  * A push consumer that works on every message for longer than the lease it was given: the server renews it for as long as
  * the client lives.
  *
- * <p>Usage: {@code Hold HOST:PORT COUNT SECONDS}. Prints {@code begun} once all messages are in work, {@code again BODY} for
- * one that came more than once, and {@code over DONE}. Exit code 0 when all were done and none came twice.
+ * <p>Usage: {@code Hold HOST:PORT COUNT SECONDS}. Prints {@code delivered BODY ATTEMPT TIME} for each delivery, in milliseconds
+ * since the program began, {@code again BODY TIMES} for a message that came more than once, and {@code over DONE}. Exit code 0
+ * when all were done and none came twice.
  */
 public final class Hold {
     private static final String TOPIC = "hold";
@@ -31,6 +32,7 @@ public final class Hold {
             System.err.println("usage: Hold HOST:PORT COUNT SECONDS");
             System.exit(2);
         }
+        long began = System.currentTimeMillis();
         int count = Integer.parseInt(args[1]);
         long seconds = Long.parseLong(args[2]);
         ClientServiceProvider provider = ClientServiceProvider.loadService();
@@ -52,6 +54,8 @@ public final class Hold {
             .setMessageListener(view -> {
                 String body = StandardCharsets.UTF_8.decode(view.getBody()).toString();
                 deliveries.merge(body, 1, Integer::sum);
+                long time = System.currentTimeMillis() - began;
+                System.out.println("delivered " + body + " " + view.getDeliveryAttempt() + " " + time);
                 working.countDown();
                 try {
                     Thread.sleep(TimeUnit.SECONDS.toMillis(seconds));
@@ -64,7 +68,6 @@ public final class Hold {
             })
             .build();
         boolean all = working.await(60, TimeUnit.SECONDS);
-        System.out.println("begun");
         all = all && done.await(seconds + 30, TimeUnit.SECONDS);
         boolean once = true;
         for (Map.Entry<String, Integer> delivery : deliveries.entrySet()) {
