@@ -3,6 +3,7 @@
 //! Data goes to stdout, all else to stderr. Every error ends with a next step and one of the exit codes of `error`.
 //! Reading order: this table of contents, `target` (which server), `error`, `output`, then the nouns.
 
+mod client;
 mod confirm;
 mod error;
 mod group;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Group(Noun<group::Verb>),
     /// Sends and receives messages
     Message(Noun<message::Verb>),
+    /// Shows who is connected
+    Client(Noun<client::Verb>),
     /// Prints the version of this binary
     Version,
 }
@@ -52,6 +55,7 @@ pub(crate) fn run(command: Command, output: &Output) -> ExitCode {
         Command::Topic(noun) => wait(topic::run(noun.verb, &noun.target, output, &id)),
         Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
         Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
+        Command::Client(noun) => wait(client::run(noun.verb, &noun.target, output, &id)),
         Command::Version => version::run(output),
     };
     match outcome {

@@ -8,8 +8,8 @@ use apogee_model::store::{
     TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NewGroup, NewTopic, TagFilter, Topic,
-    TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NewGroup, NewTopic, ProxyNode, TagFilter,
+    Topic, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{Routes, StoreNode, Watch};
@@ -37,6 +37,10 @@ impl Routes for LocalRoutes {
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.0.delete_group(group))
+    }
+
+    fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
+        Box::pin(std::future::ready(self.0.proxies()))
     }
 }
 

@@ -58,8 +58,6 @@ impl Front {
     /// Starts to serve both ports.
     pub(super) async fn open(parts: FrontParts<'_>) -> Result<Front, Stop> {
         let FrontParts { config, grpc, admin, tls, routes, stores, token, seams, tasks, meter, health } = parts;
-        serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), stores.clone(), token));
-
         let proxy_parts = ProxyParts {
             routes,
             stores,
@@ -69,6 +67,7 @@ impl Front {
             meter: meter.clone(),
         };
         let proxy = Proxy::new(proxy_parts, proxy_settings(config, &grpc));
+        serve_admin(tasks, admin.listener, proxy.admin(token));
         let services = tonic::service::Routes::new(proxy.service()).add_service(grpc_health(tasks, health)).prepare();
         let settings = ListenSettings { drain: DRAIN, ..ListenSettings::default() };
         let watched = proxy.clone();
@@ -87,9 +86,9 @@ impl Front {
 
     /// No new calls, long polls end empty, calls in flight finish.
     pub(super) async fn drain(self) -> Result<(), Stop> {
-        self.proxy.drain();
         self.stop.cancel();
         let _a_panic_is_known_to_the_tasks = self.drained.await;
+        self.proxy.drain();
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
-//! The admin API of port 8088: topics and consumer groups, for the CLI, the console and the operator.
+//! The admin API of port 8088: topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `clients`, `convert`, `page`, `error`.
 
+mod clients;
 mod convert;
 mod error;
 mod page;
@@ -20,6 +21,7 @@ use futures::future::try_join_all;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::clients::{Clients, Here};
 pub use self::error::AdminError;
 use crate::{Routes, Stores};
 
@@ -28,15 +30,28 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`.
+/// Serves the admin API over `routes` and `stores` to whoever knows `token`. Without a proxy beside it; with one, see
+/// [`Proxy::admin`](crate::Proxy::admin).
 pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
-    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(Some(token), "admin token"))
+    service_beside(None, routes, stores, token)
+}
+
+pub(crate) fn service_beside(
+    here: Option<Here>,
+    routes: Arc<dyn Routes>,
+    stores: Stores,
+    token: ClusterToken,
+) -> Service {
+    let clients = Clients { here, token: token.clone() };
+    let admin = Admin { routes, stores, clients };
+    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(Some(token), "admin token"))
 }
 
 /// The decisions behind the admin API.
 pub struct Admin {
     routes: Arc<dyn Routes>,
     stores: Stores,
+    clients: Clients,
 }
 
 #[tonic::async_trait]
@@ -71,6 +86,14 @@ impl v1::admin_server::Admin for Admin {
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
         answer(self.do_delete_group(request.into_inner()).await)
+    }
+
+    async fn list_clients(&self, request: Request<v1::ListClientsRequest>) -> Reply<v1::ListClientsResponse> {
+        answer(self.clients.list(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn describe_client(&self, request: Request<v1::DescribeClientRequest>) -> Reply<v1::DescribeClientResponse> {
+        answer(self.clients.describe(&*self.routes, request.into_inner()).await)
     }
 }
 
