@@ -24,6 +24,8 @@ mod life;
 
 mod leases;
 
+mod metrics;
+
 mod proxies;
 
 mod network;

@@ -25,8 +25,6 @@ use crate::state::{Change, Command, Outcome, Secret};
 
 /// Requests that may be with consensus at a time; others wait.
 const INBOX: usize = 256;
-/// What [`ClusterToken`] is called here.
-pub(crate) const TOKEN: &str = "cluster token";
 /// Longest wait for a cluster to be born before a request is refused.
 const BIRTH_MAX: Duration = Duration::from_secs(5);
 
@@ -258,6 +256,14 @@ impl Namesrv {
         self.change(Command::NodeHeard { node: node.clone(), incarnation, alive: false }).await.map(|_| ())
     }
 
+    /// The store-node stops, as [`Namesrv::unregister`], if it is its turn.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoTurn`] while a replica group would lose its majority by it; as [`Namesrv::heartbeat`].
+    pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        self.change(Command::LeaveInTurn { node: node.clone(), incarnation }).await.map(|_| ())
+    }
+
     /// The store-node is about to leave: it gets nothing new, and leads nothing if others can.
     ///
     /// # Errors
@@ -326,7 +332,7 @@ impl Namesrv {
         &self.shared
     }
 
-    fn consensus(&self) -> Result<Consensus, MetadataError> {
+    pub(crate) fn consensus(&self) -> Result<Consensus, MetadataError> {
         self.shared.consensus.borrow().clone().ok_or(MetadataError::NotLeader { leader: None })
     }
 

@@ -128,8 +128,9 @@ impl Proxy {
         self.budget.layer(service.max_decoding_message_size(REQUEST_MAX))
     }
 
-    /// The admin API, which knows the clients of this proxy and asks the others for theirs; for whoever knows `token`.
-    pub fn admin(&self, token: ClusterToken) -> admin::Service {
+    /// The admin API, which knows the clients of this proxy and asks the others for theirs; for whoever knows `token`, for
+    /// everybody without one.
+    pub fn admin(&self, token: Option<ClusterToken>) -> admin::Service {
         let (name, sessions, clock) = (&self.name, &self.edge.sessions, &self.clock);
         let here = admin::Here { name: Arc::clone(name), sessions: Arc::clone(sessions), clock: Arc::clone(clock) };
         admin::service_beside(Some(here), Arc::clone(&self.routes), self.stores.clone(), token)

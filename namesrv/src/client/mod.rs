@@ -187,6 +187,17 @@ impl NamesrvClient {
     }
 
     /// # Errors
+    /// Those of [`crate::Namesrv::leave_in_turn`]; those of this client.
+    pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        let request = self.life(node, incarnation);
+        self.change(move |mut client| {
+            let request = request.clone();
+            Box::pin(async move { client.leave(request).await })
+        })
+        .await
+    }
+
+    /// # Errors
     /// Those of [`crate::Namesrv::drain_node`]; those of this client.
     pub async fn drain_node(&self, node: &NodeName) -> Result<(), MetadataError> {
         let request = v1::NodeRequest { name: node.as_str().to_owned() };
@@ -260,14 +271,20 @@ impl NamesrvClient {
 
     async fn topic(&self, call: impl Fn(Client) -> Call<v1::Topic>) -> Result<Arc<TopicConfig>, MetadataError> {
         let deadline = Instant::now() + CHANGE_MAX;
-        let answer = self.links.ask(deadline, call).await?;
+        let answer = match self.links.ask(deadline, call).await {
+            Ok(answer) => answer,
+            Err(refused) => return Err(self.until_true(refused, deadline).await),
+        };
         self.until(answer.version, deadline).await?;
         wire::read_topic(answer).map(Arc::new).map_err(|error| MetadataError::Refused { why: error.to_string() })
     }
 
     async fn group(&self, call: impl Fn(Client) -> Call<v1::Group>) -> Result<Arc<GroupConfig>, MetadataError> {
         let deadline = Instant::now() + CHANGE_MAX;
-        let answer = self.links.ask(deadline, call).await?;
+        let answer = match self.links.ask(deadline, call).await {
+            Ok(answer) => answer,
+            Err(refused) => return Err(self.until_true(refused, deadline).await),
+        };
         self.until(answer.version, deadline).await?;
         wire::read_group(answer).map(Arc::new).map_err(|error| MetadataError::Refused { why: error.to_string() })
     }
@@ -276,6 +293,21 @@ impl NamesrvClient {
         let deadline = Instant::now() + CHANGE_MAX;
         let answer = self.links.ask(deadline, call).await?;
         self.until(answer.version, deadline).await
+    }
+
+    /// Returns a refusal when the copy here agrees with it: whoever hears that a topic exists already finds it.
+    async fn until_true(&self, refused: MetadataError, deadline: Instant) -> MetadataError {
+        let mut copy = self.cluster.clone();
+        let agrees = |cluster: &Cluster| match &refused {
+            MetadataError::TopicExists { topic } => cluster.topics.contains_key(topic),
+            MetadataError::NoSuchTopic { topic } => !cluster.topics.contains_key(topic),
+            MetadataError::GroupExists { group } => cluster.groups.contains_key(group),
+            MetadataError::NoSuchGroup { group } => !cluster.groups.contains_key(group),
+            _ => true,
+        };
+        let there = copy.wait_for(|cluster| cluster.as_ref().is_some_and(|cluster| agrees(cluster)));
+        let _or_it_has_changed_since = timeout_at(deadline, there).await;
+        refused
     }
 
     /// Returns when the copy here has the version.

@@ -39,7 +39,7 @@ pub(crate) struct Clients {
     /// The proxy beside it.
     pub(crate) here: Option<Here>,
     /// Shown to the others.
-    pub(crate) token: ClusterToken,
+    pub(crate) token: Option<ClusterToken>,
 }
 
 /// A proxy in this process.
@@ -139,7 +139,7 @@ impl Clients {
         let Some(endpoint) = endpoint(&admin, PATIENCE) else {
             return Found::nothing_of(name.into(), format!("{admin:?} is not host:port"));
         };
-        let shown = TokenShown::new(Some(&self.token));
+        let shown = TokenShown::new(self.token.as_ref());
         let peer = AdminClient::with_interceptor(endpoint.connect_lazy(), shown).max_decoding_message_size(ANSWER_MAX);
         match timeout(ASK_MAX, ask.of(peer)).await {
             Ok(Ok(found)) => found,

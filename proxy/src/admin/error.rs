@@ -83,6 +83,7 @@ fn metadata_code(error: &MetadataError) -> Code {
         MetadataError::OutOfRange { .. } => Code::InvalidArgument,
         MetadataError::NoReplicaGroups { .. }
         | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NoTurn { .. }
         | MetadataError::Refused { .. } => Code::FailedPrecondition,
         MetadataError::NotLeader { .. } | MetadataError::Unreachable { .. } | MetadataError::Stopped => {
             Code::Unavailable
@@ -97,6 +98,7 @@ fn store_code(error: &StoreError) -> Code {
         }
         StoreError::Timeout { .. } => Code::DeadlineExceeded,
         StoreError::Unreadable { .. } => Code::DataLoss,
-        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } => Code::Internal, // no admin call asks for that
+        // No admin call asks for that.
+        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } | StoreError::CannotLead { .. } => Code::Internal,
     }
 }

@@ -30,9 +30,9 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`. Without a proxy beside it; with one, see
-/// [`Proxy::admin`](crate::Proxy::admin).
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
+/// Serves the admin API over `routes` and `stores` to whoever knows `token`; to everybody without one. No proxy is beside
+/// it; with one, see [`Proxy::admin`](crate::Proxy::admin).
+pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: Option<ClusterToken>) -> Service {
     service_beside(None, routes, stores, token)
 }
 
@@ -40,11 +40,11 @@ pub(crate) fn service_beside(
     here: Option<Here>,
     routes: Arc<dyn Routes>,
     stores: Stores,
-    token: ClusterToken,
+    token: Option<ClusterToken>,
 ) -> Service {
     let clients = Clients { here, token: token.clone() };
     let admin = Admin { routes, stores, clients };
-    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(Some(token), "admin token"))
+    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
 /// The decisions behind the admin API.

@@ -140,7 +140,7 @@ fn token() -> ClusterToken {
 fn served(store: Arc<FakeStore>) -> Service {
     let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
     let cluster = Cluster::born(1, 1, mac_keys);
-    service(Arc::new(FakeRoutes(Mutex::new(cluster))), Stores::one(ReplicaGroupId(0), store), token())
+    service(Arc::new(FakeRoutes(Mutex::new(cluster))), Stores::one(ReplicaGroupId(0), store), Some(token()))
 }
 
 type WireRequest = Request<tonic::body::Body>;

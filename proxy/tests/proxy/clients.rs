@@ -63,7 +63,7 @@ async fn one_proxy_tells_what_it_knows() {
     let mut world = proxy("p1").await;
     let _stream = open(&mut world, "producer", producer()).await;
     beats(&mut world, "consumer", "workers").await;
-    let (mut admin, _) = serve(&world, world.proxy.admin(token())).await;
+    let (mut admin, _) = serve(&world, world.proxy.admin(Some(token()))).await;
     let known = admin.describe_client(describe("producer")).await.unwrap().into_inner();
     let [client] = &known.clients[..] else { panic!("{known:?}") };
     assert_eq!(
@@ -97,9 +97,9 @@ async fn any_proxy_tells_what_all_know_and_names_those_that_do_not_answer() {
     for client in ["b", "c", "d"] {
         beats(&mut two, client, "workers").await;
     }
-    let (mut admin, first) = serve(&one, one.proxy.admin(token())).await;
-    let (_, second) = serve(&two, two.proxy.admin(token())).await;
-    let other_token = admin::service(Arc::clone(&two.routes) as _, Stores::default(), ClusterToken::new([8; 32]));
+    let (mut admin, first) = serve(&one, one.proxy.admin(Some(token()))).await;
+    let (_, second) = serve(&two, two.proxy.admin(Some(token()))).await;
+    let other_token = admin::service(Arc::clone(&two.routes) as _, Stores::default(), Some(ClusterToken::new([8; 32])));
     let (_, foreign) = serve(&two, other_token).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing
     let both = vec![node("p1", &first), node("p2", &second)];
