@@ -49,13 +49,16 @@ enum Command {
 const ROLES: [&str; 4] = ["dev", "namesrv", "store-node", "proxy"];
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = match cli::understood(std::env::args_os().collect()) {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
     match Apogee::try_parse_from(&args) {
         Ok(Apogee { command: Command::Dev(args), .. }) => dev::run(args),
         Ok(Apogee { command: Command::Namesrv(args), .. }) => namesrv::run(args),
         Ok(Apogee { command: Command::StoreNode(args), .. }) => store_node::run(args),
         Ok(Apogee { command: Command::Proxy(args), .. }) => proxy::run(args),
-        Ok(Apogee { command: Command::Cli(command), output }) => cli::run(command, &output),
+        Ok(Apogee { command: Command::Cli(command), output }) => cli::run::<Apogee>(command, &output),
         Err(refused) => usage(&refused, &args),
     }
 }
@@ -76,10 +79,12 @@ fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
     }
 }
 
-/// The first word that is neither a flag nor the value of the one flag with a value that may stand before it.
+/// The first word that is neither a flag nor the value of a flag that may stand before it.
 fn sub_command(args: &[OsString]) -> Option<&OsString> {
-    let word =
-        |pair: &&[OsString]| !pair[1].to_string_lossy().starts_with('-') && pair[0] != "-o" && pair[0] != "--output";
+    let word = |pair: &&[OsString]| {
+        !pair[1].to_string_lossy().starts_with('-')
+            && !["-o", "--output", "--color"].iter().any(|flag| pair[0] == *flag)
+    };
     args.windows(2).find(word).map(|pair| &pair[1])
 }
 
@@ -99,6 +104,7 @@ mod tests {
         for (line, name) in [
             ("dev --x", Some("dev")),
             ("-o json dev", Some("dev")),
+            ("--color never -q dev", Some("dev")),
             ("-ojson topic dev", Some("topic")),
             ("--no-headers", None),
         ] {

@@ -8,7 +8,7 @@ use apogee_proto::v2::messaging_service_server::{MessagingService, MessagingServ
 use opentelemetry::metrics::Meter;
 use tower::Layer as _;
 
-use crate::admin;
+use crate::admin::{self, AdminParts};
 use crate::edge::{AdmissionLimits, Budgeted, ByteBudget, Edge, Gate, Receiver};
 use crate::listen::ClosedConnection;
 use crate::metrics::{self, Metrics};
@@ -68,6 +68,7 @@ pub struct Proxy {
     edge: Arc<Edge>,
     budget: ByteBudget,
     name: Arc<str>,
+    cluster_name: Arc<str>,
     routes: Arc<dyn Routes>,
     stores: Stores,
     clock: Arc<dyn Clock>,
@@ -85,7 +86,8 @@ impl Proxy {
         metrics::names(&meter, &routes);
         metrics::age(&meter, &routes);
         let directory = Directory::new(Arc::clone(&routes), settings.auto_create);
-        let broker: Arc<str> = settings.cluster_name.into();
+        let cluster_name: Arc<str> = settings.cluster_name.into();
+        let broker = Arc::clone(&cluster_name);
         let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
@@ -118,7 +120,7 @@ impl Proxy {
             metrics,
             entropy,
         };
-        Self { edge: Arc::new(edge), budget, name: settings.name.into(), routes, stores, clock }
+        Self { edge: Arc::new(edge), budget, name: settings.name.into(), cluster_name, routes, stores, clock }
     }
 
     /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener. All of one proxy share one budget of
@@ -133,7 +135,13 @@ impl Proxy {
     pub fn admin(&self, token: Option<ClusterToken>) -> admin::Service {
         let (name, sessions, clock) = (&self.name, &self.edge.sessions, &self.clock);
         let here = admin::Here { name: Arc::clone(name), sessions: Arc::clone(sessions), clock: Arc::clone(clock) };
-        admin::service_beside(Some(here), Arc::clone(&self.routes), self.stores.clone(), token)
+        let parts = AdminParts {
+            cluster_name: self.cluster_name.to_string(),
+            routes: Arc::clone(&self.routes),
+            stores: self.stores.clone(),
+            token,
+        };
+        admin::service_beside(Some(here), parts)
     }
 
     /// Notes the end of a connection, for [`Listener::on_closed`](crate::listen::Listener::on_closed): a client whose

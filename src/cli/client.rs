@@ -89,10 +89,11 @@ fn show(output: &Output, clients: &[v1::Client], missing: &[v1::MissingProxy]) -
     for client in clients {
         table.row(cells(client));
     }
-    let document = json!({
-        "clients": clients.iter().map(document).collect::<Vec<_>>(),
-        "missing": missing.iter().map(|proxy| json!({ "proxy": proxy.proxy, "why": proxy.why })).collect::<Vec<_>>(),
-    });
+    let mut document = json!({ "clients": clients.iter().map(document).collect::<Vec<_>>() });
+    if !missing.is_empty() {
+        let rows = missing.iter().map(|proxy| json!({ "proxy": proxy.proxy, "why": proxy.why }));
+        document["missing"] = rows.collect();
+    }
     output.show(&document, &table)?;
     for v1::MissingProxy { proxy, why } in missing {
         let whose = if proxy.is_empty() { "other proxies".to_owned() } else { format!("proxy {}", plain(proxy)) };

@@ -8,12 +8,12 @@ use apogee_model::store::{
     TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NewGroup, NewTopic, ProxyNode, TagFilter,
-    Topic, TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
+    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{Routes, StoreNode, Watch};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 
 /// The routes of a namesrv in this process.
 pub(super) struct LocalRoutes(pub(super) Namesrv);
@@ -40,7 +40,21 @@ impl Routes for LocalRoutes {
     }
 
     fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
-        Box::pin(std::future::ready(self.0.proxies()))
+        Box::pin(ready(self.0.proxies()))
+    }
+
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(async move { self.0.drain_node(node).await.map(|_| ()) })
+    }
+
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(async move { self.0.undrain_node(node).await.map(|_| ()) })
+    }
+
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
+        let (members, leader) = self.0.members();
+        let member = |member: apogee_namesrv::Member| NamesrvMember { id: member.id, address: member.registry };
+        Box::pin(ready(Ok(NamesrvMembers { members: members.into_iter().map(member).collect(), leader })))
     }
 }
 
@@ -50,6 +64,10 @@ pub(super) struct LocalStore(pub(super) Engine);
 impl StoreNode for LocalStore {
     fn leads(&self) -> bool {
         true // the only replica does from its start to its end
+    }
+
+    fn leader(&self) -> Option<ReplicaId> {
+        Some(ReplicaId(1)) // namesrv counts replicas from 1
     }
 
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewTopic, ProxyNode, Topic, TopicConfig,
+    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName,
+    ProxyNode, Topic, TopicConfig,
 };
-use apogee_namesrv::NamesrvClient;
+use apogee_namesrv::{Member, NamesrvClient};
 use apogee_proxy::Routes;
 use futures::future::BoxFuture;
 
@@ -50,5 +51,21 @@ impl Routes for RemoteRoutes {
 
     fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
         Box::pin(self.client.proxies())
+    }
+
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(self.client.drain_node(node))
+    }
+
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(self.client.undrain_node(node))
+    }
+
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
+        Box::pin(async {
+            let (members, leader) = self.client.members().await?;
+            let member = |member: Member| NamesrvMember { id: member.id, address: member.registry };
+            Ok(NamesrvMembers { members: members.into_iter().map(member).collect(), leader })
+        })
     }
 }

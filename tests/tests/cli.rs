@@ -1,5 +1,10 @@
 //! The binary as its users meet it: `apogee dev`, then the commands, their output and their exit codes.
 
+#[path = "cli/cluster.rs"]
+mod cluster;
+#[path = "cli/shapes.rs"]
+mod shapes;
+
 use apogee_tests::server::{Options, Ports, Ran, Server, command, get, ran};
 use serde_json::{Value, json};
 
@@ -59,7 +64,7 @@ async fn topics_from_creation_to_deletion() {
     let listed = cli.json("topic list").await;
     assert_eq!(listed["topics"].as_array().map(Vec::len), Some(7));
     let table = cli.ok("topic list").await;
-    assert!(table.starts_with("NAME           TYPE         QUEUES  ID"), "{table}");
+    assert!(table.starts_with("NAME           TYPE         QUEUES  CREATED"), "{table}");
 
     let told = cli.refused("topic create t-fifo --type fifo", 4, "already_exists").await;
     assert_eq!(told, "topic t-fifo exists already");

@@ -2,11 +2,12 @@
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
 //! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `wire`, `filter`, `receipt`, `metadata`, `placement`,
-//! `store`.
+//! `members`, `store`.
 
 mod back_off;
 mod filter;
 mod ids;
+mod members;
 mod message;
 mod metadata;
 mod name;
@@ -23,6 +24,7 @@ pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
     ReplicaId, TopicId,
 };
+pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicConfig};
 pub use name::{ConsumerGroup, NameError, Topic};

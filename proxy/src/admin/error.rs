@@ -1,7 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
 use apogee_model::store::StoreError;
-use apogee_model::{ClientId, ConsumerGroup, MetadataError, NameError, Topic};
+use apogee_model::{BadNodeName, ClientId, ConsumerGroup, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
 /// Why an admin call was refused or failed.
@@ -9,6 +9,8 @@ use tonic::{Code, Status};
 pub enum AdminError {
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    NodeName(#[from] BadNodeName),
     #[error("{field} is {given}, which is none of {allowed}")]
     Choice { field: &'static str, given: i32, allowed: &'static str },
     #[error("read queues {read} and write queues {write} differ; they must be equal")]
@@ -62,6 +64,7 @@ impl From<AdminError> for Status {
 fn code(error: &AdminError) -> Code {
     match error {
         AdminError::Name(_)
+        | AdminError::NodeName(_)
         | AdminError::Choice { .. }
         | AdminError::UnequalQueues { .. }
         | AdminError::PageSize { .. }

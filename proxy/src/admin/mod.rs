@@ -1,9 +1,10 @@
-//! The admin API of port 8088: topics, consumer groups and clients, for the CLI, the console and the operator.
+//! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `clients`, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `cluster`, `clients`, `convert`, `page`, `error`.
 
 mod clients;
+mod cluster;
 mod convert;
 mod error;
 mod page;
@@ -30,25 +31,31 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`; to everybody without one. No proxy is beside
-/// it; with one, see [`Proxy::admin`](crate::Proxy::admin).
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: Option<ClusterToken>) -> Service {
-    service_beside(None, routes, stores, token)
+/// What the admin API is made of.
+pub struct AdminParts {
+    pub cluster_name: String,
+    pub routes: Arc<dyn Routes>,
+    pub stores: Stores,
+    /// Asked for with every call, if there is one.
+    pub token: Option<ClusterToken>,
 }
 
-pub(crate) fn service_beside(
-    here: Option<Here>,
-    routes: Arc<dyn Routes>,
-    stores: Stores,
-    token: Option<ClusterToken>,
-) -> Service {
+/// Serves the admin API to whoever knows the token; to everybody without one. No proxy is beside it; with one, see
+/// [`Proxy::admin`](crate::Proxy::admin).
+pub fn service(parts: AdminParts) -> Service {
+    service_beside(None, parts)
+}
+
+pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
+    let AdminParts { cluster_name, routes, stores, token } = parts;
     let clients = Clients { here, token: token.clone() };
-    let admin = Admin { routes, stores, clients };
+    let admin = Admin { cluster_name, routes, stores, clients };
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
 /// The decisions behind the admin API.
 pub struct Admin {
+    cluster_name: String,
     routes: Arc<dyn Routes>,
     stores: Stores,
     clients: Clients,
@@ -94,6 +101,25 @@ impl v1::admin_server::Admin for Admin {
 
     async fn describe_client(&self, request: Request<v1::DescribeClientRequest>) -> Reply<v1::DescribeClientResponse> {
         answer(self.clients.describe(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn describe_topic_route(
+        &self,
+        request: Request<v1::DescribeTopicRouteRequest>,
+    ) -> Reply<v1::DescribeTopicRouteResponse> {
+        answer(self.do_describe_topic_route(&request.into_inner()))
+    }
+
+    async fn describe_cluster(&self, _: Request<v1::DescribeClusterRequest>) -> Reply<v1::DescribeClusterResponse> {
+        answer(Ok(self.do_describe_cluster().await))
+    }
+
+    async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Reply<v1::DrainNodeResponse> {
+        answer(self.do_drain_node(request.into_inner()).await)
+    }
+
+    async fn undrain_node(&self, request: Request<v1::UndrainNodeRequest>) -> Reply<v1::UndrainNodeResponse> {
+        answer(self.do_undrain_node(request.into_inner()).await)
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewTopic, ProxyNode, Topic, TopicConfig,
+    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, Topic,
+    TopicConfig,
 };
 use futures::future::BoxFuture;
 
@@ -36,4 +37,13 @@ pub trait Routes: Send + Sync + 'static {
 
     /// The proxies of the cluster that namesrv hears, in any order; the own one may be among them.
     fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>>;
+
+    /// Marks a store-node as about to leave; returns once the snapshot has it. One that is marked already stays so.
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
+    /// Takes the mark away; returns once the snapshot has it.
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
+    /// Who keeps all this.
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>>;
 }

@@ -24,7 +24,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
     TopicRef,
 };
-use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
+use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
 use futures::future::BoxFuture;
 
 /// A leader that decides about messages and deliveries. In one process a function call, else
@@ -35,6 +35,11 @@ use futures::future::BoxFuture;
 pub trait StoreNode: Send + Sync + 'static {
     /// Whether somebody leads now, as far as is known: nobody has to wait for an election.
     fn leads(&self) -> bool;
+
+    /// The replica that leads now, as far as is known, for people who want to see it.
+    fn leader(&self) -> Option<ReplicaId> {
+        None
+    }
 
     /// Appends all messages or none; one answer per message, in order.
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;

@@ -244,6 +244,10 @@ impl StoreNode for RemoteGroup {
         self.shared.leaders.is_known()
     }
 
+    fn leader(&self) -> Option<ReplicaId> {
+        self.shared.leaders.replica()
+    }
+
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(async move {
             let weight = messages.iter().map(|append| append.message.len()).sum();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use apogee_model::store::StoreError;
-use apogee_model::{ClientId, ReplicaGroupId, TopicConfig};
+use apogee_model::{ClientId, ReplicaGroupId, ReplicaId, TopicConfig};
 
 use super::StoreNode;
 
@@ -60,6 +60,11 @@ impl Stores {
     /// Whether somebody is known to lead this replica group.
     pub(crate) fn leads(&self, group: ReplicaGroupId) -> bool {
         self.snapshot().get(&group).is_some_and(|store| store.leads())
+    }
+
+    /// The replica that leads a replica group, if this proxy knows one.
+    pub(crate) fn leader(&self, group: ReplicaGroupId) -> Option<ReplicaId> {
+        self.snapshot().get(&group).and_then(|store| store.leader())
     }
 
     /// Tells all of them.

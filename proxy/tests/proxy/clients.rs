@@ -9,7 +9,8 @@ use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
 use apogee_proto::token::{ClusterToken, TokenShown};
 use apogee_proto::v2;
-use apogee_proxy::{ProxySettings, Stores, admin};
+use apogee_proxy::admin::{self, AdminParts};
+use apogee_proxy::{ProxySettings, Stores};
 use tokio::net::TcpListener;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
@@ -99,7 +100,12 @@ async fn any_proxy_tells_what_all_know_and_names_those_that_do_not_answer() {
     }
     let (mut admin, first) = serve(&one, one.proxy.admin(Some(token()))).await;
     let (_, second) = serve(&two, two.proxy.admin(Some(token()))).await;
-    let other_token = admin::service(Arc::clone(&two.routes) as _, Stores::default(), Some(ClusterToken::new([8; 32])));
+    let other_token = admin::service(AdminParts {
+        cluster_name: "testing".to_owned(),
+        routes: Arc::clone(&two.routes) as _,
+        stores: Stores::default(),
+        token: Some(ClusterToken::new([8; 32])),
+    });
     let (_, foreign) = serve(&two, other_token).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing
     let both = vec![node("p1", &first), node("p2", &second)];

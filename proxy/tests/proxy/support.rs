@@ -11,8 +11,9 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
-    InvisibleDuration, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, Permission, ProxyNode, QueueId, QueueOffset,
-    ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId, TopicType,
+    InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission,
+    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
@@ -308,6 +309,15 @@ impl Routes for FakeRoutes {
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         let missing = || MetadataError::NoSuchGroup { group: group.clone() };
         Box::pin(async move { self.change(|cluster| cluster.groups.remove(group)).ok_or_else(missing) })
+    }
+    fn drain_node<'a>(&'a self, _: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        unreachable!("no client drains a store-node")
+    }
+    fn undrain_node<'a>(&'a self, _: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        unreachable!("no client drains a store-node")
+    }
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
+        unreachable!("no client asks for namesrv")
     }
 }
 

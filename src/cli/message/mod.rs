@@ -26,22 +26,22 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     let client_id = format!("{}@{}@cli", hostname(), process::id());
     let messaging = target.messaging(&client_id, id).await?;
     match verb {
-        Verb::Send(args) => send::run(args, messaging, output).await,
+        Verb::Send(args) => send::run(args, messaging, target.timeout(), output).await,
         Verb::Receive(args) => receive::run(args, messaging, output).await,
     }
 }
 
-fn hostname() -> String {
+pub(super) fn hostname() -> String {
     uname().nodename().to_string_lossy().into_owned()
 }
 
-fn resource(full_name: &str) -> v2::Resource {
+pub(super) fn resource(full_name: &str) -> v2::Resource {
     let (resource_namespace, name) = split(full_name);
     v2::Resource { resource_namespace, name }
 }
 
 /// The error of a response that is not OK.
-fn check(status: Option<v2::Status>) -> Result<(), CliError> {
+pub(super) fn check(status: Option<v2::Status>) -> Result<(), CliError> {
     let status = status.ok_or(CliError::Incomplete { what: "status" })?;
     match status.code() {
         v2::Code::Ok => Ok(()),
@@ -50,7 +50,7 @@ fn check(status: Option<v2::Status>) -> Result<(), CliError> {
 }
 
 /// Where the client believes the server to be; routes repeat it.
-fn endpoints(messaging: &Messaging) -> v2::Endpoints {
+pub(super) fn endpoints(messaging: &Messaging) -> v2::Endpoints {
     let address = messaging.address.split("://").last().unwrap_or_default();
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
     let host = host.trim_matches(['[', ']']);
