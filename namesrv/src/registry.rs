@@ -122,6 +122,20 @@ impl Registry for Door {
         self.change(Command::UndrainNode { node }).await
     }
 
+    async fn hear_proxy(&self, request: Request<v1::HearProxyRequest>) -> Reply<v1::HearProxyReply> {
+        let v1::HearProxyRequest { cluster_id, proxy, leaves } = request.into_inner();
+        self.check_cluster(cluster_id)?;
+        let proxy = wire::read_proxy(proxy.unwrap_or_default()).map_err(malformed)?;
+        let heard = if leaves { self.namesrv.forget_proxy(&proxy) } else { self.namesrv.hear_proxy(proxy) };
+        heard.map_err(refused)?;
+        Ok(Response::new(v1::HearProxyReply {}))
+    }
+
+    async fn list_proxies(&self, _: Request<v1::ListProxiesRequest>) -> Reply<v1::Proxies> {
+        let proxies = self.namesrv.proxies().map_err(refused)?;
+        Ok(Response::new(v1::Proxies { proxies: proxies.into_iter().map(wire::proxy).collect() }))
+    }
+
     async fn list_members(&self, _: Request<v1::ListMembersRequest>) -> Reply<v1::Members> {
         let (members, leader) = self.namesrv.members();
         let member = |member: crate::Member| v1::Member {

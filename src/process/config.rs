@@ -1,5 +1,7 @@
 //! The parts of a configuration that every role has.
 
+use std::net::IpAddr;
+
 use apogee_host::telemetry::{LogFormat, LogSettings, LogSink};
 use apogee_host::{Exit, ExitWith};
 use clap::ValueEnum;
@@ -83,6 +85,12 @@ fn list(addresses: &str) -> String {
 pub(crate) fn pod_name() -> Option<String> {
     let mut all = apogee_host::config::environment();
     all.find(|(name, value)| name == "POD_NAME" && !value.is_empty()).map(|(_, value)| value)
+}
+
+/// The address of the pod, if Kubernetes was told to say it.
+pub(crate) fn pod_ip() -> Option<IpAddr> {
+    let mut all = apogee_host::config::environment();
+    all.find(|(name, _)| name == "POD_IP").and_then(|(_, value)| value.parse().ok())
 }
 
 /// The number of the pod in its StatefulSet: 2 for `namesrv-2`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use apogee_host::health::Health;
 use apogee_host::{Clock, Entropy, Exit, ExitWith, OnError, Stop, Tasks};
 use apogee_proto::token::ClusterToken;
-use apogee_proxy::admin::{self, AdminParts};
+use apogee_proxy::admin;
 use apogee_proxy::listen::{ListenMetrics, ListenSettings, Listener, Tls, TlsMode, TlsSettings};
 use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, Stores};
 use opentelemetry::metrics::Meter;
@@ -80,16 +80,9 @@ impl Front {
     pub(crate) fn open(parts: FrontParts<'_>) -> Front {
         let FrontParts { grpc, admin, tls, settings, listen, routes, stores, token, clock, entropy, .. } = parts;
         let (tasks, meter, health) = (parts.tasks, parts.meter, parts.health);
-        let admin_parts = AdminParts {
-            cluster_name: settings.cluster_name.clone(),
-            routes: Arc::clone(&routes),
-            stores: stores.clone(),
-            token,
-        };
-        serve_admin(tasks, admin.listener, admin::service(admin_parts));
-
         let proxy_parts = ProxyParts { routes, stores, clock, entropy, tasks: tasks.clone(), meter: meter.clone() };
         let proxy = Proxy::new(proxy_parts, settings);
+        serve_admin(tasks, admin.listener, proxy.admin(token));
         let services = tonic::service::Routes::new(proxy.service()).add_service(grpc_health(tasks, health)).prepare();
         let watched = proxy.clone();
         let listener = Listener::new(grpc.listener, services, listen, tls, ListenMetrics::new(&meter))
@@ -107,9 +100,9 @@ impl Front {
 
     /// No new calls, long polls end empty, calls in flight finish.
     pub(crate) async fn drain(self) -> Result<(), Stop> {
-        self.proxy.drain();
         self.stop.cancel();
         let _a_panic_is_known_to_the_tasks = self.drained.await;
+        self.proxy.drain();
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What people may choose about a proxy: flag over environment over file over default.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use apogee_host::config::{ConfigError, HumanDuration, Loaded, load};
 use apogee_host::{Exit, ExitWith};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Args;
 use crate::process::cluster::{BadCluster, Cluster, Namesrv};
-use crate::process::config::{IGNORED, Log, Port, SamePort, environment_and_namesrv};
+use crate::process::config::{IGNORED, Log, Port, SamePort, environment_and_namesrv, pod_ip};
 use crate::process::front::{HalfTls, TlsFiles};
 
 /// The whole configuration. Each key is also a variable: `grpc.port` is `APOGEE_GRPC__PORT`.
@@ -111,6 +111,12 @@ impl Config {
             ("metrics.port", self.metrics.port),
             ("health.port", self.health.port),
         ]
+    }
+
+    /// Where other processes find a port that is bound here.
+    pub(super) fn reached_at(&self, port: SocketAddr) -> String {
+        let pod = pod_ip().filter(|_| self.listen.is_unspecified());
+        pod.map_or(port, |ip| SocketAddr::new(ip, port.port())).to_string()
     }
 
     /// As the listener knows it.

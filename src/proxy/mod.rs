@@ -1,8 +1,9 @@
 //! `apogee proxy`: what SDKs reach. Any number of them, none of which has anything that another one lacks.
 //!
-//! Reading order: this file (flags, life of the process), `config`, `routes`, `server`.
+//! Reading order: this file (flags, life of the process), `config`, `routes`, `register`, `server`.
 
 mod config;
+mod register;
 mod routes;
 mod server;
 

@@ -1,10 +1,11 @@
 //! What the proxy asks of its routes, answered by namesrv elsewhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName,
-    Topic, TopicConfig,
+    ProxyNode, Topic, TopicConfig,
 };
 use apogee_namesrv::{Member, NamesrvClient};
 use apogee_proxy::Routes;
@@ -28,6 +29,10 @@ impl Routes for RemoteRoutes {
         self.client.cluster().unwrap_or_else(|| Arc::clone(&self.first))
     }
 
+    fn age(&self) -> Duration {
+        self.client.age()
+    }
+
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
         Box::pin(self.client.create_topic(new))
     }
@@ -42,6 +47,10 @@ impl Routes for RemoteRoutes {
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.client.delete_group(group))
+    }
+
+    fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
+        Box::pin(self.client.proxies())
     }
 
     fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {

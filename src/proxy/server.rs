@@ -14,7 +14,9 @@ use apogee_proto::token::ClusterToken;
 use apogee_proxy::{Follower, ProxySettings, StoreMetrics, Stores};
 
 use super::config::Config;
+use super::register;
 use super::routes::RemoteRoutes;
+use crate::process::config::pod_name;
 use crate::process::front::{Front, FrontParts};
 use crate::process::ports::bind;
 use crate::process::shell;
@@ -75,12 +77,17 @@ async fn start(
     };
     follower.begin(client.watch());
     let (grpc_address, admin_address) = (grpc.address, admin.address);
+    let reached = config.reached_at(admin.local());
+    let me = register::myself(pod_name().as_deref(), &identity.node, grpc_address, reached);
+    let me = me.map_err(|error| Stop::new(Exit::Usage, error))?;
     let settings = ProxySettings {
+        name: me.name.as_str().to_owned(),
         cluster_name: config.cluster.name.clone(),
         auto_create: config.auto_create,
         store_host: grpc.local().to_string(),
         ..ProxySettings::default()
     };
+    register::show(client.clone(), me, tasks);
     let front = Front::open(FrontParts {
         grpc,
         admin,

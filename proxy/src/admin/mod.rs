@@ -1,8 +1,9 @@
-//! The admin API of port 8088: the cluster, topics and consumer groups, for the CLI, the console and the operator.
+//! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `cluster`, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `cluster`, `clients`, `convert`, `page`, `error`.
 
+mod clients;
 mod cluster;
 mod convert;
 mod error;
@@ -21,6 +22,7 @@ use futures::future::try_join_all;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::clients::{Clients, Here};
 pub use self::error::AdminError;
 use crate::{Routes, Stores};
 
@@ -38,10 +40,16 @@ pub struct AdminParts {
     pub token: Option<ClusterToken>,
 }
 
-/// Serves the admin API to whoever knows the token; to everybody without one.
+/// Serves the admin API to whoever knows the token; to everybody without one. No proxy is beside it; with one, see
+/// [`Proxy::admin`](crate::Proxy::admin).
 pub fn service(parts: AdminParts) -> Service {
+    service_beside(None, parts)
+}
+
+pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
     let AdminParts { cluster_name, routes, stores, token } = parts;
-    let admin = Admin { cluster_name, routes, stores };
+    let clients = Clients { here, token: token.clone() };
+    let admin = Admin { cluster_name, routes, stores, clients };
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
@@ -50,6 +58,7 @@ pub struct Admin {
     cluster_name: String,
     routes: Arc<dyn Routes>,
     stores: Stores,
+    clients: Clients,
 }
 
 #[tonic::async_trait]
@@ -84,6 +93,14 @@ impl v1::admin_server::Admin for Admin {
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
         answer(self.do_delete_group(request.into_inner()).await)
+    }
+
+    async fn list_clients(&self, request: Request<v1::ListClientsRequest>) -> Reply<v1::ListClientsResponse> {
+        answer(self.clients.list(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn describe_client(&self, request: Request<v1::DescribeClientRequest>) -> Reply<v1::DescribeClientResponse> {
+        answer(self.clients.describe(&*self.routes, request.into_inner()).await)
     }
 
     async fn describe_topic_route(

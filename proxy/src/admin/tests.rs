@@ -6,8 +6,8 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
-    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, QueueId, QueueOffset, ReplicaGroup, ReplicaGroupId,
-    ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
+    ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -69,6 +69,10 @@ impl Routes for FakeRoutes {
         let made = Arc::new(made);
         self.change(|cluster| cluster.groups.insert(group, Arc::clone(&made)));
         ready(Ok(made)).boxed()
+    }
+
+    fn proxies(&self) -> Answer<'_, Vec<ProxyNode>> {
+        ready(Ok(Vec::new())).boxed()
     }
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> Answer<'a, Arc<GroupConfig>> {
@@ -210,7 +214,7 @@ async fn every_rpc_wants_the_token() {
             service.method.iter().map(|rpc| format!("/apogee.admin.v1.{}/{}", service.name(), rpc.name()))
         })
         .collect();
-    assert!(paths.len() >= 12, "{paths:?}");
+    assert!(paths.len() >= 14, "{paths:?}");
     for path in paths {
         let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.body(tonic::body::Body::empty()).expect("a valid request");
