@@ -131,6 +131,7 @@ impl Clients {
         while let Some(found) = asked.next().await {
             all.add(found);
         }
+        all.missing.sort_by(|one, other| one.proxy.cmp(&other.proxy));
         all
     }
 
@@ -205,7 +206,6 @@ impl Found {
 
     /// Keeps the first `size` clients, each with all its proxies; returns the token of the next page.
     fn cut(&mut self, size: usize) -> String {
-        self.missing.sort_by(|one, other| one.proxy.cmp(&other.proxy));
         self.clients.sort_by(|one, other| (&one.id, &one.proxy).cmp(&(&other.id, &other.proxy)));
         let ids = self.clients.chunk_by(|one, other| one.id == other.id);
         let kept: usize = ids.take(size).map(<[v1::Client]>::len).sum();

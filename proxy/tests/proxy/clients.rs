@@ -142,7 +142,7 @@ async fn any_proxy_tells_what_all_know_and_names_those_that_do_not_answer() {
     assert!(missing[2].why.contains("not the one of this cluster"), "{missing:?}");
     let refused = admin.describe_client(describe("z")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-    assert!(refused.message().contains("proxy p3 and 3 others did not answer"), "{refused}");
+    assert!(refused.message().contains("proxy p3 and 3 more did not answer"), "{refused}");
 
     *one.routes.proxies.lock().unwrap() = Err("namesrv is away".to_owned());
     let (rows, missing, _) = list(&mut admin, all).await;
