@@ -4,6 +4,7 @@
 //! Reading order: this table of contents, `target` (which server), `error`, `output`, then the nouns.
 
 mod bench;
+mod client;
 mod cluster;
 mod completion;
 mod confirm;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Group(Noun<group::Verb>),
     /// Sends and receives messages
     Message(Noun<message::Verb>),
+    /// Shows who is connected
+    Client(Noun<client::Verb>),
     /// Measures rate and latency as clients of the proxy have them
     Bench(Noun<bench::Verb>),
     /// Names servers, and which of them commands talk to
@@ -76,6 +79,7 @@ pub(crate) fn run<Line: CommandFactory>(command: Command, output: &Output) -> Ex
         Command::Topic(noun) => wait(topic::run(noun.verb, &noun.target, output, &id)),
         Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
         Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
+        Command::Client(noun) => wait(client::run(noun.verb, &noun.target, output, &id)),
         Command::Bench(noun) => bench::run(noun.verb, &noun.target, output, &id),
         Command::Profile { verb } => profile::run(verb, output),
         Command::Completion(args) => completion::run(&args, Line::command()),

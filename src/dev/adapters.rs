@@ -9,7 +9,7 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
-    NewTopic, NodeName, ReplicaId, TagFilter, Topic, TopicConfig, TopicId,
+    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{Routes, StoreNode, Watch};
@@ -37,6 +37,10 @@ impl Routes for LocalRoutes {
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.0.delete_group(group))
+    }
+
+    fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
+        Box::pin(ready(self.0.proxies()))
     }
 
     fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {

@@ -137,6 +137,23 @@ async fn tags_and_groups_choose_what_comes() {
 }
 
 #[tokio::test]
+async fn who_is_connected_is_shown() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    assert_eq!(cli.ok("client list --no-headers").await, "\n");
+    cli.ok("message send demo hello").await;
+    cli.ok("message receive demo --group g1").await;
+    let listed = cli.json("client list").await;
+    let [client] = &listed["clients"].as_array().expect("a list")[..] else { panic!("{listed}") };
+    assert_eq!((&client["language"], &client["kind"]), (&json!("rust"), &json!("unknown")));
+    let id = client["id"].as_str().expect("an id");
+    assert_eq!(cli.json(&format!("client describe {id}")).await["clients"][0]["id"], id);
+    assert_eq!(cli.json("client list --group g1").await["clients"], json!([]), "it has not said what it is");
+    cli.refused("client describe nobody", 3, "not_found").await;
+    cli.refused("client list --group n/g --topic t", 2, "usage").await;
+}
+
+#[tokio::test]
 async fn bad_messages_and_unknown_names_are_refused_with_a_code() {
     let server = server(Options { no_auto_create: true, ..ephemeral() }).await;
     let cli = Cli(&server);

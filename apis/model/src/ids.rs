@@ -61,6 +61,13 @@ number!(
     BlockIndex(u64)
 );
 
+impl ReplicaGroupId {
+    /// The name that RocketMQ users know for it: `broker-0`.
+    pub fn broker_name(self) -> String {
+        format!("broker-{self}")
+    }
+}
+
 impl QueueOffset {
     pub fn next(self) -> Self {
         Self(self.0 + 1)

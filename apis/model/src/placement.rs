@@ -107,9 +107,9 @@ impl fmt::Display for NodeName {
 }
 
 impl ReplicaGroup {
-    /// The name that RocketMQ users know for it: `broker-0`.
+    /// See [`ReplicaGroupId::broker_name`].
     pub fn broker_name(&self) -> String {
-        format!("broker-{}", self.id)
+        self.id.broker_name()
     }
 
     /// The store-node that leads when all are well; `None` for a group that lists no such replica.

@@ -141,6 +141,9 @@ pub enum StoreError {
     NotLeader { leader: Option<ReplicaId> },
     #[error("the leadership changed before the request was answered; whether it was carried out is unknown")]
     LeaderLost,
+    /// Nothing was done; the replica that was to lead is not in touch, has no vote, or lacks too much of the log.
+    #[error("replica {replica} cannot take the lead now")]
+    CannotLead { replica: ReplicaId },
 }
 
 /// Counters of one queue.

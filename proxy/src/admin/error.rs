@@ -1,7 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
 use apogee_model::store::StoreError;
-use apogee_model::{BadNodeName, ConsumerGroup, MetadataError, NameError, Topic};
+use apogee_model::{BadNodeName, ClientId, ConsumerGroup, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
 /// Why an admin call was refused or failed.
@@ -19,6 +19,15 @@ pub enum AdminError {
     PageSize { asked: u32, max: u32 },
     #[error("page token {token:?} was not given by this server")]
     PageToken { token: String },
+    #[error("a client id is not blank")]
+    ClientId,
+    #[error("no proxy hears a client {id}")]
+    NoSuchClient { id: ClientId },
+    #[error(
+        "no proxy that answered hears a client {id}, but {} and {others} others did not answer: {why}",
+        proxies(proxy)
+    )]
+    ClientNotFound { id: ClientId, proxy: String, others: usize, why: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -41,6 +50,10 @@ impl AdminError {
     }
 }
 
+fn proxies(name: &str) -> String {
+    if name.is_empty() { "other proxies".to_owned() } else { format!("proxy {name}") }
+}
+
 impl From<AdminError> for Status {
     fn from(error: AdminError) -> Status {
         Status::new(code(&error), error.to_string())
@@ -55,7 +68,10 @@ fn code(error: &AdminError) -> Code {
         | AdminError::Choice { .. }
         | AdminError::UnequalQueues { .. }
         | AdminError::PageSize { .. }
-        | AdminError::PageToken { .. } => Code::InvalidArgument,
+        | AdminError::PageToken { .. }
+        | AdminError::ClientId => Code::InvalidArgument,
+        AdminError::NoSuchClient { .. } => Code::NotFound,
+        AdminError::ClientNotFound { .. } => Code::Unavailable,
         AdminError::Metadata(error) => metadata_code(error),
         AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),
     }
@@ -70,6 +86,7 @@ fn metadata_code(error: &MetadataError) -> Code {
         MetadataError::OutOfRange { .. } => Code::InvalidArgument,
         MetadataError::NoReplicaGroups { .. }
         | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NoTurn { .. }
         | MetadataError::Refused { .. } => Code::FailedPrecondition,
         MetadataError::NotLeader { .. } | MetadataError::Unreachable { .. } | MetadataError::Stopped => {
             Code::Unavailable
@@ -84,6 +101,7 @@ fn store_code(error: &StoreError) -> Code {
         }
         StoreError::Timeout { .. } => Code::DeadlineExceeded,
         StoreError::Unreadable { .. } => Code::DataLoss,
-        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } => Code::Internal, // no admin call asks for that
+        // No admin call asks for that.
+        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } | StoreError::CannotLead { .. } => Code::Internal,
     }
 }

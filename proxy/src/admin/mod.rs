@@ -1,8 +1,9 @@
-//! The admin API of port 8088: the cluster, topics and consumer groups, for the CLI, the console and the operator.
+//! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `cluster`, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `cluster`, `clients`, `convert`, `page`, `error`.
 
+mod clients;
 mod cluster;
 mod convert;
 mod error;
@@ -21,23 +22,35 @@ use futures::future::try_join_all;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::clients::{Clients, Here};
 pub use self::error::AdminError;
-use crate::{ProxySettings, Routes, Stores};
+use crate::{Routes, Stores};
 
 type Reply<T> = Result<Response<T>, Status>;
 
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`, for a cluster of the usual name.
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
-    service_of(&ProxySettings::default().cluster_name, routes, stores, token)
+/// What the admin API is made of.
+pub struct AdminParts {
+    pub cluster_name: String,
+    pub routes: Arc<dyn Routes>,
+    pub stores: Stores,
+    /// Asked for with every call, if there is one.
+    pub token: Option<ClusterToken>,
 }
 
-/// The same for a cluster of this name.
-pub fn service_of(cluster_name: &str, routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
-    let admin = Admin { cluster_name: cluster_name.to_owned(), routes, stores };
-    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(Some(token), "admin token"))
+/// Serves the admin API to whoever knows the token; to everybody without one. No proxy is beside it; with one, see
+/// [`Proxy::admin`](crate::Proxy::admin).
+pub fn service(parts: AdminParts) -> Service {
+    service_beside(None, parts)
+}
+
+pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
+    let AdminParts { cluster_name, routes, stores, token } = parts;
+    let clients = Clients { here, token: token.clone() };
+    let admin = Admin { cluster_name, routes, stores, clients };
+    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
 /// The decisions behind the admin API.
@@ -45,6 +58,7 @@ pub struct Admin {
     cluster_name: String,
     routes: Arc<dyn Routes>,
     stores: Stores,
+    clients: Clients,
 }
 
 #[tonic::async_trait]
@@ -79,6 +93,14 @@ impl v1::admin_server::Admin for Admin {
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
         answer(self.do_delete_group(request.into_inner()).await)
+    }
+
+    async fn list_clients(&self, request: Request<v1::ListClientsRequest>) -> Reply<v1::ListClientsResponse> {
+        answer(self.clients.list(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn describe_client(&self, request: Request<v1::DescribeClientRequest>) -> Reply<v1::DescribeClientResponse> {
+        answer(self.clients.describe(&*self.routes, request.into_inner()).await)
     }
 
     async fn describe_topic_route(

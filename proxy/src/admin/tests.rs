@@ -6,8 +6,8 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
-    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, QueueId, QueueOffset, ReplicaGroup, ReplicaGroupId,
-    ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
+    ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
-use super::{Service, service};
+use super::{AdminParts, Service, service};
 use crate::{Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
@@ -69,6 +69,10 @@ impl Routes for FakeRoutes {
         let made = Arc::new(made);
         self.change(|cluster| cluster.groups.insert(group, Arc::clone(&made)));
         ready(Ok(made)).boxed()
+    }
+
+    fn proxies(&self) -> Answer<'_, Vec<ProxyNode>> {
+        ready(Ok(Vec::new())).boxed()
     }
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> Answer<'a, Arc<GroupConfig>> {
@@ -172,7 +176,12 @@ fn served(store: Arc<FakeStore>) -> Service {
         let group = ReplicaGroup { id, replicas: [(ReplicaId(1), name.clone())].into(), preferred: ReplicaId(1) };
         cluster.replica_groups.insert(id, Arc::new(group));
     }
-    service(Arc::new(FakeRoutes(Mutex::new(cluster))), Stores::one(ReplicaGroupId(0), store), token())
+    service(AdminParts {
+        cluster_name: "apogee".to_owned(),
+        routes: Arc::new(FakeRoutes(Mutex::new(cluster))),
+        stores: Stores::one(ReplicaGroupId(0), store),
+        token: Some(token()),
+    })
 }
 
 type WireRequest = Request<tonic::body::Body>;
@@ -205,7 +214,7 @@ async fn every_rpc_wants_the_token() {
             service.method.iter().map(|rpc| format!("/apogee.admin.v1.{}/{}", service.name(), rpc.name()))
         })
         .collect();
-    assert!(paths.len() >= 12, "{paths:?}");
+    assert!(paths.len() >= 14, "{paths:?}");
     for path in paths {
         let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.body(tonic::body::Body::empty()).expect("a valid request");

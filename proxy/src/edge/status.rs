@@ -70,6 +70,7 @@ fn store(error: &StoreError) -> Code {
         StoreError::NoSuchQueue { .. }
         | StoreError::Unreadable { .. }
         | StoreError::LeaderLost
+        | StoreError::CannotLead { .. }
         | StoreError::Stopped => Code::InternalServerError,
     }
 }
@@ -84,6 +85,7 @@ fn metadata(error: &MetadataError) -> Code {
         | MetadataError::NoReplicaGroups { .. }
         | MetadataError::NoSuchNode { .. }
         | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NoTurn { .. }
         | MetadataError::NotLeader { .. }
         | MetadataError::Unreachable { .. }
         | MetadataError::Refused { .. }

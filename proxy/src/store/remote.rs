@@ -221,7 +221,8 @@ impl Fate {
                 | StoreError::TooLarge { .. }
                 | StoreError::NoSuchQueue { .. }
                 | StoreError::Timeout { .. }
-                | StoreError::Unreadable { .. }),
+                | StoreError::Unreadable { .. }
+                | StoreError::CannotLead { .. }),
             ) => Err(error),
         }
     }

@@ -65,12 +65,7 @@ impl Client {
         Client::open(target, run, Some(resource(&receiving.group)), id).await
     }
 
-    async fn open(
-        target: &Target,
-        run: &Run,
-        group: Option<v2::Resource>,
-        id: &RequestId,
-    ) -> Result<Client, CliError> {
+    async fn open(target: &Target, run: &Run, group: Option<v2::Resource>, id: &RequestId) -> Result<Client, CliError> {
         let (timeout, host) = (target.timeout(), hostname());
         let client_id = format!("{host}@{}@bench-{:08x}", std::process::id(), OsEntropy.next_u64() >> 32);
         let mut connections = Vec::new();
@@ -123,10 +118,8 @@ impl Client {
 
     async fn ask_route(&self) -> Result<(), CliError> {
         let mut messaging = self.connection(0).clone();
-        let ask = v2::QueryRouteRequest {
-            topic: Some(self.role.topic.clone()),
-            endpoints: Some(endpoints(&messaging)),
-        };
+        let ask =
+            v2::QueryRouteRequest { topic: Some(self.role.topic.clone()), endpoints: Some(endpoints(&messaging)) };
         let answer = messaging.api.query_route(timely(ask, self.timeout)).await;
         check(answer.map_err(|status| CliError::call(&messaging.address, status))?.into_inner().status)
     }

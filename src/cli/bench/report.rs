@@ -84,7 +84,8 @@ impl Report {
 
     /// Shows everything on stdout.
     pub(super) fn show(&self, output: &Output) -> Result<(), CliError> {
-        let mut table = Table::new(&["PHASE", "COUNT", "FAILED", "RATE/S", "P50_MS", "P90_MS", "P99_MS", "P99.9_MS", "MAX_MS"]);
+        let mut table =
+            Table::new(&["PHASE", "COUNT", "FAILED", "RATE/S", "P50_MS", "P90_MS", "P99_MS", "P99.9_MS", "MAX_MS"]);
         self.phases.iter().for_each(|phase| table.row(phase.cells()));
         let mut about = Table::new(&["WANTED/S", "BEHIND_MAX_MS", "BEHIND_LAST_MS"]);
         let cell = |key: &str| self.document[key].to_string();

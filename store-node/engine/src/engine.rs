@@ -9,7 +9,7 @@ use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement,
     StoreError, TopicRef,
 };
-use apogee_model::{BlockIndex, ClientId, GroupId, TagFilter, TopicId};
+use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, TagFilter, TopicId};
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::again::{Again, BeginAgain};
 use crate::block;
 use crate::commitlog::{Log, OpenError};
+use crate::hand_over::HandedOver;
 use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
@@ -186,9 +187,27 @@ impl Engine {
     /// [`StoreError::Timeout`] when nobody took over within `wait`.
     pub async fn hand_over(&self, wait: Duration) -> Result<(), StoreError> {
         let (reply, led) = oneshot::channel();
-        self.tell(Ask::HandOver { reply });
+        self.tell(Ask::HandOver { to: None, reply });
         match tokio::time::timeout(wait, led).await {
-            Ok(_) => Ok(()),
+            // Nobody answers for a replica that does not lead, or that has nobody to give the lead to.
+            Ok(Ok(HandedOver::Away) | Err(_)) => Ok(()),
+            Ok(Ok(HandedOver::Kept)) | Err(_) => Err(StoreError::Timeout { waited: wait }),
+        }
+    }
+
+    /// As [`Engine::hand_over`], but to one named replica, and only if it answered this leader a moment ago and has nearly
+    /// all of the log. Otherwise nothing happens: this replica goes on as if nobody had asked.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotLead`] at once, or when that replica was there and did not take over;
+    /// [`StoreError::NotLeader`], [`StoreError::Busy`], [`StoreError::Stopped`]; [`StoreError::Timeout`] when it did not
+    /// take over within `wait`.
+    pub async fn hand_over_to(&self, replica: ReplicaId, wait: Duration) -> Result<(), StoreError> {
+        let asked = self.ask(|reply| Ask::HandOver { to: Some(replica), reply });
+        match tokio::time::timeout(wait, asked).await {
+            Ok(Ok(HandedOver::Away)) => Ok(()),
+            Ok(Ok(HandedOver::Kept)) => Err(StoreError::CannotLead { replica }),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(StoreError::Timeout { waited: wait }),
         }
     }

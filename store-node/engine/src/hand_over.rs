@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use apogee_host::Monotonic;
-use apogee_model::Epoch;
+use apogee_model::{Epoch, ReplicaId};
 use tokio::sync::oneshot::Sender;
 
 /// How long what was decided may take to be committed.
@@ -13,12 +13,22 @@ const FINISH_MAX: Duration = Duration::from_secs(1);
 /// How long another replica may take to lead; then this one goes on. Elections without its help take that long.
 const TAKEN_MAX: Duration = Duration::from_secs(3);
 
+/// How it ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HandedOver {
+    /// This replica does not lead any more.
+    Away,
+    /// It still leads: nobody was there to take over, or nobody did.
+    Kept,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct HandOver {
     step: Step,
-    /// Told when another replica may lead, or none wants to.
-    asked_by: Vec<Sender<()>>,
+    /// Who is to lead; else whoever is furthest.
+    to: Option<ReplicaId>,
+    asked_by: Vec<Sender<HandedOver>>,
 }
 
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -35,10 +45,11 @@ enum Step {
 }
 
 impl HandOver {
-    /// Somebody wants another replica to lead.
-    pub(crate) fn begin(&mut self, asked_by: Sender<()>, now: Monotonic) {
+    /// Somebody wants another replica to lead, this one if there is a choice. What is under way goes on as it was begun.
+    pub(crate) fn begin(&mut self, to: Option<ReplicaId>, asked_by: Sender<HandedOver>, now: Monotonic) {
         self.asked_by.push(asked_by);
         if self.step == Step::Leads {
+            self.to = to;
             self.step = Step::Finishes { until: now + FINISH_MAX };
         }
     }
@@ -46,6 +57,11 @@ impl HandOver {
     /// Whether nothing new is to be decided.
     pub(crate) fn is_under_way(&self) -> bool {
         self.step != Step::Leads
+    }
+
+    /// Who is to lead.
+    pub(crate) fn to(&self) -> Option<ReplicaId> {
+        self.to
     }
 
     /// Whether it is time to ask consensus; `idle`: all that was decided is committed.
@@ -65,15 +81,16 @@ impl HandOver {
             Step::Leads => {}
             Step::Finishes { .. } if leads_in.is_some() => {}
             Step::GaveAway { epoch, until } if leads_in == Some(epoch) && now < until => {}
-            Step::Finishes { .. } | Step::GaveAway { .. } => self.end(),
+            Step::Finishes { .. } | Step::GaveAway { .. } if leads_in.is_some() => self.end(HandedOver::Kept),
+            Step::Finishes { .. } | Step::GaveAway { .. } => self.end(HandedOver::Away),
         }
     }
 
     /// Nobody is there to lead instead, or somebody does.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, how: HandedOver) {
         self.step = Step::Leads;
         for asked_by in self.asked_by.drain(..) {
-            let _nobody_waits = asked_by.send(());
+            let _nobody_waits = asked_by.send(how);
         }
     }
 }
@@ -96,7 +113,7 @@ mod tests {
         let (asked_by, mut answer) = oneshot::channel();
         let mut hand_over = HandOver::default();
         assert!(!hand_over.is_under_way() && !hand_over.is_due(true, at(0)));
-        hand_over.begin(asked_by, at(0));
+        hand_over.begin(None, asked_by, at(0));
         hand_over.saw(Some(EPOCH), at(1));
         assert!(hand_over.is_under_way());
         assert!(!hand_over.is_due(false, at(999)));
@@ -107,31 +124,33 @@ mod tests {
         assert_eq!(answer.try_recv(), Err(TryRecvError::Empty));
         hand_over.saw(None, at(30));
         assert!(!hand_over.is_under_way());
-        assert_eq!(answer.try_recv(), Ok(()));
+        assert_eq!(answer.try_recv(), Ok(HandedOver::Away));
     }
 
     #[test]
     fn a_lead_that_nobody_takes_is_kept() {
+        let (asked_by, mut answer) = oneshot::channel();
         let mut hand_over = HandOver::default();
-        hand_over.begin(oneshot::channel().0, at(0));
+        hand_over.begin(None, asked_by, at(0));
         hand_over.gave_away(EPOCH, at(0));
         hand_over.saw(Some(EPOCH), at(2999));
         assert!(hand_over.is_under_way());
         hand_over.saw(Some(EPOCH), at(3000));
         assert!(!hand_over.is_under_way());
+        assert_eq!(answer.try_recv(), Ok(HandedOver::Kept));
     }
 
     #[test]
     fn a_lead_that_is_lost_meanwhile_or_won_anew_ends_it() {
         for next in [None, Some(Epoch(6))] {
             let mut hand_over = HandOver::default();
-            hand_over.begin(oneshot::channel().0, at(0));
+            hand_over.begin(None, oneshot::channel().0, at(0));
             hand_over.gave_away(EPOCH, at(0));
             hand_over.saw(next, at(1));
             assert!(!hand_over.is_under_way());
         }
         let mut hand_over = HandOver::default();
-        hand_over.begin(oneshot::channel().0, at(0));
+        hand_over.begin(None, oneshot::channel().0, at(0));
         hand_over.saw(None, at(1));
         assert!(!hand_over.is_under_way());
     }

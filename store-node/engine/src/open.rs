@@ -68,7 +68,7 @@ async fn attempt<R: AnswerRule>(
     let started = clock.monotonic();
     let alone = members.voters.len() == 1;
     ear.is_opening();
-    let metrics = Arc::new(Metrics::new(meter));
+    let metrics = Arc::new(Metrics::new(meter, members.group));
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
     let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;

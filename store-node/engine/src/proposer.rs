@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::block::{Block, BlockKind, Lsn};
 use crate::commitlog::{Layout, Log, Proposal};
 use crate::floor::Floor;
-use crate::hand_over::HandOver;
+use crate::hand_over::{HandOver, HandedOver};
 use crate::leader::{Answer, Ask, Leader, Now, StateDump, Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
@@ -461,8 +461,11 @@ impl<R: AnswerRule> Proposer<R> {
         match (&mut self.mode, ask) {
             (_, Ask::Base) => self.keeper.want_base(),
             (_, Ask::LetGo { upto }) => self.asked_to_let_go = Some(upto),
-            (Mode::Leads(_), Ask::HandOver { reply }) if !self.consensus.is_alone() => {
-                self.hand_over.begin(reply, now.monotonic);
+            (Mode::Leads(_), Ask::HandOver { to: Some(to), reply }) if !self.consensus.may_lead(to) => {
+                let _nobody_waits = reply.send(HandedOver::Kept);
+            }
+            (Mode::Leads(_), Ask::HandOver { to, reply }) if !self.consensus.is_alone() => {
+                self.hand_over.begin(to, reply, now.monotonic);
             }
             (Mode::Leads(leader), ask) => {
                 if let Some(answer) = leader.decide(ask, now) {
@@ -481,13 +484,14 @@ impl<R: AnswerRule> Proposer<R> {
         if !self.hand_over.is_due(idle, self.clock.monotonic()) {
             return Ok(());
         }
-        match (open, self.consensus.hand_over().await?) {
+        match (open, self.consensus.hand_over(self.hand_over.to()).await?) {
             (Some((epoch, _)), Some(to)) => {
                 tracing::info!(event = "hands_over", %epoch, %to, "this replica lets another one lead");
                 self.hand_over.gave_away(epoch, self.clock.monotonic());
                 self.step_down();
             }
-            _ => self.hand_over.end(),
+            (Some(_), None) => self.hand_over.end(HandedOver::Kept),
+            (None, _) => self.hand_over.end(HandedOver::Away),
         }
         Ok(())
     }

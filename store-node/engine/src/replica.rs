@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use apogee_model::{Epoch, ReplicaId};
+use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
 
 /// A replica and those it forms a replica group with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Members {
     pub me: ReplicaId,
+    /// Its replica group, for people: several share a process.
+    pub group: ReplicaGroupId,
     /// Who votes when the replica group is born; later the log says who does.
     pub voters: BTreeSet<ReplicaId>,
     /// The cluster this replica group belongs to, fixed in the data folder when it is first used.
@@ -16,9 +18,9 @@ pub struct Members {
 }
 
 impl Members {
-    /// The only replica of its group.
+    /// The only replica of the first replica group.
     pub fn alone() -> Self {
-        Self { me: ReplicaId(1), voters: BTreeSet::from([ReplicaId(1)]), cluster_id: 0 }
+        Self { me: ReplicaId(1), group: ReplicaGroupId(0), voters: BTreeSet::from([ReplicaId(1)]), cluster_id: 0 }
     }
 }
 

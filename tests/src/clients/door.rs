@@ -36,7 +36,8 @@ impl From<StoreError> for NoAnswer {
             StoreError::Busy { .. }
             | StoreError::TooLarge { .. }
             | StoreError::NoSuchQueue { .. }
-            | StoreError::NotLeader { .. } => NoAnswer::Refused,
+            | StoreError::NotLeader { .. }
+            | StoreError::CannotLead { .. } => NoAnswer::Refused,
             StoreError::Timeout { .. } | StoreError::Unreadable { .. } | StoreError::LeaderLost => NoAnswer::Unknown,
             StoreError::Stopped => NoAnswer::Over,
         }

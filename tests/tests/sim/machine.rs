@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Settings};
 use apogee_host::{Disk as _, SeededEntropy, SimDisk};
-use apogee_model::{Epoch, ReplicaId};
+use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
 use apogee_tests::clients::Dice;
 use apogee_tests::machine::ProcessDisk;
 use futures::FutureExt as _;
@@ -122,7 +122,7 @@ impl Machine {
         let disk = ProcessDisk::new(self.disk.clone(), Dice::new(self.kind.seed, life), self.slowness);
         let voters: BTreeSet<_> = (1..=self.kind.replicas).map(ReplicaId).collect();
         let start = Start {
-            members: Members { me: self.me, voters, cluster_id: 7 },
+            members: Members { me: self.me, group: ReplicaGroupId(0), voters, cluster_id: 7 },
             settings: self.kind.settings,
             rule: self.kind.rule,
             disk: Arc::new(disk),

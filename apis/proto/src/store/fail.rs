@@ -31,6 +31,8 @@ impl From<&StoreError> for v1::LaneError {
                 Reason::NotLeader(v1::NotLeader { leader: leader.map(|replica| replica.0) })
             }
             StoreError::LeaderLost => Reason::LeaderLost(v1::Done {}),
+            // No proxy asks for what this answers.
+            StoreError::CannotLead { .. } => Reason::Refused(error.to_string()),
         };
         Self { reason: Some(reason) }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, QueueStatus, Settled, Settlement};
-use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, TagFilter, TopicId};
+use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
+use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::{Place, Position, ViewsError};
 use crate::watch::Edge;
@@ -76,9 +77,10 @@ pub(crate) enum Ask {
     Dump {
         reply: Sender<Result<StateDump, ViewsError>>,
     },
-    /// Lets another replica lead; answered when this one does no more, or dropped.
+    /// Lets another replica lead, this one if it is named; dropped by a replica that does not lead.
     HandOver {
-        reply: Sender<()>,
+        to: Option<ReplicaId>,
+        reply: Sender<HandedOver>,
     },
     /// Of any replica: a base of what is applied.
     Base,

@@ -1,8 +1,8 @@
 //! Consensus: openraft behind the few words the engine needs, so that another engine could take its place.
 //!
 //! Reading order: this file (the words), `types`, `store` (the CommitLog as its log), `machine` (what it commits),
-//! `network` and `wire` (how replicas talk), `join` (how a replica comes in), `snapshot`, `let_go` and `transfer` (bases
-//! instead of blocks).
+//! `network` and `wire` (how replicas talk), `join` (how a replica comes in), `successor` (who may lead next), `snapshot`,
+//! `let_go` and `transfer` (bases instead of blocks).
 
 mod join;
 mod let_go;
@@ -10,6 +10,7 @@ mod machine;
 mod network;
 mod snapshot;
 mod store;
+mod successor;
 mod transfer;
 mod types;
 mod wire;
@@ -41,6 +42,7 @@ use self::let_go::LettingGo;
 use self::machine::Machine;
 use self::network::Network;
 use self::store::LogStore;
+use self::successor::{furthest, successor};
 use self::transfer::Source;
 pub(crate) use self::transfer::{Receiver, ReceiverParts};
 use self::types::{Payload, StoredMembership, Types, committed_leader, log_id, membership_of_bytes};
@@ -235,14 +237,16 @@ impl Consensus {
         self.outcomes.is_empty()
     }
 
-    /// The voter that is furthest behind no one, if there is another one.
-    pub(crate) async fn hand_over(&mut self) -> Result<Option<ReplicaId>, Stopped> {
-        let next = {
-            let metrics = self.raft.data_metrics();
-            let metrics = metrics.borrow_watched();
-            let voters: Vec<Member> = self.raft.voter_ids().collect();
-            let others = metrics.replication.iter().flatten().filter(|(id, _)| **id != self.me && voters.contains(id));
-            others.max_by_key(|(id, matched)| (**matched, **id)).map(|(id, _)| *id)
+    /// Whether this replica could lead at once instead of this leader.
+    pub(crate) fn may_lead(&self, replica: ReplicaId) -> bool {
+        successor(&self.raft, self.me, replica).is_some()
+    }
+
+    /// Asks `to` to lead if it still can, or else the voter that is furthest; says who was asked.
+    pub(crate) async fn hand_over(&mut self, to: Option<ReplicaId>) -> Result<Option<ReplicaId>, Stopped> {
+        let next = match to {
+            Some(to) => successor(&self.raft, self.me, to),
+            None => furthest(&self.raft, self.me),
         };
         let Some(next) = next else { return Ok(None) };
         self.raft.trigger().transfer_leader(next).await.map_err(stopped)?;

@@ -10,7 +10,8 @@ use apogee_engine::{
 use apogee_host::{Disk as _, RealClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter, Topic, TopicId,
+    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage, TagFilter,
+    Topic, TopicId,
 };
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -64,7 +65,7 @@ impl Group {
         self.seed += 1;
         let machine = self.machines.get_mut(&replica).expect("there are three");
         let (tasks, ear, me) = (Tasks::new(), Ear::default(), ReplicaId(replica));
-        let members = Members { me, voters: [1, 2, 3].map(ReplicaId).into(), cluster_id: 7 };
+        let members = Members { me, group: ReplicaGroupId(0), voters: [1, 2, 3].map(ReplicaId).into(), cluster_id: 7 };
         let engine = EngineParts {
             disk: Arc::new(machine.disk.clone()),
             clock: Arc::new(RealClock),

@@ -11,8 +11,8 @@ use apogee_engine::{
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaId, StoredMessage, TagFilter,
-    Topic, TopicId,
+    BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
+    TagFilter, Topic, TopicId,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -191,7 +191,8 @@ impl Site {
             views_flush_every: Duration::from_millis(200),
             ..Settings::default()
         };
-        let opened = Engine::open_replica(parts, Members { me: self.me, voters, cluster_id: 7 }, settings).await;
+        let members = Members { me: self.me, group: ReplicaGroupId(0), voters, cluster_id: 7 };
+        let opened = Engine::open_replica(parts, members, settings).await;
         match opened {
             Ok(engine) => {
                 self.life = Some(Life { engine, tasks, views });
