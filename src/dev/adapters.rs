@@ -1,6 +1,7 @@
 //! The roles meet: what the proxy asks of its traits, namesrv and engine answer by plain calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
@@ -12,8 +13,9 @@ use apogee_model::{
     NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
-use apogee_proxy::{Routes, StoreNode, Watch};
+use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
 use futures::future::{BoxFuture, ready};
+use tokio::time::Instant;
 
 /// The routes of a namesrv in this process.
 pub(super) struct LocalRoutes(pub(super) Namesrv);
@@ -94,8 +96,12 @@ impl StoreNode for LocalStore {
         self.0.confirm(deliveries);
     }
 
-    fn heard(&self, clients: Vec<ClientId>) {
-        self.0.heard(&clients);
+    fn heard(&self, clients: Vec<ClientHeard>) {
+        self.0.heard(&silent(&clients));
+    }
+
+    fn hung_up(&self, clients: Vec<ClientHeard>) {
+        self.0.hung_up(&silent(&clients));
     }
 
     fn lost(&self, client: ClientId) {
@@ -121,6 +127,12 @@ impl StoreNode for LocalStore {
     fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.0.drop_group(group))
     }
+}
+
+/// Clients, and for how long each was silent.
+fn silent(clients: &[ClientHeard]) -> Vec<(ClientId, Duration)> {
+    let now = Instant::now();
+    clients.iter().map(|heard| (heard.client.clone(), now.saturating_duration_since(heard.at))).collect()
 }
 
 struct LocalWatch(apogee_engine::Watch);

@@ -48,7 +48,7 @@ pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Sto
     let mut signals = Signals::install()?;
     let tasks = Tasks::new();
     let health = Health::new(&[LISTENERS, RECOVERY]);
-    let starting = start(config, identity, &tasks, &health);
+    let starting = Box::pin(start(config, identity, &tasks, &health));
     let Some(started) = shell::started(starting, &tasks, &mut signals).await? else { return Ok(Exit::Clean) };
     let Started { front, data_guard, published } = started;
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };

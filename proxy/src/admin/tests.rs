@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
 use super::{AdminParts, Service, service};
-use crate::{Routes, StoreNode, Stores, Watch};
+use crate::{ClientHeard, Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
 
@@ -136,7 +136,9 @@ impl StoreNode for FakeStore {
 
     fn confirm(&self, _: Vec<DeliveryKey>) {}
 
-    fn heard(&self, _: Vec<ClientId>) {}
+    fn heard(&self, _: Vec<ClientHeard>) {}
+
+    fn hung_up(&self, _: Vec<ClientHeard>) {}
 
     fn lost(&self, _: ClientId) {}
 

@@ -12,6 +12,7 @@ use super::connections::Connections;
 use super::roll::{Known, Named};
 use crate::listen::{ClosedConnection, ConnectionId};
 use crate::service::Language;
+use crate::store::ClientHeard;
 
 /// A client unheard for this long is forgotten.
 ///
@@ -71,8 +72,8 @@ impl Gone {
 /// What the leaders are to be told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
-    pub(super) heard: Vec<ClientId>,
-    pub(super) lost: Vec<ClientId>,
+    pub(super) heard: Vec<ClientHeard>,
+    pub(super) hung_up: Vec<ClientHeard>,
 }
 
 impl Book {
@@ -119,10 +120,11 @@ impl Book {
         let mut report = Report::default();
         self.clients.retain(|client, session| {
             let lost = session.is_lost(now);
+            let heard = ClientHeard { client: client.clone(), at: session.heard };
             if lost {
-                report.lost.push(client.clone());
+                report.hung_up.push(heard);
             } else if std::mem::take(&mut session.news) {
-                report.heard.push(client.clone());
+                report.heard.push(heard);
             }
             let stays = !lost && session.heard + EXPIRY > now && !matches!(session.gone, Some(Gone::SentAway));
             if !stays {
@@ -250,8 +252,8 @@ mod tests {
 
     fn seconds(report: &mut Book, start: Instant, at: u64) -> (Vec<String>, Vec<String>) {
         let report = report.report(start + Duration::from_secs(at));
-        let names = |ids: Vec<ClientId>| ids.iter().map(ToString::to_string).collect();
-        (names(report.heard), names(report.lost))
+        let names = |ids: Vec<ClientHeard>| ids.iter().map(|heard| heard.client.to_string()).collect();
+        (names(report.heard), names(report.hung_up))
     }
 
     fn meet(book: &mut Book, name: &str, now: Instant) {

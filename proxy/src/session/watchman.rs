@@ -35,8 +35,8 @@ pub(crate) fn tell(sessions: &Sessions, stores: &Stores) {
     if !report.heard.is_empty() {
         stores.heard(&report.heard);
     }
-    for client in report.lost {
-        tracing::debug!(event = "client_lost", %client);
-        stores.lost(&client);
+    if !report.hung_up.is_empty() {
+        tracing::debug!(event = "clients_hung_up", clients = ?report.hung_up);
+        stores.hung_up(&report.hung_up);
     }
 }

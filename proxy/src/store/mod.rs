@@ -26,6 +26,7 @@ use apogee_model::store::{
 };
 use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 /// A leader that decides about messages and deliveries. In one process a function call, else
 /// [`RemoteGroup`].
@@ -57,9 +58,13 @@ pub trait StoreNode: Send + Sync + 'static {
     fn confirm(&self, deliveries: Vec<DeliveryKey>);
 
     /// Clients this proxy heard since it last said so; called every 5 s.
-    fn heard(&self, clients: Vec<ClientId>);
+    fn heard(&self, clients: Vec<ClientHeard>);
 
-    /// A client that terminated, or was silent for 10 s after its last connection closed.
+    /// Clients that were silent for 10 s after their last connection to this proxy closed. They are lost, unless they were
+    /// heard later elsewhere.
+    fn hung_up(&self, clients: Vec<ClientHeard>);
+
+    /// A client that terminated.
     fn lost(&self, client: ClientId);
 
     /// Tells when messages become ready for the group; interest ends when the watch is dropped.
@@ -76,6 +81,13 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Forgets the progress of a deleted group.
     fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A client, and when this proxy heard it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientHeard {
+    pub client: ClientId,
+    pub at: Instant,
 }
 
 /// Edge-triggered readiness of one (group, topic, filter).

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use apogee_model::store::StoreError;
 use apogee_model::{ClientId, ReplicaGroupId, ReplicaId, TopicConfig};
 
-use super::StoreNode;
+use super::{ClientHeard, StoreNode};
 
 type Groups = BTreeMap<ReplicaGroupId, Arc<dyn StoreNode>>;
 
@@ -68,8 +68,13 @@ impl Stores {
     }
 
     /// Tells all of them.
-    pub(crate) fn heard(&self, clients: &[ClientId]) {
+    pub(crate) fn heard(&self, clients: &[ClientHeard]) {
         self.snapshot().values().for_each(|store| store.heard(clients.to_vec()));
+    }
+
+    /// Tells all of them.
+    pub(crate) fn hung_up(&self, clients: &[ClientHeard]) {
+        self.snapshot().values().for_each(|store| store.hung_up(clients.to_vec()));
     }
 
     /// Tells all of them.

@@ -18,7 +18,7 @@ use apogee_model::{
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proxy::listen::{ConnectionBytes, ConnectionId, Departure};
-use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
+use apogee_proxy::{ClientHeard, Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::MeterProvider as _;
@@ -513,8 +513,12 @@ impl StoreNode for FakeStore {
         self.inner.lock().unwrap().told.confirmed += deliveries.len();
     }
 
-    fn heard(&self, clients: Vec<ClientId>) {
-        self.inner.lock().unwrap().told.heard.extend(clients.iter().map(ToString::to_string));
+    fn heard(&self, clients: Vec<ClientHeard>) {
+        self.inner.lock().unwrap().told.heard.extend(clients.iter().map(|heard| heard.client.to_string()));
+    }
+
+    fn hung_up(&self, clients: Vec<ClientHeard>) {
+        self.inner.lock().unwrap().told.lost.extend(clients.iter().map(|heard| heard.client.to_string()));
     }
 
     fn lost(&self, client: ClientId) {

@@ -15,6 +15,8 @@ use crate::{ALONE, no_errors, ports};
 
 /// More would only make two cores busy.
 const CROWD: Crowd = Crowd { producers: 4, groups: 2, consumers: 2, pace: Duration::from_millis(10) };
+/// Of our clients, each to an arbitrary proxy.
+const CONNECTIONS: usize = 6;
 /// How long proxies die.
 const KILLING: Duration = Duration::from_secs(40);
 /// How long no namesrv is there.
@@ -24,7 +26,7 @@ const CREATED_MAX: Duration = Duration::from_secs(3);
 /// Some time in which nothing happens.
 const CALM: Duration = Duration::from_secs(2);
 
-/// A cluster with clients at work on it: ours call any proxy, the Java SDK comes through the balancer.
+/// A cluster with clients at work on it, all of whom come through the balancer.
 struct Scene {
     cluster: Cluster,
     history: History,
@@ -48,10 +50,11 @@ impl Scene {
         let cluster = cluster.expect("the cluster starts");
         let balancer = Balancer::start(ports(&cluster)).await.expect("a port");
         let history = History::new();
-        let client = Arc::new(Client::of_all(&cluster.endpoints(), history.clone()).expect("endpoints"));
+        let behind = format!("127.0.0.1:{}", balancer.port());
+        let client = Client::of_all(&vec![behind.clone(); CONNECTIONS], history.clone());
+        let client = Arc::new(client.expect("endpoints"));
         client.create_topic().await.expect("the topic is created on first use");
-        let java =
-            Endure::start(&format!("127.0.0.1:{}", balancer.port()), connections).await.expect("the Java SDK begins");
+        let java = Endure::start(&behind, connections).await.expect("the Java SDK begins");
         let load = Load::start(Arc::clone(&client), CROWD);
         Scene { cluster, history, client, load, java, _balancer: balancer }
     }

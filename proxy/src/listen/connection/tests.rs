@@ -192,9 +192,8 @@ async fn the_goaway_comes_before_what_ends_because_of_it() {
         client.read_exact(&mut header).await.expect("a frame header");
         let length = usize::from(u16::from_be_bytes([header[1], header[2]]));
         client.read_exact(&mut vec![0; length]).await.expect("a whole frame");
-        match header[3] {
-            kind @ (HEADERS | GOAWAY) => kinds.push(kind),
-            _ => {}
+        if let kind @ (HEADERS | GOAWAY) = header[3] {
+            kinds.push(kind);
         }
         if kinds.contains(&HEADERS) {
             break;

@@ -1,6 +1,7 @@
 //! What callers ask of the leader, and what they hear.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, QueueStatus, Settled, Settlement};
 use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
@@ -54,7 +55,10 @@ pub(crate) enum Ask {
         deliveries: Vec<DeliveryKey>,
     },
     Heard {
-        clients: Vec<u64>,
+        clients: Vec<(u64, Duration)>,
+    },
+    HungUp {
+        clients: Vec<(u64, Duration)>,
     },
     Lost {
         client: u64,
