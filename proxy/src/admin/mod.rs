@@ -75,6 +75,10 @@ impl v1::admin_server::Admin for Admin {
         answer(self.do_list_topics(&request.into_inner()))
     }
 
+    async fn alter_topic(&self, request: Request<v1::AlterTopicRequest>) -> Reply<v1::AlterTopicResponse> {
+        answer(self.do_alter_topic(request.into_inner()).await)
+    }
+
     async fn delete_topic(&self, request: Request<v1::DeleteTopicRequest>) -> Reply<v1::DeleteTopicResponse> {
         answer(self.do_delete_topic(request.into_inner()).await)
     }
@@ -147,6 +151,13 @@ impl Admin {
             topics: page.items.into_iter().map(convert::topic).collect(),
             next_page_token: page.next,
         })
+    }
+
+    async fn do_alter_topic(&self, ask: v1::AlterTopicRequest) -> Result<v1::AlterTopicResponse, AdminError> {
+        let topic = self.routes.alter_topic(convert::topic_changes(&ask)?).await?;
+        let (name, queues, permission) = (&topic.topic, topic.queues, topic.permission);
+        tracing::info!(event = "topic_altered", topic = %name, queues, ?permission, "topic altered");
+        Ok(v1::AlterTopicResponse { topic: Some(convert::topic(&topic)) })
     }
 
     /// The topic is gone with the answer of namesrv; the store then forgets its queues.

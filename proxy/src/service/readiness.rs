@@ -72,7 +72,8 @@ struct Lines {
     next_ticket: u64,
 }
 
-type Key = (GroupId, TopicId, TagFilter);
+/// With the number of queues: a topic that has grown begins new lines, which watch the replica groups that it has now.
+type Key = (GroupId, TopicId, u16, TagFilter);
 
 struct Line {
     /// By ticket, hence in order of arrival.
@@ -113,7 +114,7 @@ impl Readiness {
         batch: usize,
         attempt: Option<Bytes>,
     ) -> Result<Place, ServiceError> {
-        let key = (group.id, topic.id, filter.clone());
+        let key = (group.id, topic.id, topic.queues, filter.clone());
         let bell = Arc::new(Notify::new());
         let waiter = Waiter { batch: u64::try_from(batch).unwrap_or(u64::MAX).max(1), bell: Arc::clone(&bell) };
         let watch = |replica_group| {

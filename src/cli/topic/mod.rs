@@ -1,5 +1,6 @@
 //! `apogee topic …`.
 
+mod alter;
 mod look;
 
 use apogee_proto::admin::v1;
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     List,
     /// Shows a topic and what its queues hold
     Describe { name: String },
+    /// Gives a topic more queues or another permission
+    Alter(alter::Args),
     /// Shows how many messages a topic holds
     Stats { name: String },
     /// Shows the replica group of each queue, and the store-node that leads it
@@ -76,6 +79,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         }
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => look::describe(&mut admin, output, &name).await,
+        Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
         Verb::Stats { name } => look::stats(&mut admin, output, &name).await,
         Verb::Route { name } => look::route(&mut admin, output, &name).await,
         Verb::Queues { name } => look::queues(&mut admin, output, &name).await,
@@ -121,7 +125,7 @@ async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
         }
         ask = v1::ListTopicsRequest { page_size: 0, page_token: page.next_page_token };
     }
-    let mut table = Table::with_wide(&["NAME", "TYPE", "QUEUES", "CREATED"], &["ID"]);
+    let mut table = Table::with_wide(&["NAME", "TYPE", "QUEUES", "CREATED"], &["PERMISSION", "ID"]);
     for topic in &topics {
         table.row(cells(topic));
     }
@@ -150,12 +154,13 @@ pub(super) fn join(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
-fn cells(topic: &v1::Topic) -> [String; 5] {
+fn cells(topic: &v1::Topic) -> [String; 6] {
     [
         join(&topic.namespace, &topic.name),
         type_name(topic).to_owned(),
         topic.write_queues.to_string(),
         topic.created.map(|created| created.to_string()).unwrap_or_default(),
+        permission_name(topic).to_owned(),
         topic.id.to_string(),
     ]
 }
@@ -166,9 +171,20 @@ fn document(topic: &v1::Topic) -> Value {
         "name": topic.name,
         "type": type_name(topic),
         "queues": topic.write_queues,
+        "permission": permission_name(topic),
         "id": topic.id,
         "created": topic.created.map(|created| created.to_string()),
     })
+}
+
+fn permission_name(topic: &v1::Topic) -> &'static str {
+    match topic.permission() {
+        v1::Permission::Unspecified => "unknown",
+        v1::Permission::None => "none",
+        v1::Permission::Read => "read",
+        v1::Permission::Write => "write",
+        v1::Permission::ReadWrite => "read-write",
+    }
 }
 
 fn type_name(topic: &v1::Topic) -> &'static str {
