@@ -19,6 +19,8 @@ const NOT_FOUND: u8 = 3;
 const CONFLICT: u8 = 4;
 const DENIED: u8 = 5;
 const UNAVAILABLE: u8 = 6;
+/// What `--dry-run` was asked about would change something.
+const DIFFERENCE: u8 = 8;
 
 /// The situations a command can end in, other than well.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,10 @@ pub(crate) enum CliError {
     Usage { message: String },
     #[error("deleting {what} cannot be undone and was not confirmed")]
     NotConfirmed { what: String },
+    #[error("{what} was not changed, because the plan was not confirmed")]
+    PlanOnly { what: String },
+    #[error("{what} would change")]
+    WouldChange { what: String },
     #[error("{given:?} is no address")]
     Address { given: String },
     #[error("no server answers at {address}: {cause}")]
@@ -45,6 +51,8 @@ pub(crate) enum CliError {
     Refused { code: v2::Code, message: String },
     #[error("no message came from {topic} for group {group} within {waited:?}")]
     NothingCame { topic: String, group: String, waited: Duration },
+    #[error("the server at {address} stopped")]
+    TailEnded { address: String },
     #[error("the answer of the server has no {what}")]
     Incomplete { what: &'static str },
     #[error("the output cannot be written")]
@@ -115,8 +123,12 @@ impl CliError {
         match self {
             CliError::Usage { .. } => (USAGE, "usage".into()),
             CliError::NotConfirmed { .. } => (USAGE, "not_confirmed".into()),
+            CliError::PlanOnly { .. } => (USAGE, "not_confirmed".into()),
+            CliError::WouldChange { .. } => (DIFFERENCE, "would_change".into()),
             CliError::Address { .. } => (USAGE, "bad_address".into()),
-            CliError::NoServer { .. } | CliError::NoServerKnown => (UNAVAILABLE, "unavailable".into()),
+            CliError::NoServer { .. } | CliError::NoServerKnown | CliError::TailEnded { .. } => {
+                (UNAVAILABLE, "unavailable".into())
+            }
             CliError::WrongPort { .. } => admin_exit(Code::Unimplemented),
             CliError::NoToken { .. } | CliError::Token { .. } => (DENIED, "no_token".into()),
             CliError::Admin(status) => admin_exit(status.code()),
@@ -131,7 +143,8 @@ impl CliError {
     fn hint(&self) -> &'static str {
         match self {
             CliError::Usage { .. } => "see `apogee --help`",
-            CliError::NotConfirmed { .. } => "repeat the command with --yes if you mean it",
+            CliError::WouldChange { .. } => "repeat the command with --yes instead of --dry-run to change it",
+            CliError::NotConfirmed { .. } | CliError::PlanOnly { .. } => "repeat the command with --yes if you mean it",
             CliError::Address { .. } => "write it as host:port, for example 127.0.0.1:8081",
             CliError::NoServer { .. } => {
                 "start one with `apogee dev`, or say where it is with --endpoint and --admin-endpoint"
@@ -147,6 +160,7 @@ impl CliError {
             CliError::Admin(status) => admin_hint(status.code()),
             CliError::Refused { code, .. } => refused_hint(*code),
             CliError::NothingCame { .. } => "send one with `apogee message send`, or look with `apogee group describe`",
+            CliError::TailEnded { .. } => "begin again when it is back",
             CliError::Incomplete { .. } => "compare `apogee version` with the version of the server",
             CliError::Output(_) => "look at what reads the output, or at the disk it goes to",
             CliError::Runtime(_) => "look at the limits of this user, such as open files",

@@ -1,5 +1,7 @@
 //! `apogee group …`.
 
+mod reset;
+
 use apogee_proto::admin::v1;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -27,6 +29,8 @@ pub(crate) enum Verb {
     List,
     /// Shows a consumer group and its progress
     Describe { name: String },
+    /// Lets a consumer group go on elsewhere in a topic: shows a plan, and follows it with --yes
+    ResetOffset(reset::Args),
     /// Deletes a consumer group and its progress for good
     Delete {
         name: String,
@@ -52,6 +56,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         Verb::Create { name, order, max_attempts } => create(&mut admin, output, &name, order, max_attempts).await,
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => describe(&mut admin, output, &name).await,
+        Verb::ResetOffset(args) => reset::run(args, admin, output).await,
         Verb::Delete { name, .. } => delete(&mut admin, output, &name).await,
     }
 }

@@ -58,7 +58,7 @@ impl Front {
     /// Starts to serve both ports.
     pub(super) async fn open(parts: FrontParts<'_>) -> Result<Front, Stop> {
         let FrontParts { config, grpc, admin, tls, routes, stores, token, seams, tasks, meter, health } = parts;
-        serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), stores.clone(), token));
+        serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), stores.clone(), token, tasks.token()));
 
         let proxy_parts = ProxyParts {
             routes,

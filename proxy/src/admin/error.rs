@@ -1,7 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
 use apogee_model::store::StoreError;
-use apogee_model::{ConsumerGroup, MetadataError, NameError, Topic};
+use apogee_model::{ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
 /// Why an admin call was refused or failed.
@@ -13,6 +13,18 @@ pub enum AdminError {
     Choice { field: &'static str, given: i32, allowed: &'static str },
     #[error("read queues {read} and write queues {write} differ; they must be equal")]
     UnequalQueues { read: u32, write: u32 },
+    #[error("the request does not say {field}")]
+    Missing { field: &'static str },
+    #[error("topic {topic} has {queues} queues, and no queue {queue}")]
+    NoSuchQueue { topic: Topic, queue: u32, queues: u16 },
+    #[error("message id {given:?} does not say when its message was born; only a place can find that message")]
+    MessageId { given: String },
+    #[error("topic {topic} holds no message {what}")]
+    NoSuchMessage { topic: Topic, what: String },
+    #[error("message {message_id} is not among those of topic {topic} that were looked at, and there are more")]
+    SearchTooLong { topic: Topic, message_id: String },
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     #[error("page size is {asked}, at most {max} are allowed")]
     PageSize { asked: u32, max: u32 },
     #[error("page token {token:?} was not given by this server")]
@@ -51,8 +63,14 @@ fn code(error: &AdminError) -> Code {
         AdminError::Name(_)
         | AdminError::Choice { .. }
         | AdminError::UnequalQueues { .. }
+        | AdminError::Missing { .. }
+        | AdminError::NoSuchQueue { .. }
+        | AdminError::MessageId { .. }
+        | AdminError::Filter(_)
         | AdminError::PageSize { .. }
         | AdminError::PageToken { .. } => Code::InvalidArgument,
+        AdminError::NoSuchMessage { .. } => Code::NotFound,
+        AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),
         AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),
     }

@@ -1,11 +1,16 @@
 //! The admin API of port 8088: topics and consumer groups, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `offsets` (resets), `find` and `tail` (messages), `convert`, `stored`, `page`,
+//! `error`.
 
 mod convert;
 mod error;
+mod find;
+mod offsets;
 mod page;
+mod stored;
+mod tail;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +22,7 @@ use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_server::AdminServer;
 use apogee_proto::token::{ClusterToken, TokenCheck};
 use futures::future::try_join_all;
+use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
@@ -28,15 +34,19 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`.
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken) -> Service {
-    InterceptedService::new(AdminServer::new(Admin { routes, stores }), TokenCheck::new(Some(token), "admin token"))
+/// Serves the admin API over `routes` and `stores` to whoever knows `token`. Answers that have no end of their own end
+/// with `stop`.
+pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken, stop: CancellationToken) -> Service {
+    let admin = Admin { routes, stores, stop };
+    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(Some(token), "admin token"))
 }
 
-/// The decisions behind the admin API.
+/// The decisions behind the admin API. Clones share it.
+#[derive(Clone)]
 pub struct Admin {
     routes: Arc<dyn Routes>,
     stores: Stores,
+    stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -71,6 +81,20 @@ impl v1::admin_server::Admin for Admin {
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
         answer(self.do_delete_group(request.into_inner()).await)
+    }
+
+    async fn reset_offset(&self, request: Request<v1::ResetOffsetRequest>) -> Reply<v1::ResetOffsetResponse> {
+        answer(self.do_reset_offset(request.into_inner()).await)
+    }
+
+    async fn get_message(&self, request: Request<v1::GetMessageRequest>) -> Reply<v1::GetMessageResponse> {
+        answer(self.do_get_message(request.into_inner()).await)
+    }
+
+    type TailMessagesStream = tail::Parts;
+
+    async fn tail_messages(&self, request: Request<v1::TailMessagesRequest>) -> Reply<tail::Parts> {
+        answer(self.do_tail_messages(request.into_inner()).await)
     }
 }
 

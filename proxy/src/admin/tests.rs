@@ -1,8 +1,12 @@
+mod messages;
+mod offsets;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
-    TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
+    QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic,
@@ -14,6 +18,7 @@ use apogee_proto::token::ClusterToken;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use http::{Request, Version};
 use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tower::util::MapRequest;
@@ -67,10 +72,15 @@ impl Routes for FakeRoutes {
     }
 }
 
-/// Remembers what was dropped; has counters for the queues of every topic and group.
+/// Remembers what was dropped and reset; has counters for the queues of every topic and group, and some messages.
 #[derive(Default)]
 struct FakeStore {
     dropped: Mutex<Vec<String>>,
+    resets: Mutex<Vec<Reset>>,
+    /// Of the process that serves it.
+    stop: CancellationToken,
+    /// Of each queue, from offset 0 on.
+    stored: Mutex<BTreeMap<QueueId, Vec<FetchedMessage>>>,
 }
 
 impl StoreNode for FakeStore {
@@ -103,6 +113,10 @@ impl StoreNode for FakeStore {
     }
 
     fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        let stored = self.stored.lock().expect("no test panics inside");
+        if !stored.is_empty() {
+            return ready(Ok(stored.iter().map(messages::status).collect())).boxed();
+        }
         let second = QueueStatus { queue: QueueId(1), min: QueueOffset(3), max: QueueOffset(10) };
         ready(Ok(vec![second])).boxed() // nothing was ever sent to the first
     }
@@ -117,6 +131,22 @@ impl StoreNode for FakeStore {
             in_flight: 2,
         };
         ready(Ok(vec![row(7, 1), row(7, 0), row(1000, 0)])).boxed() // topic 1000 was deleted a moment ago
+    }
+
+    fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        self.resets.lock().expect("no test panics inside").push(reset);
+        let row = |queue| QueueReset {
+            queue: QueueId(queue),
+            before: QueueOffset(3),
+            after: QueueOffset(queue.into()),
+            in_flight: 2,
+        };
+        ready(Ok(vec![row(1), row(0)])).boxed()
+    }
+
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        let stored = self.stored.lock().expect("no test panics inside");
+        ready(Ok(messages::fetched(stored.get(&fetch.queue).map_or(&[], Vec::as_slice), &fetch))).boxed()
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -136,7 +166,8 @@ fn token() -> ClusterToken {
 fn served(store: Arc<FakeStore>) -> Service {
     let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
     let cluster = Cluster::born(1, 1, mac_keys);
-    service(Arc::new(FakeRoutes(Mutex::new(cluster))), Stores::one(ReplicaGroupId(0), store), token())
+    let (routes, stop) = (Arc::new(FakeRoutes(Mutex::new(cluster))), store.stop.clone());
+    service(routes, Stores::one(ReplicaGroupId(0), store), token(), stop)
 }
 
 type WireRequest = Request<tonic::body::Body>;
@@ -169,7 +200,7 @@ async fn every_rpc_wants_the_token() {
             service.method.iter().map(|rpc| format!("/apogee.admin.v1.{}/{}", service.name(), rpc.name()))
         })
         .collect();
-    assert_eq!(paths.len(), 8, "{paths:?}");
+    assert_eq!(paths.len(), 11, "{paths:?}");
     for path in paths {
         let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.body(tonic::body::Body::empty()).expect("a valid request");
