@@ -6,6 +6,7 @@ use apogee_host::{Clock, Entropy, OnError, Tasks};
 use apogee_proto::token::ClusterToken;
 use apogee_proto::v2::messaging_service_server::{MessagingService, MessagingServiceServer};
 use opentelemetry::metrics::Meter;
+use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use crate::admin::{self, AdminParts};
@@ -72,6 +73,8 @@ pub struct Proxy {
     routes: Arc<dyn Routes>,
     stores: Stores,
     clock: Arc<dyn Clock>,
+    /// Cancelled when the tasks close.
+    closing: CancellationToken,
 }
 
 impl Proxy {
@@ -91,6 +94,7 @@ impl Proxy {
         let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
+        let closing = tasks.token();
 
         let receive = receive::Service {
             directory: directory.clone(),
@@ -120,7 +124,8 @@ impl Proxy {
             metrics,
             entropy,
         };
-        Self { edge: Arc::new(edge), budget, name: settings.name.into(), cluster_name, routes, stores, clock }
+        let (edge, name) = (Arc::new(edge), settings.name.into());
+        Self { edge, budget, name, cluster_name, routes, stores, clock, closing }
     }
 
     /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener. All of one proxy share one budget of
@@ -140,6 +145,7 @@ impl Proxy {
             routes: Arc::clone(&self.routes),
             stores: self.stores.clone(),
             token,
+            stop: self.closing.clone(),
         };
         admin::service_beside(Some(here), parts)
     }

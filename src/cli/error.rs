@@ -32,6 +32,8 @@ pub(crate) enum CliError {
     Usage { message: String },
     #[error("deleting {what} cannot be undone and was not confirmed")]
     NotConfirmed { what: String },
+    #[error("{what} was not changed, because the plan was not confirmed")]
+    PlanOnly { what: String },
     #[error("{given:?} is no address")]
     Address { given: String },
     #[error("no server answers at {address}: {cause}")]
@@ -69,6 +71,8 @@ pub(crate) enum CliError {
     BenchFailed { what: String },
     #[error("interrupted")]
     Interrupted,
+    #[error("the server at {address} stopped")]
+    TailEnded { address: String },
     #[error("the answer of the server has no {what}")]
     Incomplete { what: &'static str },
     #[error("the output cannot be written")]
@@ -171,8 +175,11 @@ impl CliError {
         match self {
             CliError::Usage { .. } => (USAGE, "usage".into()),
             CliError::NotConfirmed { .. } => (USAGE, "not_confirmed".into()),
+            CliError::PlanOnly { .. } => (USAGE, "not_confirmed".into()),
             CliError::Address { .. } => (USAGE, "bad_address".into()),
-            CliError::NoServer { .. } | CliError::NoServerKnown => (UNAVAILABLE, "unavailable".into()),
+            CliError::NoServer { .. } | CliError::NoServerKnown | CliError::TailEnded { .. } => {
+                (UNAVAILABLE, "unavailable".into())
+            }
             CliError::WrongPort { .. } => admin_exit(Code::Unimplemented),
             CliError::Profiles { .. } => (USAGE, "bad_config".into()),
             CliError::NoProfile { .. } => (NOT_FOUND, "no_profile".into()),
@@ -195,7 +202,7 @@ impl CliError {
     fn hint(&self) -> &'static str {
         match self {
             CliError::Usage { .. } => "see `apogee --help`",
-            CliError::NotConfirmed { .. } => "repeat the command with --yes if you mean it",
+            CliError::NotConfirmed { .. } | CliError::PlanOnly { .. } => "repeat the command with --yes if you mean it",
             CliError::Address { .. } => "write it as host:port, for example 127.0.0.1:8081",
             CliError::NoServer { .. } => {
                 "start one with `apogee dev`, or say where it is with --endpoint and --admin-endpoint"
@@ -220,6 +227,7 @@ impl CliError {
             CliError::WouldChange { .. } => "repeat the command without --dry-run to do it",
             CliError::BenchFailed { .. } => "look into the log of the server, or ask for less with --rate",
             CliError::Interrupted => "run the command again",
+            CliError::TailEnded { .. } => "begin again when it is back",
             CliError::Incomplete { .. } => "compare `apogee version` with the version of the server",
             CliError::Output(_) => "look at what reads the output, or at the disk it goes to",
             CliError::Runtime(_) => "look at the limits of this user, such as open files",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
-    TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
+    Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
@@ -118,6 +118,14 @@ impl StoreNode for LocalStore {
 
     fn group_status(&self, group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
         Box::pin(self.0.group_status(group))
+    }
+
+    fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        Box::pin(self.0.reset_offset(reset))
+    }
+
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(self.0.fetch(fetch))
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -356,3 +356,103 @@ async fn the_configuration_is_checked_and_printed() {
         assert!(bad.stderr.contains("tls.key") && !folder.path().join("data").exists(), "{}", bad.stderr);
     }
 }
+
+/// Receives for `apogee-cli` until so many messages came; returns their bodies in order, and every attempt.
+async fn receive_all(cli: &Cli<'_>, count: usize) -> (Vec<String>, Vec<String>) {
+    let (mut bodies, mut attempts) = (Vec::new(), Vec::new());
+    while bodies.len() < count {
+        for line in cli.ok("message receive demo --no-headers").await.lines() {
+            let mut words = line.split_whitespace().skip(1);
+            attempts.extend(words.next().map(str::to_owned));
+            bodies.extend(words.nth(1).map(str::to_owned));
+        }
+    }
+    bodies.sort();
+    (bodies, attempts)
+}
+
+#[tokio::test]
+async fn a_group_goes_on_where_it_is_told_to() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create demo --queues 1").await;
+    for body in ["a", "b", "c"] {
+        cli.ok(&format!("message send demo {body}")).await;
+    }
+    receive_all(&cli, 3).await;
+    let reset = "group reset-offset apogee-cli --topic demo";
+    let row = |before, after| json!([{ "queue_id": 0, "before": before, "after": after, "in_flight": 0 }]);
+
+    let plan = cli.run(&format!("{reset} --to earliest -o json")).await;
+    let told: Value = serde_json::from_str(&plan.stdout).expect("one document");
+    assert_eq!((plan.code, &told["changed"], &told["queues"]), (2, &json!(false), &row(3, 0)), "{plan:?}");
+    assert!(plan.stderr.contains("not_confirmed"), "{plan:?}");
+    assert_eq!(cli.run(&format!("{reset} --to earliest --dry-run")).await.code, 8);
+    assert_eq!(cli.run(&format!("{reset} --to latest --dry-run")).await.code, 0, "it is there already");
+    cli.refused("message receive demo --timeout 200ms", 3, "message_not_found").await;
+
+    let table = cli.ok(&format!("{reset} --to earliest --yes")).await;
+    assert_eq!(table, "QUEUE  BEFORE  AFTER  CHANGE  IN_FLIGHT\n0      3       0      -3      0\n");
+    let (bodies, attempts) = receive_all(&cli, 3).await;
+    assert_eq!((bodies, attempts), (["a", "b", "c"].map(str::to_owned).into(), vec!["1".to_owned(); 3]));
+    let done = cli.json(&format!("{reset} --to offset --offset 0=2 --yes")).await;
+    assert_eq!((&done["changed"], &done["queues"]), (&json!(true), &row(3, 2)));
+    assert_eq!(receive_all(&cli, 1).await.0, ["c"]);
+    let future = cli.json(&format!("{reset} --to timestamp --timestamp 2100-01-01T00:00:00Z --yes")).await;
+    assert_eq!(future["queues"], row(3, 3));
+    let past = cli.json(&format!("{reset} --to timestamp --timestamp 1700000000000 --yes")).await;
+    assert_eq!(past["queues"], row(3, 0));
+
+    cli.refused("group reset-offset nobody --topic demo --to latest --yes", 3, "not_found").await;
+    cli.refused("group reset-offset apogee-cli --topic nowhere --to latest --yes", 3, "not_found").await;
+    cli.refused(&format!("{reset} --to offset --offset 1=0 --yes"), 2, "invalid_argument").await;
+    for wrong in
+        ["--to offset", "--to timestamp", "--to latest --offset 1", "--to earliest --timestamp 1", "--to there"]
+    {
+        cli.refused(&format!("{reset} {wrong} --yes"), 2, "usage").await;
+    }
+}
+
+#[tokio::test]
+async fn messages_are_looked_at_without_being_consumed() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create demo --queues 1").await;
+    cli.ok("message send demo first").await;
+    let sent = cli.json("message send demo hello --tag red --key k1 --property colour=blue").await;
+    let id = sent["message_id"].as_str().expect("an id");
+    for line in [format!("message get demo {id}"), "message get demo --queue 0 --offset 1".to_owned()] {
+        let found = cli.json(&line).await;
+        assert_eq!((&found["message_id"], &found["queue_offset"]), (&sent["message_id"], &json!(1)));
+        assert_eq!((&found["body"], &found["tag"], &found["keys"]), (&json!("hello"), &json!("red"), &json!(["k1"])));
+        assert_eq!(found["properties"], json!({ "colour": "blue" }));
+        let table = cli.ok(&line).await;
+        assert!(table.lines().any(|line| line.split_whitespace().eq(["BODY", "hello"])), "{table}");
+    }
+    let unknown = format!("{}{}", &id[..26], "FFFFFFFF");
+    let told = cli.refused(&format!("message get demo {unknown}"), 3, "not_found").await;
+    assert_eq!(told, format!("topic demo holds no message with id {unknown}"));
+    cli.refused("message get demo --queue 0 --offset 2", 3, "not_found").await;
+    cli.refused("message get demo --queue 9 --offset 0", 2, "invalid_argument").await;
+    cli.refused("message get demo nonsense", 2, "invalid_argument").await;
+    cli.refused("message get demo", 2, "usage").await;
+    cli.refused("message tail nowhere", 3, "not_found").await;
+
+    let mut tail = server.cli_command().expect("a command");
+    tail.args(["message", "tail", "demo", "--tag", "red", "--count", "2", "-o", "json"]);
+    // It tells nobody when it has begun.
+    let sending = async {
+        loop {
+            cli.ok("message send demo again --tag red").await;
+            cli.ok("message send demo other --tag blue").await;
+        }
+    };
+    let tailed = tokio::select! {
+        tailed = ran(tail) => tailed.expect("it ends"),
+        () = sending => unreachable!("it goes on"),
+    };
+    assert_eq!((tailed.code, tailed.stderr.as_str()), (0, ""));
+    let told: Vec<Value> = tailed.stdout.lines().map(|line| serde_json::from_str(line).expect("a document")).collect();
+    assert!(told.len() == 2 && told.iter().all(|found| found["body"] == "again"), "{told:?}");
+    assert_eq!(receive_all(&cli, 2).await.0.iter().filter(|body| *body == "first").count(), 1);
+}

@@ -1,14 +1,15 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `wire`, `filter`, `receipt`, `metadata`, `placement`,
-//! `members`, `store`.
+//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `metadata`,
+//! `placement`, `members`, `store`.
 
 mod back_off;
 mod filter;
 mod ids;
 mod members;
 mod message;
+pub mod message_id;
 mod metadata;
 mod name;
 mod placement;

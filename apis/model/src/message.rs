@@ -64,6 +64,7 @@ pub struct StoredMessage {
 
 impl StoredMessage {
     const TAG: u32 = 1;
+    const MESSAGE_ID: u32 = 3;
 
     /// Bytes of both parts.
     pub fn len(&self) -> usize {
@@ -76,8 +77,18 @@ impl StoredMessage {
 
     /// The message's tag, if it has one that is not empty.
     pub fn tag(&self) -> Option<&str> {
-        let tag = wire::fields(&self.properties_part).map_while(Result::ok).find(|field| field.number == Self::TAG)?;
-        match tag.value {
+        self.text(Self::TAG)
+    }
+
+    /// The id that its sender gave it.
+    pub fn message_id(&self) -> Option<&str> {
+        self.text(Self::MESSAGE_ID)
+    }
+
+    /// A property that is not empty.
+    fn text(&self, number: u32) -> Option<&str> {
+        let field = wire::fields(&self.properties_part).map_while(Result::ok).find(|field| field.number == number)?;
+        match field.value {
             wire::Value::Bytes(bytes) => std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()),
             wire::Value::Number(_) => None,
         }

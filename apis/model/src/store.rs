@@ -2,7 +2,13 @@
 //!
 //! These are the words of the lanes: today function calls inside one process, later frames between machines.
 
+mod fetch;
+mod reset;
+
 use std::time::Duration;
+
+pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
+pub use reset::{QueueReset, Reset, ResetTo};
 
 use bytes::Bytes;
 

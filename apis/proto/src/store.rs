@@ -5,7 +5,9 @@
 
 mod deliver;
 mod fail;
+mod fetch;
 mod name;
+mod reset;
 mod send;
 mod status;
 

@@ -35,6 +35,7 @@ const PATIENCE: Patience = Patience { connect: ASK_MAX, ping_every: ASK_MAX, pin
 type Peer = AdminClient<InterceptedService<Channel, TokenShown>>;
 
 /// What an admin API knows of clients.
+#[derive(Clone)]
 pub(crate) struct Clients {
     /// The proxy beside it.
     pub(crate) here: Option<Here>,
@@ -43,6 +44,7 @@ pub(crate) struct Clients {
 }
 
 /// A proxy in this process.
+#[derive(Clone)]
 pub(crate) struct Here {
     pub(crate) name: Arc<str>,
     pub(crate) sessions: Arc<Sessions>,

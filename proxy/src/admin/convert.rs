@@ -176,6 +176,12 @@ fn wire_order(order: DeliveryOrder) -> v1::DeliveryOrder {
     }
 }
 
+/// Before the epoch nothing happened.
+pub(super) fn moment(at: &prost_types::Timestamp) -> Timestamp {
+    let seconds = u64::try_from(at.seconds).unwrap_or(0).saturating_mul(1000);
+    Timestamp(seconds.saturating_add(u64::try_from(at.nanos).unwrap_or(0) / 1_000_000))
+}
+
 pub(super) fn time(at: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.0 % 1000 * 1_000_000).expect("less than a second of nanoseconds");
     prost_types::Timestamp { seconds: i64::try_from(at.0 / 1000).unwrap_or(i64::MAX), nanos }

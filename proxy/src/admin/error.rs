@@ -1,7 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
 use apogee_model::store::StoreError;
-use apogee_model::{BadNodeName, ClientId, ConsumerGroup, MetadataError, NameError, Topic};
+use apogee_model::{BadNodeName, ClientId, ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
 /// Why an admin call was refused or failed.
@@ -15,6 +15,18 @@ pub enum AdminError {
     Choice { field: &'static str, given: i32, allowed: &'static str },
     #[error("read queues {read} and write queues {write} differ; they must be equal")]
     UnequalQueues { read: u32, write: u32 },
+    #[error("the request does not say {field}")]
+    Missing { field: &'static str },
+    #[error("topic {topic} has {queues} queues, and no queue {queue}")]
+    NoSuchQueue { topic: Topic, queue: u32, queues: u16 },
+    #[error("message id {given:?} does not say when its message was born; only a place can find that message")]
+    MessageId { given: String },
+    #[error("topic {topic} holds no message {what}")]
+    NoSuchMessage { topic: Topic, what: String },
+    #[error("message {message_id} is not among those of topic {topic} that were looked at, and there are more")]
+    SearchTooLong { topic: Topic, message_id: String },
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     #[error("page size is {asked}, at most {max} are allowed")]
     PageSize { asked: u32, max: u32 },
     #[error("page token {token:?} was not given by this server")]
@@ -71,11 +83,17 @@ fn code(error: &AdminError) -> Code {
         | AdminError::NodeName(_)
         | AdminError::Choice { .. }
         | AdminError::UnequalQueues { .. }
+        | AdminError::Missing { .. }
+        | AdminError::NoSuchQueue { .. }
+        | AdminError::MessageId { .. }
+        | AdminError::Filter(_)
         | AdminError::PageSize { .. }
         | AdminError::PageToken { .. }
         | AdminError::ClientId => Code::InvalidArgument,
         AdminError::NoSuchClient { .. } => Code::NotFound,
         AdminError::ClientNotFound { .. } => Code::Unavailable,
+        AdminError::NoSuchMessage { .. } => Code::NotFound,
+        AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),
         AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),
     }

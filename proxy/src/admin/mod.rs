@@ -1,13 +1,18 @@
 //! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `cluster`, `clients`, `convert`, `page`, `error`.
+//! Reading order: this table of contents, `cluster`, `clients`, `offsets` (resets), `find` and `tail` (messages), `convert`,
+//! `stored`, `page`, `error`.
 
 mod clients;
 mod cluster;
 mod convert;
 mod error;
+mod find;
+mod offsets;
 mod page;
+mod stored;
+mod tail;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +24,7 @@ use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_server::AdminServer;
 use apogee_proto::token::{ClusterToken, TokenCheck};
 use futures::future::try_join_all;
+use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
@@ -38,6 +44,8 @@ pub struct AdminParts {
     pub stores: Stores,
     /// Asked for with every call, if there is one.
     pub token: Option<ClusterToken>,
+    /// Ends answers that have no end of their own.
+    pub stop: CancellationToken,
 }
 
 /// Serves the admin API to whoever knows the token; to everybody without one. No proxy is beside it; with one, see
@@ -47,18 +55,20 @@ pub fn service(parts: AdminParts) -> Service {
 }
 
 pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
-    let AdminParts { cluster_name, routes, stores, token } = parts;
+    let AdminParts { cluster_name, routes, stores, token, stop } = parts;
     let clients = Clients { here, token: token.clone() };
-    let admin = Admin { cluster_name, routes, stores, clients };
+    let admin = Admin { cluster_name, routes, stores, clients, stop };
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
-/// The decisions behind the admin API.
+/// The decisions behind the admin API. Clones share it.
+#[derive(Clone)]
 pub struct Admin {
     cluster_name: String,
     routes: Arc<dyn Routes>,
     stores: Stores,
     clients: Clients,
+    stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -124,6 +134,20 @@ impl v1::admin_server::Admin for Admin {
 
     async fn undrain_node(&self, request: Request<v1::UndrainNodeRequest>) -> Reply<v1::UndrainNodeResponse> {
         answer(self.do_undrain_node(request.into_inner()).await)
+    }
+
+    async fn reset_offset(&self, request: Request<v1::ResetOffsetRequest>) -> Reply<v1::ResetOffsetResponse> {
+        answer(self.do_reset_offset(request.into_inner()).await)
+    }
+
+    async fn get_message(&self, request: Request<v1::GetMessageRequest>) -> Reply<v1::GetMessageResponse> {
+        answer(self.do_get_message(request.into_inner()).await)
+    }
+
+    type TailMessagesStream = tail::Parts;
+
+    async fn tail_messages(&self, request: Request<v1::TailMessagesRequest>) -> Reply<tail::Parts> {
+        answer(self.do_tail_messages(request.into_inner()).await)
     }
 }
 

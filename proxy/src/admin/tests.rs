@@ -1,8 +1,12 @@
+mod messages;
+mod offsets;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
-    TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
+    QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
@@ -15,6 +19,7 @@ use apogee_proto::token::ClusterToken;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use http::{Request, Version};
 use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tower::util::MapRequest;
@@ -61,7 +66,7 @@ impl Routes for FakeRoutes {
     fn alter_topic(&self, changes: TopicChanges) -> Answer<'_, Arc<TopicConfig>> {
         let TopicChanges { topic, queues, permission } = changes;
         let altered = self.change(|cluster| {
-            let known = cluster.topics.get_mut(&topic).ok_or_else(|| MetadataError::NoSuchTopic { topic })?;
+            let known = cluster.topics.get_mut(&topic).ok_or(MetadataError::NoSuchTopic { topic })?;
             let (queues, permission) = (queues.unwrap_or(known.queues), permission.unwrap_or(known.permission));
             *known = Arc::new(TopicConfig { queues, permission, ..(**known).clone() });
             Ok(Arc::clone(known))
@@ -105,10 +110,15 @@ impl Routes for FakeRoutes {
     }
 }
 
-/// Remembers what was dropped; has counters for the queues of every topic and group.
+/// Remembers what was dropped and reset; has counters for the queues of every topic and group, and some messages.
 #[derive(Default)]
 struct FakeStore {
     dropped: Mutex<Vec<String>>,
+    resets: Mutex<Vec<Reset>>,
+    /// Of the process that serves it.
+    stop: CancellationToken,
+    /// Of each queue, from offset 0 on.
+    stored: Mutex<BTreeMap<QueueId, Vec<FetchedMessage>>>,
 }
 
 impl StoreNode for FakeStore {
@@ -147,6 +157,10 @@ impl StoreNode for FakeStore {
     }
 
     fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        let stored = self.stored.lock().expect("no test panics inside");
+        if !stored.is_empty() {
+            return ready(Ok(stored.iter().map(messages::status).collect())).boxed();
+        }
         let second = QueueStatus { queue: QueueId(1), min: QueueOffset(3), max: QueueOffset(10) };
         ready(Ok(vec![second])).boxed() // nothing was ever sent to the first
     }
@@ -161,6 +175,22 @@ impl StoreNode for FakeStore {
             in_flight: 2,
         };
         ready(Ok(vec![row(7, 1), row(7, 0), row(1000, 0)])).boxed() // topic 1000 was deleted a moment ago
+    }
+
+    fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        self.resets.lock().expect("no test panics inside").push(reset);
+        let row = |queue| QueueReset {
+            queue: QueueId(queue),
+            before: QueueOffset(3),
+            after: QueueOffset(queue.into()),
+            in_flight: 2,
+        };
+        ready(Ok(vec![row(1), row(0)])).boxed()
+    }
+
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        let stored = self.stored.lock().expect("no test panics inside");
+        ready(Ok(messages::fetched(stored.get(&fetch.queue).map_or(&[], Vec::as_slice), &fetch))).boxed()
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -189,11 +219,13 @@ fn served(store: Arc<FakeStore>) -> Service {
         let group = ReplicaGroup { id, replicas: [(ReplicaId(1), name.clone())].into(), preferred: ReplicaId(1) };
         cluster.replica_groups.insert(id, Arc::new(group));
     }
+    let stop = store.stop.clone();
     service(AdminParts {
         cluster_name: "apogee".to_owned(),
         routes: Arc::new(FakeRoutes(Mutex::new(cluster))),
         stores: Stores::one(ReplicaGroupId(0), store),
         token: Some(token()),
+        stop,
     })
 }
 
@@ -227,7 +259,7 @@ async fn every_rpc_wants_the_token() {
             service.method.iter().map(|rpc| format!("/apogee.admin.v1.{}/{}", service.name(), rpc.name()))
         })
         .collect();
-    assert!(paths.len() >= 14, "{paths:?}");
+    assert!(paths.len() >= 17, "{paths:?}");
     for path in paths {
         let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.body(tonic::body::Body::empty()).expect("a valid request");

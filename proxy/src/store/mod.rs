@@ -21,8 +21,8 @@ pub use remote::{BadStoreAddress, RemoteGroup, RemoteGroupParts};
 pub use stores::Stores;
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
-    TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
+    Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
 use futures::future::BoxFuture;
@@ -75,6 +75,13 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Progress of a group on every queue it opened.
     fn group_status(&self, group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>>;
+
+    /// Lets a group go on elsewhere; one row for each queue that ever held a message here and that this is about. A call
+    /// whose answer got lost on its way may be carried out twice, the second time on what consumers did since the first.
+    fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>>;
+
+    /// Reads messages without consuming them.
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>>;
 
     /// Forgets the messages of a deleted topic.
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>>;

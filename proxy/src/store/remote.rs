@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError,
-    TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
+    Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{ClientId, GroupId, ReplicaGroupId, ReplicaId, TagFilter, TopicId};
 use apogee_proto::Malformed;
@@ -331,6 +331,27 @@ impl StoreNode for RemoteGroup {
                 _ => None,
             },
         ))
+    }
+
+    fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::Reset((&reset).into()),
+            |answered| match answered {
+                Answered::Reset(queues) => Some(queues.into_queues()),
+                _ => None,
+            },
+        ))
+    }
+
+    /// On the lane of other messages, so that acknowledgements do not wait behind these.
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async move {
+            let ask = || Ask::Fetch((&fetch).into());
+            other(self.resender.ask(|lanes| &lanes.pop, 0, CALL_MAX, ask).await?, |answered| match answered {
+                Answered::Fetched(fetched) => Some(fetched.try_into()),
+                _ => None,
+            })
+        })
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

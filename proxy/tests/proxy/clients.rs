@@ -105,6 +105,7 @@ async fn any_proxy_tells_what_all_know_and_names_those_that_do_not_answer() {
         routes: Arc::clone(&two.routes) as _,
         stores: Stores::default(),
         token: Some(ClusterToken::new([8; 32])),
+        stop: tokio_util::sync::CancellationToken::new(),
     });
     let (_, foreign) = serve(&two, other_token).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, LeaseTerms, Pop, Popped, QueueStatus, Settled,
-    Settlement, StoreError, TopicRef,
+    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop, Popped,
+    QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
@@ -536,6 +536,12 @@ impl StoreNode for FakeStore {
     }
     fn group_status(&self, _group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+    fn reset_offset(&self, _reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn fetch(&self, _fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async { Ok(Fetched::default()) })
     }
     fn drop_topic(&self, _topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })

@@ -1,6 +1,7 @@
 //! `apogee group …`.
 
 mod lag;
+mod reset;
 
 use apogee_proto::admin::v1;
 use clap::{Subcommand, ValueEnum};
@@ -33,6 +34,8 @@ pub(crate) enum Verb {
     Describe { name: String },
     /// Shows how far a consumer group is behind in each queue
     Lag(lag::Args),
+    /// Lets a consumer group go on elsewhere in a topic: shows a plan, and follows it with --yes
+    ResetOffset(reset::Args),
     /// Deletes a consumer group and its progress for good
     Delete {
         name: String,
@@ -63,6 +66,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => describe(&mut admin, output, &name).await,
         Verb::Lag(args) => lag::run(&args, &mut admin, output).await,
+        Verb::ResetOffset(args) => reset::run(args, admin, output).await,
         Verb::Delete { name, rehearsal, .. } => delete(&mut admin, output, &name, rehearsal).await,
     }
 }

@@ -1,7 +1,11 @@
-//! `apogee message …`: a plain client of the v2 API, with no rights an SDK does not have.
+//! `apogee message …`. Sending and receiving is a plain client of the v2 API, with no rights an SDK does not have; looking
+//! at messages without consuming them is the admin API.
 
+mod get;
 mod receive;
 mod send;
+mod stored;
+mod tail;
 
 use std::process;
 
@@ -20,14 +24,19 @@ pub(crate) enum Verb {
     Send(send::Args),
     /// Receives by one long poll: prints and acknowledges each message as it comes; exit code 3 when nothing came
     Receive(receive::Args),
+    /// Shows one stored message, by its id or by its place; nothing is consumed
+    Get(get::Args),
+    /// Prints the messages of a topic as they are stored, until interrupted; nothing is consumed
+    Tail(tail::Args),
 }
 
 pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
     let client_id = format!("{}@{}@cli", hostname(), process::id());
-    let messaging = target.messaging(&client_id, id).await?;
     match verb {
-        Verb::Send(args) => send::run(args, messaging, target.timeout(), output).await,
-        Verb::Receive(args) => receive::run(args, messaging, output).await,
+        Verb::Send(args) => send::run(args, target.messaging(&client_id, id).await?, target.timeout(), output).await,
+        Verb::Receive(args) => receive::run(args, target.messaging(&client_id, id).await?, output).await,
+        Verb::Get(args) => get::run(args, target.admin(id).await?, output).await,
+        Verb::Tail(args) => tail::run(args, target.admin(id).await?, output).await,
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement,
-    StoreError, TopicRef,
+    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped,
+    QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, TagFilter, TopicId};
+use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, StoredMessage, TagFilter, TopicId};
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -18,7 +18,7 @@ use crate::again::{Again, BeginAgain};
 use crate::block;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Grant, Granted, Retention, StateDump};
+use crate::leader::{Ask, Grant, Granted, Located, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -26,7 +26,7 @@ use crate::raft::Ear;
 use crate::record::{self, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
-use crate::views::{MemoryViewStore, ViewStore};
+use crate::views::{MemoryViewStore, Place, ViewStore};
 use crate::watch::Watch;
 
 /// Room in the inbox kept for notes that nobody can repeat (confirmations, releases, who was heard).
@@ -295,7 +295,7 @@ impl Engine {
         let mut messages = Vec::with_capacity(granted.grants.len());
         let mut unreadable = None;
         for grant in &granted.grants {
-            match self.read(grant).await {
+            match self.delivery(grant).await {
                 Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
@@ -317,15 +317,18 @@ impl Engine {
         }
     }
 
-    async fn read(&self, grant: &Grant) -> Result<Delivery, StoreError> {
-        let place = &grant.place;
+    async fn delivery(&self, grant: &Grant) -> Result<Delivery, StoreError> {
+        let message = self.read(&grant.place).await?;
+        let Grant { key, attempt, invisible, .. } = *grant;
+        Ok(Delivery { key, attempt, stored_at: grant.place.stored_at, invisible, message })
+    }
+
+    async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
         let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
         let damaged = |why: NotARecord| unreadable(self.log.damaged(place.lsn, &why).to_string());
-        let message = stored_message(&record).map_err(damaged)?;
-        let Grant { key, attempt, invisible, .. } = *grant;
-        Ok(Delivery { key, attempt, stored_at: place.stored_at, invisible, message })
+        stored_message(&record).map_err(damaged)
     }
 
     /// Ends a delivery, or moves the end of its lease, and returns when that is committed.
@@ -334,6 +337,43 @@ impl Engine {
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
     pub async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, StoreError> {
         self.ask(|reply| Ask::Settle { key, what, reply }).await
+    }
+
+    /// Lets a group go on elsewhere in the queues of a topic. Answers with one row for each queue that ever held a message
+    /// here and that this is about.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn reset_offset(&self, reset: Reset) -> Result<Vec<QueueReset>, StoreError> {
+        self.ask(|reply| Ask::Reset { reset, reply }).await
+    }
+
+    /// Reads committed messages of a queue, in order, without consuming them.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`] when the disk does not give the first of
+    /// the messages back; one that cannot be read ends the answer before it.
+    pub async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError> {
+        let message_id = fetch.message_id.clone();
+        let located = self.ask(|reply| Ask::Fetch { fetch, reply }).await?;
+        let Located { min, max, next, places } = located;
+        let mut fetched = Fetched { min, max, next, reached: None, messages: Vec::new() };
+        for (nth, (offset, place)) in places.into_iter().enumerate() {
+            let message = match self.read(&place).await {
+                Ok(message) => message,
+                Err(_) if place.lsn < self.log.begin() => continue, // retention took it meanwhile
+                Err(error) if nth == 0 => return Err(error),
+                Err(_) => {
+                    fetched.next = offset;
+                    break;
+                }
+            };
+            fetched.reached = Some(place.stored_at);
+            if message_id.as_deref().is_none_or(|wanted| message.message_id() == Some(wanted)) {
+                fetched.messages.push(FetchedMessage { offset, stored_at: place.stored_at, message });
+            }
+        }
+        Ok(fetched)
     }
 
     /// Gives back deliveries that never reached their consumer: visible at once, attempt not counted, order kept.

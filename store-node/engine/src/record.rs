@@ -46,6 +46,13 @@ pub(crate) enum Record {
         topic: TopicId,
         starts: Vec<(QueueId, QueueOffset)>,
     },
+    /// The group goes on elsewhere in these queues: all its deliveries there end, what is below the offset is settled, and
+    /// nothing from there on is.
+    Reset {
+        group: GroupId,
+        topic: TopicId,
+        starts: Vec<(QueueId, QueueOffset)>,
+    },
     /// Everything of the group is forgotten.
     Close {
         group: GroupId,
@@ -131,6 +138,7 @@ mod kind {
     pub(super) const OPEN: u8 = 11;
     pub(super) const MAPPING: u8 = 12;
     pub(super) const CLOSE: u8 = 13;
+    pub(super) const RESET: u8 = 14;
 }
 
 const AUTO_RENEW: u8 = 1;
@@ -187,13 +195,12 @@ impl Record {
                 Head::of_queue(kind::RELEASE, queue)
             }
             Self::Open { group, topic, starts } => {
-                out.extend_from_slice(&group.0.to_le_bytes());
-                out.extend_from_slice(&count(starts.len()).to_le_bytes());
-                for (queue, start) in starts {
-                    out.extend_from_slice(&queue.0.to_le_bytes());
-                    out.extend_from_slice(&start.0.to_le_bytes());
-                }
+                put_starts(out, *group, starts);
                 Head::of(kind::OPEN, *topic, QueueId(0), QueueOffset(0))
+            }
+            Self::Reset { group, topic, starts } => {
+                put_starts(out, *group, starts);
+                Head::of(kind::RESET, *topic, QueueId(0), QueueOffset(0))
             }
             Self::Close { group } => {
                 out.extend_from_slice(&group.0.to_le_bytes());
@@ -223,6 +230,7 @@ impl Record {
             kind::RELEASE => head.release(&mut Reader::new(&body)),
             kind::TRIM => Some(Self::Trim { topic: head.topic, queue: head.queue, min: head.offset }),
             kind::OPEN => head.open(&mut Reader::new(&body)),
+            kind::RESET => head.reset(&mut Reader::new(&body)),
             kind::MAPPING => mapping(&mut Reader::new(&body)),
             kind::CLOSE => Reader::new(&body).u32().map(|group| Self::Close { group: GroupId(group) }),
             other => return Err(NotARecord::Kind(other)),
@@ -334,12 +342,29 @@ impl Head {
     }
 
     fn open(&self, body: &mut Reader<'_>) -> Option<Record> {
-        let group = GroupId(body.u32()?);
-        let starts = (0..body.u32()?)
-            .map(|_| Some((QueueId(body.u16()?), QueueOffset(body.u64()?))))
-            .collect::<Option<Vec<_>>>()?;
+        let (group, starts) = starts(body)?;
         Some(Record::Open { group, topic: self.topic, starts })
     }
+
+    fn reset(&self, body: &mut Reader<'_>) -> Option<Record> {
+        let (group, starts) = starts(body)?;
+        Some(Record::Reset { group, topic: self.topic, starts })
+    }
+}
+
+fn put_starts(out: &mut Vec<u8>, group: GroupId, starts: &[(QueueId, QueueOffset)]) {
+    out.extend_from_slice(&group.0.to_le_bytes());
+    out.extend_from_slice(&count(starts.len()).to_le_bytes());
+    for (queue, start) in starts {
+        out.extend_from_slice(&queue.0.to_le_bytes());
+        out.extend_from_slice(&start.0.to_le_bytes());
+    }
+}
+
+fn starts(body: &mut Reader<'_>) -> Option<(GroupId, Vec<(QueueId, QueueOffset)>)> {
+    let group = GroupId(body.u32()?);
+    let starts = (0..body.u32()?).map(|_| Some((QueueId(body.u16()?), QueueOffset(body.u64()?))));
+    Some((group, starts.collect::<Option<_>>()?))
 }
 
 fn put_deliveries(out: &mut Vec<u8>, group: GroupId, deliveries: &Deliveries) {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
-use apogee_model::store::{Append, Delivery, DeliveryKey, Pop, Popped, Settlement, StoreError};
+use apogee_model::store::{Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Reset, Settlement, StoreError};
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
-use apogee_proto::store::v1::{Appended, Done, GroupStatus, LaneAnswer, LaneError, PoppedPart, TopicStatus};
+use apogee_proto::store::v1::{
+    Appended, Done, GroupStatus, LaneAnswer, LaneError, PoppedPart, QueueResets, TopicStatus,
+};
 use tokio::time::timeout;
 
 use super::outbox::Parcel;
@@ -35,11 +37,14 @@ pub(super) enum Request {
     GroupStatus(GroupId),
     DropTopic(TopicId),
     DropGroup(GroupId),
+    Reset(Reset),
+    Fetch(Fetch),
 }
 
 /// What became of it.
 pub(super) enum Outcome {
     Popped(Popped),
+    Fetched(Fetched),
     Other(Answered),
 }
 
@@ -70,6 +75,8 @@ impl Request {
             Ask::GroupStatus(group) => Self::GroupStatus(GroupId(group)),
             Ask::DropTopic(topic) => Self::DropTopic(TopicId(topic)),
             Ask::DropGroup(group) => Self::DropGroup(GroupId(group)),
+            Ask::Reset(ask) => Self::Reset(ask.try_into()?),
+            Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
             Ask::Watch(_) | Ask::Unwatch(_) => return Err(Malformed { what: "the place of a watch" }),
         })
     }
@@ -123,6 +130,8 @@ impl Request {
                 engine.drop_group(group).await?;
                 DONE
             }
+            Self::Reset(reset) => Outcome::Other(Answered::Reset(QueueResets::of(&engine.reset_offset(reset).await?))),
+            Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
             Self::Release(keys) => {
                 engine.release(keys);
                 DONE
@@ -155,6 +164,7 @@ impl Finished {
         let id = self.id;
         match self.outcome {
             Ok(Outcome::Popped(popped)) => parts(id, popped),
+            Ok(Outcome::Fetched(fetched)) => vec![whole(id, &fetched)],
             Ok(Outcome::Other(result)) => vec![small(id, result)],
             Err(error) => vec![refused(id, LaneError::from(&error))],
         }
@@ -168,6 +178,12 @@ pub(super) fn refused(id: u64, error: LaneError) -> Parcel {
 
 fn small(id: u64, result: Answered) -> Parcel {
     Parcel { answer: LaneAnswer { id, result: Some(result) }, bytes: SMALL }
+}
+
+/// Messages that were fetched are not cut: there are not many bytes of them.
+fn whole(id: u64, fetched: &Fetched) -> Parcel {
+    let bytes: usize = fetched.messages.iter().map(|it| it.message.len() + SMALL).sum();
+    Parcel { answer: LaneAnswer { id, result: Some(Answered::Fetched(fetched.into())) }, bytes: bytes + SMALL }
 }
 
 /// Cuts a batch, so that no frame gets much larger than its largest message.

@@ -7,8 +7,8 @@ mod support;
 use std::time::Duration;
 
 use apogee_host::Tasks;
-use apogee_model::store::{Settled, Settlement, StoreError};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, TagFilter, TopicId};
+use apogee_model::store::{Fetch, FetchFrom, QueueReset, Reset, ResetTo, Settled, Settlement, StoreError};
+use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, TagFilter, Timestamp, TopicId};
 use apogee_proxy::{ClientHeard, StoreNode as _};
 use bytes::Bytes;
 use support::{SOON, Site, append, bodies, group, leader, receive, stores, topic};
@@ -44,6 +44,34 @@ async fn every_request_finds_its_answer() {
     assert_eq!(store.drop_group(group().id).await, Ok(()));
     assert_eq!(store.drop_topic(topic().id).await, Ok(()));
     assert_eq!(store.topic_status(topic().id).await.unwrap()[0].min, QueueOffset(2));
+}
+
+#[tokio::test]
+async fn resets_and_fetches_find_their_answers() {
+    let (site, tasks) = (Site::new(1, leader(1)).await, Tasks::new());
+    let store = stores(&[&site], &tasks);
+    store.append(vec![append(1, 1, "a"), append(1, 2, "b")]).await.unwrap();
+    store.pop(receive(2)).await.unwrap();
+    let reset = |to, dry_run| store.reset_offset(Reset { group: group(), topic: topic(), to, dry_run });
+    let row = |after, in_flight| {
+        let (before, after) = (QueueOffset(0), QueueOffset(after));
+        Ok(vec![QueueReset { queue: QueueId(1), before, after, in_flight }])
+    };
+    assert_eq!(reset(ResetTo::Latest, true).await, row(2, 2));
+    assert_eq!(reset(ResetTo::Offsets([(QueueId(1), QueueOffset(0))].into()), false).await, row(0, 2));
+    assert_eq!(reset(ResetTo::Time(Timestamp(0)), true).await, row(0, 0));
+    assert_eq!(bodies(&store.pop(receive(9)).await.unwrap()), ["a", "b"]);
+
+    let (topic, queue, from) = (topic().id, QueueId(1), FetchFrom::Offset(QueueOffset(1)));
+    let fetch = Fetch { topic, queue, from, messages: 9, bytes: 1 << 20, message_id: None };
+    let fetched = store.fetch(fetch.clone()).await.unwrap();
+    assert_eq!((fetched.min, fetched.max, fetched.next), (QueueOffset(0), QueueOffset(2), QueueOffset(2)));
+    let found: Vec<_> = fetched.messages.iter().map(|it| (it.offset.0, &it.message.body_part[..])).collect();
+    assert_eq!(found, [(1, &b"b"[..])]);
+    let large = Bytes::from(vec![7; 4 << 20]);
+    store.append(vec![append(1, 3, large.clone())]).await.unwrap();
+    let fetched = store.fetch(Fetch { from: FetchFrom::Offset(QueueOffset(2)), ..fetch }).await.unwrap();
+    assert!(fetched.messages.len() == 1 && fetched.messages[0].message.body_part == large);
 }
 
 #[tokio::test]

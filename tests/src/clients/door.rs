@@ -3,7 +3,9 @@
 use std::future::Future;
 
 use apogee_model::GroupId;
-use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, Settled, Settlement, StoreError};
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement, StoreError,
+};
 
 /// The way to a replica group.
 pub trait Door {
@@ -15,6 +17,8 @@ pub trait Door {
     fn settle(&self, key: DeliveryKey, what: Settlement) -> impl Future<Output = Result<Settled, NoAnswer>>;
     /// Gives deliveries back; nobody answers.
     fn release(&self, deliveries: Vec<DeliveryKey>);
+    /// Lets a group go on elsewhere.
+    fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
     /// How far a group is.
     fn group_status(&self, group: GroupId) -> impl Future<Output = Result<Vec<GroupStatus>, NoAnswer>>;
 }

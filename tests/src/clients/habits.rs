@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::payload::QUEUES;
 use super::{Dice, Door, Over, Patience, Receive, Site};
-use crate::history::MessageId;
+use crate::history::{MessageId, ResetTo};
 
 /// How large bodies are.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -87,12 +87,20 @@ pub struct Consumer {
     /// The receive whose answer was lost, or pretended to be.
     again: Option<Receive>,
     holding: Vec<Holding>,
+    /// One turn in so many, the group is let go on elsewhere.
+    resets: Option<u64>,
 }
 
 impl Consumer {
     /// `number` is unique in the run: attempt ids are.
     pub fn new(dice: Dice, group: u32, number: u64) -> Consumer {
-        Consumer { dice, group, attempts: number * 1_000_000, again: None, holding: Vec::new() }
+        Consumer { dice, group, attempts: number * 1_000_000, again: None, holding: Vec::new(), resets: None }
+    }
+
+    /// One turn in so many, somebody lets the group go on elsewhere.
+    #[must_use]
+    pub fn with_resets(self, one_in: u64) -> Consumer {
+        Consumer { resets: Some(one_in), ..self }
     }
 
     /// Receives and settles until it is over.
@@ -104,6 +112,11 @@ impl Consumer {
 
     async fn turn(&mut self, site: &Site<impl Door>) -> Result<(), Over> {
         self.settle_due(site).await?;
+        if self.resets.is_some_and(|one_in| self.dice.one_in(one_in)) {
+            // One group skips nothing, so that somebody sees every message.
+            let to = if self.group == 1 && self.dice.one_in(2) { ResetTo::Latest } else { ResetTo::Earliest };
+            site.reset(self.group, to).await?;
+        }
         if self.dice.one_in(8) {
             site.progress(self.group).await?;
         }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
+use apogee_model::store::{self, Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
 use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{Door, NoAnswer, payload};
-use crate::history::{History, MessageId, Moment, Outcome, What};
+use crate::history::{History, MessageId, Moment, Outcome, ResetTo, What};
 
 /// There are no more answers: this life of the system is over.
 pub struct Over;
@@ -134,6 +134,20 @@ impl<D: Door> Site<D> {
         let seen = payload::delivered(delivery);
         let group = name(delivery.key.group.0);
         self.history.end(start, What::Release { group, message: seen.message, handle: seen.handle });
+    }
+
+    /// Lets a group go on elsewhere.
+    pub async fn reset(&self, group: u32, to: ResetTo) -> Result<(), Over> {
+        let asked = match to {
+            ResetTo::Earliest => store::ResetTo::Earliest,
+            ResetTo::Latest => store::ResetTo::Latest,
+        };
+        let reset = store::Reset { group: payload::group(group), topic: payload::topic(), to: asked, dry_run: false };
+        let start = self.history.start();
+        let answer = Some(self.door.reset(reset).await);
+        let outcome = outcome(&answer);
+        self.history.end(start, What::Reset { group: name(group), topic: payload::topic_name(), to, outcome });
+        over(&answer)
     }
 
     /// Notes what the system says about the progress of a group; returns how many messages it has not settled, if it

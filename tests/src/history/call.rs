@@ -39,6 +39,15 @@ pub enum Outcome {
     Indeterminate,
 }
 
+/// Where a group is to go on.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ResetTo {
+    /// At the first message that each queue holds: everything comes again.
+    Earliest,
+    /// Behind the last one: nothing that was sent before comes.
+    Latest,
+}
+
 /// Where a message is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
@@ -106,6 +115,13 @@ pub enum What {
         group: Name,
         message: MessageId,
         handle: Handle,
+    },
+    /// Lets a group go on elsewhere, in all queues of a topic.
+    Reset {
+        group: Name,
+        topic: Name,
+        to: ResetTo,
+        outcome: Outcome,
     },
     /// What the system says about a group's progress on one queue.
     Progress {

@@ -5,6 +5,7 @@ mod lease;
 mod order;
 mod progress;
 mod replicas;
+mod reset;
 mod service;
 mod settle;
 #[cfg(test)]
@@ -86,8 +87,10 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, rules, &mut found);
+    reset::again(&index, &mut found);
+    reset::skipped(&index, &mut found);
     progress::attempts(&index, &mut found);
-    progress::reports(calls, &mut found);
+    progress::reports(&index, calls, &mut found);
     service::back(calls, &mut found);
     service::in_time(calls, rules, &mut found);
     found

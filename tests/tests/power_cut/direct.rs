@@ -2,7 +2,9 @@
 
 use apogee_engine::Engine;
 use apogee_model::GroupId;
-use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, Settled, Settlement};
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
+};
 use apogee_tests::clients::{Door, NoAnswer};
 
 /// See the module.
@@ -23,6 +25,10 @@ impl Door for Direct {
 
     fn release(&self, deliveries: Vec<DeliveryKey>) {
         self.0.release(deliveries);
+    }
+
+    async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {
+        Ok(self.0.reset_offset(reset).await?)
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {

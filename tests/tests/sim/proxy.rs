@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use apogee_engine::Engine;
-use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, Settled, Settlement, StoreError};
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement, StoreError,
+};
 use apogee_model::{GroupId, ReplicaId};
 use apogee_tests::clients::{Dice, Door, NoAnswer};
 use futures::FutureExt;
@@ -127,6 +129,15 @@ impl Door for Proxy {
         notes.spawn_local(async move {
             let _best_effort = timeout(TRY_MAX, ask(&desk, leader, Late::IsDropped, Box::new(question))).await;
         });
+    }
+
+    async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {
+        let question = move |engine: Engine| {
+            let reset = reset.clone();
+            async move { engine.reset_offset(reset).await }.boxed()
+        };
+        // A second one would undo what was consumed since the first.
+        self.insist(Again::IfRefused, Late::IsDropped, question).await
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {

@@ -25,6 +25,10 @@ const HEALING_MAX: Duration = Duration::from_secs(45);
 /// A leader may be cut off, or stand still, again and again for this long with a proposal in hand that is committed
 /// afterwards, when nobody else was elected meanwhile. Hardly any run has longer bad weather.
 const LATE_EFFECT: Duration = Duration::from_secs(10);
+/// In one of so many seeds consumers let their groups go on elsewhere,
+const RESETS_IN: u64 = 4;
+/// in one of so many turns.
+const RESET_EVERY: u64 = 100;
 /// Violations of one seed that are told.
 const LINES: usize = 12;
 
@@ -177,6 +181,11 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     violations.extend(agree(&replicas));
     let end = replicas.iter().filter_map(|replica| replica.log.values().last()).map(|block| block.lsn).max();
     cluster.tally.add(Happening::FullSegment, end.unwrap_or_default() / cluster.segment_bytes);
+    let reset = |call: &&Call| matches!(call.what, What::Reset { outcome: Outcome::Ok, .. });
+    let resets = calls.iter().filter(reset).count();
+    if resets > 0 {
+        cluster.tally.add(Happening::OffsetReset, u64::try_from(resets).expect("a count"));
+    }
     let (log, tally) = (std::mem::take(&mut cluster.log), cluster.tally.clone());
     Ok(Verdict { violations, calls, log, replicas, tally })
 }
@@ -199,9 +208,12 @@ async fn work(site: &Site<Proxy>, seed: u64, proxy: u64, producers: u64) {
         Producer::new(Dice::new(seed, number), number, Sizes::Small)
     };
     let mut producers: Vec<_> = (0..producers).map(producer).collect();
+    let resets = Dice::new(seed, 500).one_in(RESETS_IN);
     let consumer = |nth: u64| {
         let number = proxy * 100 + nth;
-        Consumer::new(Dice::new(seed, number), 1 + u32::try_from(nth).expect("few groups") % GROUPS, number)
+        let group = 1 + u32::try_from(nth).expect("few groups") % GROUPS;
+        let consumer = Consumer::new(Dice::new(seed, number), group, number);
+        if resets { consumer.with_resets(RESET_EVERY) } else { consumer }
     };
     let mut consumers: Vec<_> = (0..2).map(consumer).collect();
     let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));

@@ -40,6 +40,8 @@ pub(crate) enum Happening {
     TrimmedQueue,
     /// The oldest segment of a log is gone.
     ShortenedLog,
+    /// Somebody let a group go on elsewhere.
+    OffsetReset,
 }
 
 /// Counts of what happened.
@@ -47,7 +49,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 19] = [
+    pub(crate) const ALL: [Happening; 20] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -67,6 +69,7 @@ impl Happening {
         Happening::FullSegment,
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
+        Happening::OffsetReset,
     ];
 }
 

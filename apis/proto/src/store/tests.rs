@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, GroupRef, GroupStatus, LeaseTerms, Pop, QueueStatus, RequestId, Settled,
-    Settlement, StoreError, TopicRef,
+    Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus,
+    LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
@@ -111,6 +111,35 @@ fn settlements_and_counters_survive() {
 }
 
 #[test]
+fn resets_survive() {
+    let offsets = [(QueueId(1), QueueOffset(2)), (QueueId(3), QueueOffset(4))].into();
+    for to in [ResetTo::Earliest, ResetTo::Latest, ResetTo::Time(Timestamp(5)), ResetTo::Offsets(offsets)] {
+        for dry_run in [false, true] {
+            let reset = Reset { group: group(), topic: topic(), to: to.clone(), dry_run };
+            assert_eq!(Reset::try_from(travelled(&v1::ResetAsk::from(&reset))), Ok(reset));
+        }
+    }
+    let (before, after) = (QueueOffset(2), QueueOffset(3));
+    let row = QueueReset { queue: QueueId(1), before, after, in_flight: 4 };
+    assert_eq!(travelled(&v1::QueueResets::of(&[row])).into_queues(), Ok(vec![row]));
+    assert!(Reset::try_from(v1::ResetAsk::default()).is_err());
+}
+
+#[test]
+fn fetches_survive() {
+    for from in [FetchFrom::Offset(QueueOffset(1)), FetchFrom::Time(Timestamp(2)), FetchFrom::End] {
+        let (queue, message_id) = (QueueId(3), Some("id".to_owned()));
+        let fetch = Fetch { topic: TopicId(7), queue, from, messages: 4, bytes: 5, message_id };
+        assert_eq!(Fetch::try_from(travelled(&v1::FetchAsk::from(&fetch))), Ok(fetch));
+    }
+    let stored = FetchedMessage { offset: QueueOffset(4), stored_at: Timestamp(5), message: message() };
+    let (min, max, next) = (QueueOffset(1), QueueOffset(9), QueueOffset(5));
+    let fetched = Fetched { min, max, next, reached: Some(Timestamp(6)), messages: vec![stored.clone(), stored] };
+    assert_eq!(Fetched::try_from(travelled(&v1::Fetched::from(&fetched))), Ok(fetched));
+    assert!(Fetch::try_from(v1::FetchAsk::default()).is_err());
+}
+
+#[test]
 fn failures_survive() {
     let errors = [
         StoreError::Busy { what: "a queue of the store-node" },
@@ -139,6 +168,8 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Release(it) | Ask::Confirm(it) => it.into_keys().is_ok(),
         Ask::Heard(it) | Ask::HungUp(it) => !it.into_heard().is_empty(),
         Ask::Lost(it) => !it.into_clients().is_empty(),
+        Ask::Reset(it) => Reset::try_from(it).is_ok(),
+        Ask::Fetch(it) => Fetch::try_from(it).is_ok(),
         Ask::Watch(it) => it.group.map(GroupRef::try_from).is_some_and(|group| group.is_ok()),
         Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,
     });

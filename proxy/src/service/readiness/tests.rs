@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueStatus, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset, Settled,
+    Settlement, StoreError, TopicRef,
 };
 use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
@@ -51,6 +52,12 @@ impl StoreNode for Blind {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn group_status(&self, _: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn reset_offset(&self, _: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn drop_topic(&self, _: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

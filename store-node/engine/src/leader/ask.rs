@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_model::store::{Append, Appended, DeliveryKey, GroupStatus, Pop, QueueStatus, Settled, Settlement};
+use apogee_model::store::{
+    Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled, Settlement,
+};
 use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
+use super::Located;
 use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::{Place, Position, ViewsError};
@@ -47,6 +50,14 @@ pub(crate) enum Ask {
         key: DeliveryKey,
         what: Settlement,
         reply: Sender<Settled>,
+    },
+    Fetch {
+        fetch: Fetch,
+        reply: Sender<Located>,
+    },
+    Reset {
+        reset: Reset,
+        reply: Sender<Vec<QueueReset>>,
     },
     Release {
         deliveries: Vec<DeliveryKey>,
@@ -108,6 +119,8 @@ pub(crate) enum Answer {
     Appended(Sender<Vec<Appended>>, Vec<Appended>, OwnedSemaphorePermit),
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
+    Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
+    Located(Sender<Located>, Located),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
     GroupStatus(Sender<Vec<GroupStatus>>, Vec<GroupStatus>),
     Done(Sender<()>),
@@ -139,6 +152,8 @@ impl Answer {
             }
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
+            Self::Located(reply, located) => ignore(reply.send(located)),
+            Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),
             Self::GroupStatus(reply, status) => ignore(reply.send(status)),
             Self::Done(reply) => ignore(reply.send(())),

@@ -4,12 +4,15 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle` and `retention` for the decisions.
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `reset` and
+//! `retention` for the decisions, and `fetch`.
 
 mod ask;
 mod block;
+mod fetch;
 mod pop;
 mod ready;
+mod reset;
 mod retention;
 mod settle;
 
@@ -22,6 +25,7 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
+pub(crate) use fetch::Located;
 pub use retention::Retention;
 
 use crate::block::Block;
@@ -148,6 +152,8 @@ impl Leader {
                 let settled = self.settle(key, what, now);
                 self.blocks.answer(Answer::Settled(reply, settled))
             }
+            Ask::Fetch { fetch, reply } => Some(Answer::Located(reply, self.locate(&fetch))),
+            Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
             Ask::Release { deliveries } => {
                 self.release(&deliveries, now);
                 None
@@ -268,6 +274,7 @@ impl Leader {
             Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
                 self.state.pops.get(&(queue.group, queue.topic))
             }
+            Record::Reset { group, topic, .. } => self.state.pops.get(&(*group, *topic)),
             _ => None,
         };
         let at = When { log_time: at, epoch: self.epoch };
@@ -351,6 +358,9 @@ impl Leader {
         }
         for (of, count) in settled {
             self.tell_of_room(of, count);
+        }
+        for (group, topic) in applied.reset {
+            self.watches.nudge(group, topic);
         }
         self.watches.tell();
         Ok(())

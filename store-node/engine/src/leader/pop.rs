@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use apogee_model::store::{DeliveryKey, LeaseTerms, Pop};
-use apogee_model::{DeliveryAttempt, DeliverySeq, Epoch, InvisibleDuration, QueueId, QueueOffset};
+use apogee_model::store::{DeliveryKey, GroupRef, LeaseTerms, Pop, TopicRef};
+use apogee_model::{DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId};
 use tokio::sync::oneshot::Sender;
 
 use super::{Answer, Ask, Grant, Granted, Leader, Now};
@@ -48,7 +48,7 @@ impl Leader {
         if let Some(granted) = self.replay(&pop, now) {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
-        self.open(&pop, now);
+        self.open(&pop.group, &pop.topic, now);
         let (granted, exhausted) = self.grant(&pop, now);
         if !granted.grants.is_empty() {
             return self.blocks.answer(Answer::Popped(reply, granted));
@@ -98,17 +98,29 @@ impl Leader {
 
     /// The first receive of a group on a topic fixes where the group starts: at the earliest message of a queue that
     /// still holds its first one, else at the latest.
-    fn open(&mut self, pop: &Pop, now: Now) {
-        let (group, topic) = (pop.group.id, pop.topic.id);
-        let applied = self.state.pops.get(&(group, topic)).is_some_and(|pop| pop.open);
-        if applied || self.overlay.is_open(group, topic) {
+    pub(super) fn open(&mut self, group: &GroupRef, topic: &TopicRef, now: Now) {
+        let (group_id, topic_id) = (group.id, topic.id);
+        if self.is_open(group_id, topic_id) {
             return;
         }
-        self.name_topic(&pop.topic, now);
-        self.name_group(&pop.group, now);
-        let old = self.state.queues_of(topic).filter(|(queue, _)| self.min(topic, *queue) > QueueOffset(0));
-        let starts: Vec<_> = old.map(|(queue, _)| (queue, self.next_offset(topic, queue))).collect();
-        self.propose(Record::Open { group, topic, starts }, now);
+        self.name_topic(topic, now);
+        self.name_group(group, now);
+        let queues = self.state.queues_of(topic_id).map(|(queue, _)| (queue, self.start(topic_id, queue)));
+        let starts: Vec<_> = queues.filter(|(_, start)| *start > QueueOffset(0)).collect();
+        self.propose(Record::Open { group: group_id, topic: topic_id, starts }, now);
+    }
+
+    pub(super) fn is_open(&self, group: GroupId, topic: TopicId) -> bool {
+        let applied = self.state.pops.get(&(group, topic)).is_some_and(|pop| pop.open);
+        applied || self.overlay.is_open(group, topic)
+    }
+
+    /// Where a group starts in a queue that it opens now.
+    pub(super) fn start(&self, topic: TopicId, queue: QueueId) -> QueueOffset {
+        match self.min(topic, queue) {
+            QueueOffset(0) => QueueOffset(0),
+            _ => self.next_offset(topic, queue),
+        }
     }
 
     /// Picks messages and leases them. Says whether the scan budget ran out before the batch was found.

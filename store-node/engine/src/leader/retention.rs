@@ -223,12 +223,13 @@ impl Leader {
     /// The first message that a consumer may hold or that waits to be delivered again.
     fn first_held(&self, topic: TopicId, queue: QueueId) -> Option<QueueOffset> {
         let held = self.state.pops.of_topic(topic).filter_map(|(_, pop)| pop.queues.get(&queue)?.entries.keys().next());
-        // Deliveries on their way to the log are of messages behind the cursor it knows, or of held ones.
+        // Deliveries on their way to the log are of messages behind the cursor it knows, or of held ones, unless a reset is
+        // on its way before them.
         let on_their_way = self.overlay.readers(topic, queue).map(|group| {
             let applied = self.state.pops.get(&(group, topic)).and_then(|pop| pop.queues.get(&queue));
             applied.map_or(QueueOffset(0), |queue| queue.cursor)
         });
-        held.copied().chain(on_their_way).min()
+        held.copied().chain(on_their_way).chain(self.overlay.first_held(topic, queue)).min()
     }
 
     /// Messages below `min` that consumers hold or wait for.

@@ -37,6 +37,8 @@ pub(crate) struct When {
 /// The entries and cursors of one group on one topic.
 pub(crate) trait PopStore {
     fn entry(&self, queue: QueueId, offset: QueueOffset) -> Option<Entry>;
+    /// The messages of a queue that have an entry, in order.
+    fn offsets(&self, queue: QueueId) -> Vec<QueueOffset>;
     fn cursor(&self, queue: QueueId) -> QueueOffset;
     fn put(&mut self, queue: QueueId, offset: QueueOffset, entry: Entry);
     fn remove(&mut self, queue: QueueId, offset: QueueOffset);
@@ -50,6 +52,14 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         Record::Open { starts, .. } => {
             store.set_open();
             for (queue, start) in starts {
+                store.set_cursor(*queue, *start);
+            }
+        }
+        Record::Reset { starts, .. } => {
+            for (queue, start) in starts {
+                for offset in store.offsets(*queue) {
+                    store.remove(*queue, offset);
+                }
                 store.set_cursor(*queue, *start);
             }
         }

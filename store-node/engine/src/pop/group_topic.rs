@@ -64,6 +64,10 @@ impl PopStore for GroupTopic {
         self.queues.get(&queue)?.entries.get(&offset).copied()
     }
 
+    fn offsets(&self, queue: QueueId) -> Vec<QueueOffset> {
+        self.queues.get(&queue).into_iter().flat_map(|state| state.entries.keys().copied()).collect()
+    }
+
     fn cursor(&self, queue: QueueId) -> QueueOffset {
         self.queues.get(&queue).map_or(QueueOffset(0), |state| state.cursor)
     }

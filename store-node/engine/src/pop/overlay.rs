@@ -3,7 +3,7 @@
 //! The overlay shadows the applied view key by key. Each shadow remembers the last block that touched it and goes
 //! away when that block is applied; losing leadership drops the overlay as a whole.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use apogee_model::{GroupId, QueueId, QueueOffset, TopicId};
 
@@ -58,7 +58,9 @@ impl Overlay {
                 self.groups.insert(*id, block);
                 self.touched.push_back((block, Touch::GroupName(*id)));
             }
-            Record::Open { group, topic, .. } => self.shadow(*group, *topic, record, block, at, applied),
+            Record::Open { group, topic, .. } | Record::Reset { group, topic, .. } => {
+                self.shadow(*group, *topic, record, block, at, applied);
+            }
             Record::Lease(lease) => self.shadow(lease.queue.group, lease.queue.topic, record, block, at, applied),
             Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
                 self.shadow(queue.group, queue.topic, record, block, at, applied);
@@ -132,6 +134,13 @@ impl Overlay {
         of_topic.filter(move |(_, pending)| pending.cursors.contains_key(&queue)).map(|((group, _), _)| *group)
     }
 
+    /// The first message of a queue that an uncommitted delivery of any group holds.
+    pub(crate) fn first_held(&self, topic: TopicId, queue: QueueId) -> Option<QueueOffset> {
+        let of_topic = self.pops.iter().filter(|((_, of), _)| *of == topic);
+        let held = of_topic.flat_map(|(_, pending)| &pending.entries);
+        held.filter(|((of, _), (_, entry))| *of == queue && entry.is_some()).map(|((_, offset), _)| *offset).min()
+    }
+
     pub(crate) fn knows_topic(&self, id: TopicId) -> bool {
         self.topics.contains_key(&id)
     }
@@ -198,6 +207,18 @@ impl PopStore for Shadow<'_> {
             Some((_, entry)) => *entry,
             None => self.applied?.entry(queue, offset),
         }
+    }
+
+    fn offsets(&self, queue: QueueId) -> Vec<QueueOffset> {
+        let pending = self.pending.entries.iter().filter(|((of, _), _)| *of == queue);
+        let mut offsets: BTreeSet<_> = self.applied.into_iter().flat_map(|applied| applied.offsets(queue)).collect();
+        for ((_, offset), (_, entry)) in pending {
+            match entry {
+                Some(_) => offsets.insert(*offset),
+                None => offsets.remove(offset),
+            };
+        }
+        offsets.into_iter().collect()
     }
 
     fn cursor(&self, queue: QueueId) -> QueueOffset {

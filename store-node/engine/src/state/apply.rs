@@ -7,7 +7,7 @@ use super::State;
 use super::dirty::Tracked;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::commitlog::{OpenError, segment_name};
-use crate::pop::{self, When};
+use crate::pop::{self, PopStore as _, When};
 use crate::record::{NotARecord, QueueOf, Record};
 use crate::views::rows::Earlier;
 use crate::views::{Membership, Place};
@@ -23,6 +23,8 @@ pub(crate) struct Applied {
     pub(crate) arrived: Vec<(TopicId, u32)>,
     /// Messages whose delivery state changed.
     pub(crate) touched: Vec<(QueueOf, QueueOffset)>,
+    /// Groups that go on elsewhere in a topic.
+    pub(crate) reset: Vec<(GroupId, TopicId)>,
 }
 
 /// A committed block that does not hold what a block must hold.
@@ -135,6 +137,17 @@ impl State {
                     pop::apply(record, at.when(), &mut store);
                 }
                 applied.touched.extend(deliveries.offsets.iter().map(|offset| (*queue, *offset)));
+            }
+            Record::Reset { group, topic, starts } => {
+                let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, *group, *topic) else {
+                    return;
+                };
+                for (queue, _) in starts {
+                    let of = QueueOf { group: *group, topic: *topic, queue: *queue };
+                    applied.touched.extend(store.offsets(*queue).into_iter().map(|offset| (of, offset)));
+                }
+                pop::apply(record, at.when(), &mut store);
+                applied.reset.push((*group, *topic));
             }
             Record::Close { group } => self.close(*group, applied),
             Record::Trim { topic, queue, min } => self.trim((*topic, *queue), *min, applied),

@@ -106,6 +106,10 @@ impl PopStore for Tracked<'_> {
         self.store.entry(queue, offset)
     }
 
+    fn offsets(&self, queue: QueueId) -> Vec<QueueOffset> {
+        self.store.offsets(queue)
+    }
+
     fn cursor(&self, queue: QueueId) -> QueueOffset {
         self.store.cursor(queue)
     }

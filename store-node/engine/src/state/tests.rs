@@ -165,6 +165,31 @@ fn a_lease_between_two_batches_never_reaches_the_views() {
     assert_eq!(leases(&state.take_batch()), 0);
 }
 
+/// What a group is after a reset, word by word: replicas that disagree about it would never agree again.
+#[test]
+fn golden_dump_of_a_reset() {
+    let (mut world, mut state) = (World::default(), empty());
+    let mut pops = |events: Vec<Event>| {
+        world.blocks(events).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let dump = state.dump();
+        let pops = dump.iter().filter(|line| line.starts_with("pop")).filter_map(|line| line.split(" Entry").next());
+        pops.collect::<Vec<_>>().join("; ")
+    };
+    let held = pops(vec![
+        Event::Send { queue: 0, count: 5, request: 0 },
+        Event::Open { group: 0, start: 0 },
+        Event::Lease { group: 0, queue: 0, first: 0, count: 3, attempt: 1 },
+    ]);
+    let (entries, other) = ("pop 0/1/0 0; pop 0/1/0 1; pop 0/1/0 2", "pop 0/1/5 cursor 0");
+    assert_eq!(held, format!("pop 0/1 open true; pop 0/1/0 cursor 3; {entries}; {other}"));
+    for to in [1, 4, 0] {
+        let reset = pops(vec![Event::Reset { group: 0, queue: 0, to }]);
+        assert_eq!(reset, format!("pop 0/1 open true; pop 0/1/0 cursor {to}; {other}"));
+    }
+    let nobody = pops(vec![Event::Reset { group: 2, queue: 0, to: 3 }]);
+    assert_eq!(nobody, format!("pop 0/1 open true; pop 0/1/0 cursor 0; {other}"), "nobody opened it");
+}
+
 #[test]
 fn a_resend_gets_the_first_result() {
     let mut world = World::default();

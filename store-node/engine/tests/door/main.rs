@@ -1,9 +1,11 @@
 //! The engine through its door, on a simulated disk.
 
 mod back_off;
+mod fetch;
 mod full;
 mod model;
 mod races;
+mod reset;
 mod support;
 
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use apogee_model::InvisibleDuration;
-use apogee_model::store::{DeliveryKey, Pop, Settled, Settlement};
+use apogee_model::store::{DeliveryKey, Pop, ResetTo, Settled, Settlement};
+use apogee_model::{InvisibleDuration, QueueId, QueueOffset};
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ enum Step {
     Ack { which: usize },
     Change { which: usize, seconds: u64 },
     Release { which: usize },
+    Reset { queue: u16, to: u64 },
     Wait { seconds: u64 },
     Restart,
 }
@@ -29,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<usize>().prop_map(|which| Step::Ack { which }),
         2 => (any::<usize>(), 0u64..20).prop_map(|(which, seconds)| Step::Change { which, seconds }),
         1 => any::<usize>().prop_map(|which| Step::Release { which }),
+        1 => (0u16..4, 0u64..6).prop_map(|(queue, to)| Step::Reset { queue, to }),
         2 => (1u64..15).prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::Restart),
     ]
@@ -51,6 +53,14 @@ struct Model {
     /// Every delivery ever made, the newest last.
     deliveries: Vec<(String, DeliveryKey)>,
     sent: usize,
+    /// The bodies of each queue.
+    stored: BTreeMap<u16, Vec<String>>,
+}
+
+impl Held {
+    fn fresh() -> Self {
+        Self { key: None, attempts: 0, visible_at: Instant::now(), attempt_id: None, replayed: false }
+    }
 }
 
 impl Model {
@@ -80,9 +90,8 @@ async fn run(steps: Vec<Step>) {
                 let body = format!("{:05}", model.sent);
                 model.sent += 1;
                 store.send(queue, "", &body).await;
-                let held =
-                    Held { key: None, attempts: 0, visible_at: Instant::now(), attempt_id: None, replayed: false };
-                model.unsettled.insert(body, held);
+                model.stored.entry(queue).or_default().push(body.clone());
+                model.unsettled.insert(body, Held::fresh());
             }
             Step::Pop { batch, attempt_id } => pop(&store, &mut model, batch, attempt_id).await,
             Step::Ack { which } => {
@@ -116,6 +125,18 @@ async fn run(steps: Vec<Step>) {
                 if let Some(held) = model.unsettled.get_mut(&body).filter(|held| newest && !held.replayed) {
                     (held.visible_at, held.attempt_id) = (Instant::now(), None);
                     held.attempts = held.attempts.saturating_sub(1);
+                }
+            }
+            Step::Reset { queue, to } => {
+                let Some(bodies) = model.stored.get(&queue) else { continue };
+                let to = to.min(u64::try_from(bodies.len()).expect("a few"));
+                let rows = store.reset(ResetTo::Offsets([(QueueId(queue), QueueOffset(to))].into())).await;
+                assert_eq!(rows.iter().map(|row| row.after.0).collect::<Vec<_>>(), [to]);
+                for (body, offset) in bodies.iter().zip(0..) {
+                    match offset < to {
+                        true => drop(model.unsettled.remove(body)),
+                        false => drop(model.unsettled.insert(body.clone(), Held::fresh())),
+                    }
                 }
             }
             Step::Wait { seconds } => tokio::time::sleep(Duration::from_secs(seconds)).await,

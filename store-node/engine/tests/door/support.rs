@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
-use apogee_host::{Clock, Disk, RealClock, SimDisk, Tasks};
+use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks};
 use apogee_model::store::{
-    Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement, TopicRef,
+    Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, QueueReset, RequestId, Reset, ResetTo, Settled, Settlement,
+    TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, TagFilter, Topic, TopicId,
@@ -29,8 +30,16 @@ impl Store {
     }
 
     pub(crate) async fn open(disk: SimDisk) -> Result<Self, OpenError> {
+        Self::open_with(disk, Arc::new(RealClock)).await
+    }
+
+    /// Messages are stored at the times of this clock. Leases end when somebody moves it.
+    pub(crate) async fn timed(clock: &ManualClock) -> Self {
+        Self::open_with(SimDisk::new(1), Arc::new(clock.clone())).await.expect("an empty disk opens")
+    }
+
+    async fn open_with(disk: SimDisk, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let meter = opentelemetry::global::meter("test");
         let on: Arc<dyn Disk> = Arc::new(disk.clone());
         let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
@@ -56,6 +65,15 @@ impl Store {
 
     pub(crate) async fn bodies(&self, pop: Pop) -> Vec<String> {
         self.pop(pop).await.into_iter().map(|(body, _, _)| body).collect()
+    }
+
+    pub(crate) async fn reset(&self, to: ResetTo) -> Vec<QueueReset> {
+        self.try_reset(to, false).await
+    }
+
+    pub(crate) async fn try_reset(&self, to: ResetTo, dry_run: bool) -> Vec<QueueReset> {
+        let reset = Reset { group: group(), topic: topic(), to, dry_run };
+        self.engine.reset_offset(reset).await.expect("the store answers")
     }
 
     pub(crate) async fn ack(&self, key: DeliveryKey) -> Settled {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Rules;
+use super::reset::Reset;
 use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
 
 /// The calls, sorted by what they are about.
@@ -31,6 +32,7 @@ pub(super) struct Sent<'a> {
 pub(super) struct Group<'a> {
     /// What happened to each message that was ever delivered, in the order of the ends of calls.
     pub(super) lives: BTreeMap<MessageId, Vec<Event<'a>>>,
+    pub(super) resets: Vec<Reset>,
     /// Receives without an answer. Any message may have been leased by them.
     pub(super) unanswered: Vec<Unanswered>,
     /// When the first receive was answered, also one that found nothing.
@@ -73,6 +75,8 @@ impl<'a> Index<'a> {
         let longest = longest_window(calls);
         for group in index.groups.values_mut() {
             group.unanswered.iter_mut().for_each(|lost| lost.span.end = later(calls, lost.span.end, rules.late_effect));
+            let doubtful = group.resets.iter_mut().filter(|reset| reset.outcome == Outcome::Indeterminate);
+            doubtful.for_each(|reset| reset.span.end = later(calls, reset.span.end, rules.late_effect));
             group.keep_evidence(&downs, longest);
         }
         index
@@ -113,10 +117,14 @@ impl<'a> Index<'a> {
             What::Release { group, message, handle } => {
                 self.settle(call.span, group, *message, Fact::Released { handle: *handle });
             }
+            What::Reset { group, topic, to, outcome } if *outcome != Outcome::Failed => {
+                let reset = Reset { span: call.span, to: *to, outcome: *outcome };
+                self.groups.entry((group, topic)).or_default().resets.push(reset);
+            }
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
             }
-            What::Receive { .. } | What::Progress { .. } | What::Down | What::Healed => {}
+            What::Receive { .. } | What::Reset { .. } | What::Progress { .. } | What::Down | What::Healed => {}
         }
     }
 

@@ -101,6 +101,9 @@ fn overlap(
             delivery.place
         )));
     }
+    if group.may_be_reset(earlier.received.start.order, span.end.order) {
+        return None;
+    }
     // A repeated receive whose answer was lost may have moved the window too.
     let repeats = group.unanswered.iter().filter(|lost| {
         earlier.attempt_id.is_some()

@@ -16,18 +16,25 @@ struct Count {
     since: u64,
 }
 
-/// I12: attempts grow by one with each delivery. One that was released is not counted, and receives without an answer may
+/// I12: attempts grow by one with each delivery, and begin anew with a reset. One that was released is not counted, and receives without an answer may
 /// have counted without anybody seeing it.
 pub(super) fn attempts(index: &Index<'_>, found: &mut Vec<Violation>) {
     for ((name, _), group) in &index.groups {
         let unanswered = Unanswered::of(group);
         for (message, life) in &group.lives {
-            of_one(name, *message, life, &unanswered, found);
+            of_one(name, *message, life, group, &unanswered, found);
         }
     }
 }
 
-fn of_one(name: &Name, message: MessageId, life: &[Event<'_>], unanswered: &Unanswered, found: &mut Vec<Violation>) {
+fn of_one(
+    name: &Name,
+    message: MessageId,
+    life: &[Event<'_>],
+    group: &Group<'_>,
+    unanswered: &Unanswered,
+    found: &mut Vec<Violation>,
+) {
     let mut count = Count::default();
     for Event { span, what } in life {
         match what {
@@ -35,6 +42,9 @@ fn of_one(name: &Name, message: MessageId, life: &[Event<'_>], unanswered: &Unan
                 let again = count.handle == Some(delivery.handle);
                 let unseen = if again { 0 } else { unanswered.between(count.since, span.end.order) };
                 let step = u32::from(!again);
+                if !again && group.may_be_reset(count.since, span.end.order) {
+                    count.low = 0;
+                }
                 if !(count.low + step..=count.high + step + unseen).contains(&delivery.attempt) {
                     found.push(Invariant::I12.broken(format!(
                         "{message} ({}) came to group {name} {span} as attempt {}, after attempt {}",
@@ -74,8 +84,8 @@ impl Unanswered {
     }
 }
 
-/// I11: floor and cursor of a queue never go back from one report to a later one.
-pub(super) fn reports(calls: &[Call], found: &mut Vec<Violation>) {
+/// I11: floor and cursor of a queue never go back from one report to a later one, but by a reset.
+pub(super) fn reports(index: &Index<'_>, calls: &[Call], found: &mut Vec<Violation>) {
     let mut last: BTreeMap<(&Name, &Name, u32), (u64, u64, &Call)> = BTreeMap::new();
     for call in calls {
         let What::Progress { group, topic, queue, floor, cursor } = &call.what else { continue };
@@ -83,6 +93,10 @@ pub(super) fn reports(calls: &[Call], found: &mut Vec<Violation>) {
         if let Some((old_floor, old_cursor, earlier)) = last.get(&key)
             && earlier.span.end.order < call.span.start.order
             && (floor < old_floor || cursor < old_cursor)
+            && !index
+                .groups
+                .get(&(group, topic))
+                .is_some_and(|of| of.may_be_reset(earlier.span.start.order, call.span.end.order))
         {
             found.push(Invariant::I11.broken(format!(
                 "group {group} on {topic}/{queue} went back from floor {old_floor} and cursor {old_cursor} {} to floor \

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::index::{Event, Fact, Group, Index};
 use super::{Invariant, Rules, Violation};
-use crate::history::{MessageId, Name, Outcome};
+use crate::history::{MessageId, Name, Outcome, ResetTo, Span};
 
 /// I01: after the drain, what was sent for certain has reached every group.
 pub(super) fn lost(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) {
@@ -14,6 +14,7 @@ pub(super) fn lost(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) 
         }
         for ((name, topic), group) in &index.groups {
             let skipped = sent.place.is_some_and(|place| index.may_be_skipped(group, place, sent.span));
+            let skipped = skipped || group.may_be_reset_to(ResetTo::Latest, sent.span.start.order, u64::MAX);
             if *topic == sent.topic && !group.lives.contains_key(message) && !skipped {
                 let place = sent.place.map(ToString::to_string).unwrap_or_default();
                 found.push(Invariant::I01.broken(format!(
@@ -33,6 +34,11 @@ pub(super) fn acks(index: &Index<'_>, found: &mut Vec<Violation>) {
             for event in life {
                 match (&event.what, acked) {
                     (Fact::Acked { outcome: Outcome::Ok, .. }, None) => acked = Some(event),
+                    (Fact::Delivered { .. }, Some(ack))
+                        if group.may_be_reset_to(ResetTo::Earliest, ack.span.start.order, event.span.end.order) =>
+                    {
+                        acked = None;
+                    }
                     (Fact::Delivered { delivery, .. }, Some(ack)) if event.span.start.order > ack.span.end.order => {
                         found.push(Invariant::I06.broken(format!(
                             "{message} ({}) was acked by group {name} {} and came again, attempt {}, {}",
@@ -53,10 +59,13 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
             let may_be_acked = |event: &Event<'_>| {
                 matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. })
             };
-            if life.iter().any(|event| torn_away(index, event)) {
+            let begun = life.first().map_or(0, |event| event.span.start.order);
+            // Retention leaves what consumers hold; a reset takes it from them.
+            let let_go = group.may_be_reset(begun, u64::MAX);
+            if life.iter().any(|event| torn_away(index, event, let_go)) {
                 continue;
             }
-            if !life.iter().any(may_be_acked) {
+            if !life.iter().any(may_be_acked) && !group.may_be_reset_to(ResetTo::Latest, begun, u64::MAX) {
                 let deliveries = life.iter().filter(|event| matches!(event.what, Fact::Delivered { .. })).count();
                 found.push(Invariant::I05.broken(format!(
                     "{message} was delivered to group {name} {deliveries} times, never acked, and is gone"
@@ -67,9 +76,12 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
     }
 }
 
-fn torn_away(index: &Index<'_>, event: &Event<'_>) -> bool {
+fn torn_away(index: &Index<'_>, event: &Event<'_>, let_go: bool) -> bool {
     match &event.what {
-        Fact::Delivered { delivery, .. } => index.may_be_torn_away(&delivery.place),
+        Fact::Delivered { delivery, .. } => {
+            let place = &delivery.place;
+            index.may_be_torn_away(place) || let_go && place.offset < index.min_of(&place.topic, place.queue)
+        }
         Fact::Acked { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
     }
 }
@@ -97,7 +109,9 @@ fn overlooked(
         let next = life[position + 1..].iter().map(|next| next.span.start.order).min().unwrap_or(u64::MAX);
         let ready = hidden_until + Rules::RETURN_ALLOWANCE;
         let from = group.found_nothing.partition_point(|empty| empty.start.at <= ready);
-        if let Some(empty) = group.found_nothing.get(from).filter(|empty| empty.end.order < next) {
+        let empty = group.found_nothing.get(from).filter(|empty| empty.end.order < next);
+        let skipped = |empty: &&Span| group.may_be_reset_to(ResetTo::Latest, span.start.order, empty.end.order);
+        if let Some(empty) = empty.filter(|empty| !skipped(empty)) {
             return Some(Invariant::I05.broken(format!(
                 "{message} was unacked and free in group {name} from {hidden_until:?} on, and the receive {empty} found \
                  nothing"

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Block, Invariant, Replica, Rules, agree, check};
-use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
+use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, ResetTo, Span, What};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const RULES: Rules = Rules { clock_bound: Duration::ZERO, call_max: None, late_effect: Duration::ZERO };
@@ -79,6 +79,11 @@ impl Script {
 
     fn release(self, message: u64, handle: u64) -> Self {
         self.call(What::Release { group: name("g"), message: MessageId(message), handle: Handle(handle) })
+    }
+
+    fn reset(self, to: ResetTo) -> Self {
+        let outcome = self.outcome();
+        self.call(What::Reset { group: name("g"), topic: name("t"), to, outcome })
     }
 
     fn progress(self, floor: u64, cursor: u64) -> Self {
@@ -335,4 +340,33 @@ fn i16_a_call_outlives_its_deadline() {
     let hanging = receive().ack(1, 10).ack(2, 11).at(40).but(Outcome::Indeterminate).send(3, 2);
     hanging.lasting(Duration::from_secs(5)).gives_by(rules, &[Invariant::I16]);
     acked(receive()).at(50).down().lasting(Duration::from_secs(30)).gives_by(rules, &[]);
+}
+
+#[test]
+fn a_reset_to_the_past_brings_everything_again() {
+    let acked = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).progress(1, 1).at(5);
+    let again = |script: Script| script.receive(vec![got(1, 0, 1, 11)]).ack(1, 11);
+    again(acked().reset(ResetTo::Earliest).progress(0, 0)).gives(&[]);
+    again(acked().but(Outcome::Indeterminate).reset(ResetTo::Earliest)).gives(&[]);
+    again(acked().but(Outcome::Failed).reset(ResetTo::Earliest)).gives(&[Invariant::I06, Invariant::I12]);
+    again(acked().reset(ResetTo::Latest)).gives(&[Invariant::I06]);
+    acked().reset(ResetTo::Earliest).gives(&[Invariant::I01]);
+    acked().but(Outcome::Indeterminate).reset(ResetTo::Earliest).gives(&[]);
+    acked().reset(ResetTo::Earliest).reset(ResetTo::Latest).gives(&[]);
+    let held = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(5);
+    again(held().reset(ResetTo::Earliest)).gives(&[]);
+    again(held().but(Outcome::Failed).reset(ResetTo::Earliest)).gives(&[Invariant::I04, Invariant::I12]);
+}
+
+#[test]
+fn a_reset_to_the_end_skips_what_was_sent() {
+    let held = || sent_two().receive(vec![got(1, 0, 1, 10)]).at(5);
+    let over = |script: Script| script.at(60).receive(vec![]);
+    over(held().reset(ResetTo::Latest)).gives(&[]);
+    over(held().but(Outcome::Indeterminate).reset(ResetTo::Latest)).gives(&[]);
+    over(held().reset(ResetTo::Earliest)).gives(&[Invariant::I01, Invariant::I05]);
+    over(held().but(Outcome::Failed).reset(ResetTo::Latest)).gives(&[Invariant::I01, Invariant::I05]);
+    let came = held().reset(ResetTo::Latest).at(60).receive(vec![got(1, 0, 1, 11), got(2, 1, 1, 12)]);
+    came.ack(1, 11).ack(2, 12).gives(&[Invariant::I06]);
+    over(held().reset(ResetTo::Latest).send(3, 2)).gives(&[Invariant::I01]);
 }

@@ -51,6 +51,11 @@ pub(super) enum Event {
         group: u32,
         start: u64,
     },
+    Reset {
+        group: u32,
+        queue: u16,
+        to: u64,
+    },
     Close {
         group: u32,
     },
@@ -85,6 +90,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         2 => (group.clone(), queue.clone(), first.clone(), count)
             .prop_map(|(group, queue, first, count)| Event::Release { group, queue, first, count }),
         1 => (group.clone(), first.clone()).prop_map(|(group, start)| Event::Open { group, start }),
+        2 => (group.clone(), queue.clone(), first).prop_map(|(group, queue, to)| Event::Reset { group, queue, to }),
         1 => group.prop_map(|group| Event::Close { group }),
         2 => (queue, 0..30u64).prop_map(|(queue, min)| Event::Trim { queue, min }),
         1 => (0..3u32).prop_map(|id| Event::Name { id }),
@@ -178,6 +184,10 @@ impl World {
             Event::Open { group, start } => {
                 let starts = vec![(QueueId(0), QueueOffset(start)), (QueueId(5), QueueOffset(0))];
                 vec![Record::Open { group: GroupId(group), topic: TOPIC, starts }]
+            }
+            Event::Reset { group, queue, to } => {
+                let starts = vec![(QueueId(queue), QueueOffset(to))];
+                vec![Record::Reset { group: GroupId(group), topic: TOPIC, starts }]
             }
             Event::Close { group } => vec![Record::Close { group: GroupId(group) }],
             Event::Trim { queue, min } => {
