@@ -337,7 +337,7 @@ impl Namesrv {
         match (consensus, question) {
             (Some(consensus), question) => consensus.answer(question).await.map_err(|error| error.to_string()),
             (None, Question::Standing) if *lock(&self.shared.fresh) => Ok(Answer::Standing(Standing::Fresh)),
-            (None, _) => Err("this namesrv has not begun yet".to_owned()),
+            (None, _) => Err("this namesrv does not take part".to_owned()),
         }
     }
 

@@ -51,10 +51,10 @@ async fn who_does_not_belong_to_the_cluster_is_told_why() {
     says(&mut stranger, "needs the header `authorization: Bearer <cluster token>`").await;
 
     // The data of a store-node belongs to the cluster it was first used in.
-    let other = Cluster::start(SMALL, &[]).await.expect("another cluster");
+    let mut other = Cluster::start(SMALL, &[]).await.expect("another cluster");
+    other.stores[0].kill().await.expect("its store-node is killed");
     let data = other.stores[0].data();
     let data = data.to_string_lossy();
-    drop(other);
     let role = STORE.replace("data data", &format!("data {data}"));
     let mut moved = cluster.another("moved", &role, &["--token-file", &right]).expect("ports");
     moved.start().expect("it starts");
