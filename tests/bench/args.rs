@@ -52,6 +52,9 @@ pub(crate) struct Parked {
     /// Consumer groups the clients belong to.
     #[arg(long, default_value_t = 20)]
     pub(crate) groups: usize,
+    /// Give every call an attempt id, as push consumers do.
+    #[arg(long)]
+    pub(crate) attempts: bool,
     /// Length of the measurement, after all calls have begun.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
