@@ -58,7 +58,7 @@ const GROUP: Flag = flag("g", "groupName", Meaning::Name);
 const ALIASES: &[Alias] = &[
     Alias {
         name: "updateTopic",
-        words: &["topic", "create"],
+        words: &["topic", "create", "--or-alter"],
         flags: &[
             TOPIC,
             flag("r", "readQueueNums", Meaning::Ignored),
@@ -234,9 +234,15 @@ fn ordered_group(value: &str) -> Option<Vec<String>> {
     Some(vec!["--order".to_owned(), order.to_owned()])
 }
 
-/// 6 is reading and writing.
+/// 4 for reading, 2 for writing.
 fn permission(value: &str) -> Option<Vec<String>> {
-    (value == "6").then(Vec::new)
+    let named = match value {
+        "2" => "write",
+        "4" => "read",
+        "6" => "read-write",
+        _ => return None,
+    };
+    Some(vec!["--permission".to_owned(), named.to_owned()])
 }
 
 /// Theirs are what comes after the first delivery.
@@ -266,8 +272,12 @@ mod tests {
     fn lines_of_mqadmin_are_understood() {
         check("topicList", "topic list", 1);
         check("topicList -c -n h:9876 -o json", "topic list -o json", 2);
-        check("updateTopic -n h:9876 -c C -t t -r 4 -w 4", "topic create t --queues 4", 4);
-        check("updateTopic --topic t -a +message.type=FIFO", "topic create t --type fifo", 1);
+        check("updateTopic -n h:9876 -c C -t t -r 4 -w 4", "topic create --or-alter t --queues 4", 4);
+        check(
+            "updateTopic --topic t -a +message.type=FIFO -p 4",
+            "topic create --or-alter t --type fifo --permission read",
+            1,
+        );
         check("-o json -q topicRoute -t t", "-o json -q topic route t", 1);
         check("topicStatus -t t", "topic stats t", 1);
         check("consumerProgress -g g -t t", "group lag g --topic t", 1);

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-enum Permission {
+pub(crate) enum Permission {
     None,
     Read,
     Write,
@@ -33,7 +33,7 @@ enum Permission {
 }
 
 impl Permission {
-    fn wire(self) -> v1::Permission {
+    pub(super) fn wire(self) -> v1::Permission {
         match self {
             Permission::None => v1::Permission::None,
             Permission::Read => v1::Permission::Read,
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
         return Err(CliError::Usage { message: "a topic has at least one queue".to_owned() });
     }
     if args.rehearsal.dry_run {
-        let (topic, _) = look::described(admin, &args.name).await?;
+        let (topic, _) = look::routed(admin, &args.name).await?;
         let queues = args.queues.filter(|queues| *queues != topic.write_queues);
         let permission = args.permission.filter(|permission| permission.wire() != topic.permission());
         if queues.is_some() || permission.is_some() {
@@ -56,12 +56,22 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
         }
         return Ok(output.tell(&document(&topic), &format!("topic {} is so already", args.name))?);
     }
-    let (namespace, name) = split(&args.name);
-    let permission = args.permission.map_or(v1::Permission::Unspecified, Permission::wire).into();
-    let ask = v1::AlterTopicRequest { namespace, name, queues: args.queues.unwrap_or_default(), permission };
-    let answer = admin.api.alter_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
-    let topic = answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })?;
+    let topic = alter(admin, &args.name, args.queues, args.permission).await?;
     let (queues, permission) = (topic.write_queues, permission_name(&topic));
     Ok(output
         .tell(&document(&topic), &format!("topic {} has {queues} queues and permission {permission}", args.name))?)
+}
+
+/// Returns the topic as it is afterwards.
+pub(super) async fn alter(
+    admin: &mut Admin,
+    full_name: &str,
+    queues: Option<u32>,
+    permission: Option<Permission>,
+) -> Result<v1::Topic, CliError> {
+    let (namespace, name) = split(full_name);
+    let permission = permission.map_or(v1::Permission::Unspecified, Permission::wire).into();
+    let ask = v1::AlterTopicRequest { namespace, name, queues: queues.unwrap_or_default(), permission };
+    let answer = admin.api.alter_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
+    answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })
 }

@@ -20,7 +20,8 @@ pub(super) async fn described(
     Ok((topic.ok_or(CliError::Incomplete { what: "topic" })?, queues))
 }
 
-async fn routed(admin: &mut Admin, full_name: &str) -> Result<(v1::Topic, Vec<v1::QueueRoute>), CliError> {
+/// The topic, and where its queues are. Asks no store-node.
+pub(super) async fn routed(admin: &mut Admin, full_name: &str) -> Result<(v1::Topic, Vec<v1::QueueRoute>), CliError> {
     let (namespace, name) = split(full_name);
     let ask = v1::DescribeTopicRouteRequest { namespace, name };
     let answer = admin.api.describe_topic_route(ask).await.map_err(|status| CliError::call(&admin.address, status))?;

@@ -1,6 +1,7 @@
 //! `apogee topic …`.
 
 mod alter;
+mod create;
 mod look;
 
 use apogee_proto::admin::v1;
@@ -15,18 +16,7 @@ use super::target::{Admin, Target};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Creates a topic
-    Create {
-        /// Letters, digits and % | - _, at most 127; `namespace/name` for a namespace
-        name: String,
-        /// What its messages may ask for; fixed for good
-        #[arg(long = "type", value_enum, default_value_t = Type::Normal)]
-        topic_type: Type,
-        /// Number of queues, 1 to 1024
-        #[arg(long, default_value_t = 8)]
-        queues: u32,
-        #[command(flatten)]
-        rehearsal: Rehearsal,
-    },
+    Create(create::Args),
     /// Lists all topics
     List,
     /// Shows a topic and what its queues hold
@@ -49,7 +39,7 @@ pub(crate) enum Verb {
     },
 }
 
-#[derive(Copy, Clone, Debug, ValueEnum)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Type {
     /// Messages without order
     Normal,
@@ -73,10 +63,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, topic_type, queues, rehearsal } => {
-            let new = New { name, topic_type, queues };
-            create(&mut admin, output, new, rehearsal).await
-        }
+        Verb::Create(args) => create::run(&args, &mut admin, output).await,
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => look::describe(&mut admin, output, &name).await,
         Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
@@ -85,32 +72,6 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         Verb::Queues { name } => look::queues(&mut admin, output, &name).await,
         Verb::Delete { name, rehearsal, .. } => delete(&mut admin, output, &name, rehearsal).await,
     }
-}
-
-/// A topic to create.
-struct New {
-    name: String,
-    topic_type: Type,
-    queues: u32,
-}
-
-async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
-    let New { name: full_name, topic_type, queues } = new;
-    if rehearsal.dry_run {
-        return match look::described(admin, &full_name).await {
-            Ok(_) => Err(CliError::Exists { what: format!("topic {full_name}") }),
-            Err(error) if error.is_not_found() => {
-                rehearsal.ends_before(|| format!("topic {full_name} would be created with {queues} queues"))
-            }
-            Err(error) => Err(error),
-        };
-    }
-    let (namespace, name) = split(&full_name);
-    let r#type = wire(topic_type).into();
-    let ask = v1::CreateTopicRequest { namespace, name, r#type, read_queues: queues, write_queues: queues };
-    let answer = admin.api.create_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
-    let topic = answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })?;
-    Ok(output.tell(&document(&topic), &format!("topic {full_name} created"))?)
 }
 
 async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
