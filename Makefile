@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run demo test sim lint fix bench bench-cluster bench-restart
+.PHONY: help run cluster demo test sim lint fix bench bench-cluster bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -29,10 +29,12 @@ SIM_SECONDS ?= 300
 SIM_FROM ?= 0
 ENDPOINT ?= 127.0.0.1:8081
 COUNT ?= 1000
+FOLDER ?= apogee-cluster
 ROUNDS ?= 5
 
 help:
 	@echo "make run    build and start apogee dev on 127.0.0.1:8081    ARGS='--ephemeral' and the like"
+	@echo "make cluster  three namesrv, three store-nodes, two proxies FOLDER=$(FOLDER)"
 	@echo "make demo   1,000 messages through the official Java SDK    ENDPOINT=$(ENDPOINT) COUNT=$(COUNT)"
 	@echo "make test   all tests, official SDKs included"
 	@echo "make sim    whole clusters by the seed, in bad weather      SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM), the first seed"
@@ -46,6 +48,12 @@ run:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/run.sh $(BINARY) $(ARGS)
+
+# Data and logs in FOLDER; a second start finds them.
+cluster:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/cluster.sh $(BINARY) $(FOLDER)
 
 demo:
 	@tests/setup/demo.sh $(ENDPOINT) $(COUNT)

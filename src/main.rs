@@ -1,11 +1,13 @@
 //! The one binary: the only place where the roles meet. Nothing is initialised before its sub-command is chosen.
 //!
-//! Reading order: this table of contents, `record` (how the CLI finds `apogee dev`), `cli`, `dev`, `store_node`, and
-//! `process` (what roles have in common).
+//! Reading order: this table of contents, `record` (how the CLI finds `apogee dev`), `cli`, `dev`, `namesrv`,
+//! `store_node`, `proxy`, and `process` (what roles have in common).
 
 mod cli;
 mod dev;
+mod namesrv;
 mod process;
+mod proxy;
 mod record;
 mod store_node;
 
@@ -33,18 +35,30 @@ struct Apogee {
 enum Command {
     /// Runs all roles in one process, data in ./apogee-data
     Dev(dev::Args),
-    /// Runs one replica of the store, for proxies elsewhere
+    /// Keeps the metadata of a cluster, alone or as one of three
+    Namesrv(namesrv::Args),
+    /// Keeps messages, in replicas shared with other store-nodes
     StoreNode(store_node::Args),
+    /// Serves SDKs; any number of them
+    Proxy(proxy::Args),
     #[command(flatten)]
     Cli(cli::Command),
 }
 
+/// Sub-commands that are servers.
+const ROLES: [&str; 4] = ["dev", "namesrv", "store-node", "proxy"];
+
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = match cli::understood(std::env::args_os().collect()) {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
     match Apogee::try_parse_from(&args) {
         Ok(Apogee { command: Command::Dev(args), .. }) => dev::run(args),
+        Ok(Apogee { command: Command::Namesrv(args), .. }) => namesrv::run(args),
         Ok(Apogee { command: Command::StoreNode(args), .. }) => store_node::run(args),
-        Ok(Apogee { command: Command::Cli(command), output }) => cli::run(command, &output),
+        Ok(Apogee { command: Command::Proxy(args), .. }) => proxy::run(args),
+        Ok(Apogee { command: Command::Cli(command), output }) => cli::run::<Apogee>(command, &output),
         Err(refused) => usage(&refused, &args),
     }
 }
@@ -52,7 +66,7 @@ fn main() -> ExitCode {
 /// Help and version go to stdout and are no failure. A role that was started wrongly ends like one with a bad
 /// configuration, a CLI command as the CLI promises.
 fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
-    let server = sub_command(args).is_some_and(|name| name == "dev" || name == "store-node");
+    let server = sub_command(args).is_some_and(|name| ROLES.iter().any(|role| name == role));
     if refused.use_stderr() && !server && cli::wants_json(args) {
         return cli::refuse_usage(refused);
     }
@@ -65,10 +79,12 @@ fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
     }
 }
 
-/// The first word that is neither a flag nor the value of the one flag with a value that may stand before it.
+/// The first word that is neither a flag nor the value of a flag that may stand before it.
 fn sub_command(args: &[OsString]) -> Option<&OsString> {
-    let word =
-        |pair: &&[OsString]| !pair[1].to_string_lossy().starts_with('-') && pair[0] != "-o" && pair[0] != "--output";
+    let word = |pair: &&[OsString]| {
+        !pair[1].to_string_lossy().starts_with('-')
+            && !["-o", "--output", "--color"].iter().any(|flag| pair[0] == *flag)
+    };
     args.windows(2).find(word).map(|pair| &pair[1])
 }
 
@@ -88,6 +104,7 @@ mod tests {
         for (line, name) in [
             ("dev --x", Some("dev")),
             ("-o json dev", Some("dev")),
+            ("--color never -q dev", Some("dev")),
             ("-ojson topic dev", Some("topic")),
             ("--no-headers", None),
         ] {

@@ -9,7 +9,7 @@
 //! to the same end. The price is that a rule of [`state`] may change only together with the feature level.
 //!
 //! Reading order: `server` (the door), `state` (what is true), `raft` (who agrees), `journal` (what is kept), `life` (what
-//! the leader does), `leases`; then the network: `network` (between members), `registry` (what others ask), `wire`
+//! the leader does), `leases`, `proxies`; then the network: `network` (between members), `registry` (what others ask), `wire`
 //! (messages), [`client`].
 
 mod server;
@@ -23,6 +23,10 @@ mod journal;
 mod life;
 
 mod leases;
+
+mod metrics;
+
+mod proxies;
 
 mod network;
 

@@ -7,7 +7,7 @@ use apogee_model::{Cluster, MetadataError};
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::registry_server::{Registry, RegistryServer};
-use apogee_proto::token::{ClusterToken, TokenCheck};
+use apogee_proto::token::{CLUSTER_TOKEN, ClusterToken, TokenCheck};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::leases::BEAT;
-use crate::server::{Namesrv, TOKEN};
+use crate::server::Namesrv;
 use crate::state::{Change, Command};
 use crate::wire::{self, status_of};
 
@@ -31,7 +31,7 @@ pub fn serve_registry(tasks: &Tasks, listener: TcpListener, namesrv: Namesrv, to
     let stop = tasks.token();
     let service = RegistryServer::new(Door { namesrv, stop: stop.clone() });
     let server = Server::builder()
-        .layer(InterceptorLayer::new(TokenCheck::new(token, TOKEN)))
+        .layer(InterceptorLayer::new(TokenCheck::new(token, CLUSTER_TOKEN)))
         .add_service(service)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned());
     tasks.spawn("namesrv-registry", OnError::StopProcess, async move {
@@ -67,6 +67,13 @@ impl Registry for Door {
         self.check_cluster(life.cluster_id)?;
         let node = wire::read_node_name(&life.name).map_err(malformed)?;
         self.change(Command::NodeHeard { node, incarnation: life.incarnation, alive: false }).await
+    }
+
+    async fn leave(&self, request: Request<v1::Life>) -> Reply<v1::Changed> {
+        let life = request.into_inner();
+        self.check_cluster(life.cluster_id)?;
+        let node = wire::read_node_name(&life.name).map_err(malformed)?;
+        self.change(Command::LeaveInTurn { node, incarnation: life.incarnation }).await
     }
 
     type WatchStream = BoxStream<'static, Result<v1::Update, Status>>;
@@ -113,6 +120,20 @@ impl Registry for Door {
     async fn undrain_node(&self, request: Request<v1::NodeRequest>) -> Reply<v1::Changed> {
         let node = wire::read_node_name(&request.into_inner().name).map_err(malformed)?;
         self.change(Command::UndrainNode { node }).await
+    }
+
+    async fn hear_proxy(&self, request: Request<v1::HearProxyRequest>) -> Reply<v1::HearProxyReply> {
+        let v1::HearProxyRequest { cluster_id, proxy, leaves } = request.into_inner();
+        self.check_cluster(cluster_id)?;
+        let proxy = wire::read_proxy(proxy.unwrap_or_default()).map_err(malformed)?;
+        let heard = if leaves { self.namesrv.forget_proxy(&proxy) } else { self.namesrv.hear_proxy(proxy) };
+        heard.map_err(refused)?;
+        Ok(Response::new(v1::HearProxyReply {}))
+    }
+
+    async fn list_proxies(&self, _: Request<v1::ListProxiesRequest>) -> Reply<v1::Proxies> {
+        let proxies = self.namesrv.proxies().map_err(refused)?;
+        Ok(Response::new(v1::Proxies { proxies: proxies.into_iter().map(wire::proxy).collect() }))
     }
 
     async fn list_members(&self, _: Request<v1::ListMembersRequest>) -> Reply<v1::Members> {

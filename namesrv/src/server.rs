@@ -19,13 +19,12 @@ use crate::journal::{OpenError, Opened, open as open_journal};
 use crate::leases::Leases;
 use crate::life::Life;
 use crate::network::TonicPeers;
+use crate::proxies::Proxies;
 use crate::raft::{Answer, Consensus, Peers, Question, Standing};
 use crate::state::{Change, Command, Outcome, Secret};
 
 /// Requests that may be with consensus at a time; others wait.
 const INBOX: usize = 256;
-/// What [`ClusterToken`] is called here.
-pub(crate) const TOKEN: &str = "cluster token";
 /// Longest wait for a cluster to be born before a request is refused.
 const BIRTH_MAX: Duration = Duration::from_secs(5);
 
@@ -80,6 +79,7 @@ pub(crate) struct Shared {
     /// Said to members that found the group; not from the moment on when this one begins.
     pub(crate) fresh: Mutex<bool>,
     pub(crate) leases: Mutex<Leases>,
+    pub(crate) proxies: Mutex<Proxies>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     /// Cancelled when this member takes part no more.
@@ -123,6 +123,7 @@ impl Namesrv {
             consensus: watch::Sender::new(None),
             fresh: Mutex::new(book.is_empty()),
             leases: Mutex::default(),
+            proxies: Mutex::default(),
             clock,
             entropy,
             left: CancellationToken::new(),
@@ -230,10 +231,7 @@ impl Namesrv {
     /// [`MetadataError::NoSuchNode`]; [`MetadataError::OtherIncarnation`] when it has started again meanwhile; those of
     /// [`Namesrv`].
     pub async fn heartbeat(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
-        let consensus = self.consensus()?;
-        if !consensus.leads() {
-            return Err(self.not_leader());
-        }
+        self.must_lead()?;
         let cluster = self.cluster();
         let known = cluster.as_ref().and_then(|cluster| cluster.nodes.get(node));
         let known = known.ok_or_else(|| MetadataError::NoSuchNode { node: node.clone() })?;
@@ -256,6 +254,14 @@ impl Namesrv {
     /// As [`Namesrv::heartbeat`].
     pub async fn unregister(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
         self.change(Command::NodeHeard { node: node.clone(), incarnation, alive: false }).await.map(|_| ())
+    }
+
+    /// The store-node stops, as [`Namesrv::unregister`], if it is its turn.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoTurn`] while a replica group would lose its majority by it; as [`Namesrv::heartbeat`].
+    pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        self.change(Command::LeaveInTurn { node: node.clone(), incarnation }).await.map(|_| ())
     }
 
     /// The store-node is about to leave: it gets nothing new, and leads nothing if others can.
@@ -326,8 +332,14 @@ impl Namesrv {
         &self.shared
     }
 
-    fn consensus(&self) -> Result<Consensus, MetadataError> {
+    pub(crate) fn consensus(&self) -> Result<Consensus, MetadataError> {
         self.shared.consensus.borrow().clone().ok_or(MetadataError::NotLeader { leader: None })
+    }
+
+    /// # Errors
+    /// [`MetadataError::NotLeader`] unless this one leads.
+    pub(crate) fn must_lead(&self) -> Result<(), MetadataError> {
+        if self.consensus()?.leads() { Ok(()) } else { Err(self.not_leader()) }
     }
 
     fn not_leader(&self) -> MetadataError {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use apogee_host::net::listen;
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
-use apogee_model::{Cluster, MetadataError, NodeStanding};
+use apogee_model::{Cluster, MetadataError, NodeName, NodeStanding, ProxyNode};
 use apogee_namesrv::{
     Member, Namesrv, NamesrvClient, NamesrvClientParts, NamesrvParts, serve_consensus, serve_registry,
 };
@@ -206,6 +206,36 @@ async fn every_member_tells_every_watcher_and_names_the_leader() {
     let address = group.members[leader].registry.clone();
     assert_eq!(refused, Err(MetadataError::NotLeader { leader: Some(address) }));
     assert_eq!(clients[0].members().await.unwrap().0, group.members);
+    tasks.close(PATIENCE).await;
+    group.end().await;
+}
+
+/// Proxies are remembered by the leader alone, and tell its successor within a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_find_each_other_and_a_new_leader_hears_them_again() {
+    let (mut group, tasks) = (Group::new(None).await, Tasks::new());
+    let client = group.client(&tasks);
+    let proxy = |name: &str| ProxyNode {
+        name: NodeName::parse(name).unwrap(),
+        admin: format!("{name}.example:8088"),
+        incarnation: 7,
+    };
+    let version = until(&client, |_| true).await.version;
+    assert!(client.age() < Duration::from_secs(5), "somebody says every second what is new");
+    for name in ["p2", "p1"] {
+        client.hear_proxy(&proxy(name)).await.unwrap();
+    }
+    assert_eq!(client.proxies().await.unwrap(), [proxy("p1"), proxy("p2")]);
+    let nowhere = ProxyNode { admin: String::new(), ..proxy("p3") };
+    assert!(client.hear_proxy(&nowhere).await.is_err());
+
+    let leader = group.leader().await;
+    group.kill(leader);
+    client.hear_proxy(&proxy("p1")).await.unwrap();
+    assert_eq!(client.proxies().await.unwrap(), [proxy("p1")]);
+    client.forget_proxy(&proxy("p1")).await.unwrap();
+    assert_eq!(client.proxies().await.unwrap(), []);
+    assert_eq!(client.cluster().unwrap().version, version, "nothing of this is in the journal");
     tasks.close(PATIENCE).await;
     group.end().await;
 }

@@ -99,6 +99,14 @@ pub(crate) fn names(meter: &Meter, routes: &Arc<dyn Routes>) {
     groups.with_callback(move |gauge| gauge.observe(number(known.cluster().groups.len()), &[])).build();
 }
 
+/// How old the snapshot of namesrv is, in milliseconds.
+pub(crate) fn age(meter: &Meter, routes: &Arc<dyn Routes>) {
+    let known = Arc::clone(routes);
+    let age = meter.u64_observable_gauge("rocketmq_proxy_route_cache_age_ms");
+    let millis = move || u64::try_from(known.age().as_millis()).unwrap_or(u64::MAX);
+    age.with_callback(move |gauge| gauge.observe(millis(), &[])).build();
+}
+
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use apogee_host::{Clock, Entropy, OnError, Tasks};
+use apogee_proto::token::ClusterToken;
 use apogee_proto::v2::messaging_service_server::{MessagingService, MessagingServiceServer};
 use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
+use crate::admin::{self, AdminParts};
 use crate::edge::{AdmissionLimits, Budgeted, ByteBudget, Edge, Gate, Receiver};
-use crate::listen::ConnectionId;
+use crate::listen::ClosedConnection;
 use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
@@ -25,6 +27,8 @@ const REQUEST_MAX: usize = 32 * 1024 * 1024;
 /// What people tune.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
+    /// Name of this proxy among those of the cluster. Default `proxy`.
+    pub name: String,
     /// Name of the one broker SDKs see. Default `apogee`.
     pub cluster_name: String,
     /// Whether the first use of a topic or group creates it. Default on.
@@ -38,6 +42,7 @@ pub struct ProxySettings {
 impl Default for ProxySettings {
     fn default() -> Self {
         Self {
+            name: "proxy".to_owned(),
             cluster_name: "apogee".to_owned(),
             auto_create: true,
             store_host: "127.0.0.1:10911".to_owned(),
@@ -63,7 +68,11 @@ pub struct ProxyParts {
 pub struct Proxy {
     edge: Arc<Edge>,
     budget: ByteBudget,
-    draining: CancellationToken,
+    name: Arc<str>,
+    cluster_name: Arc<str>,
+    routes: Arc<dyn Routes>,
+    stores: Stores,
+    clock: Arc<dyn Clock>,
 }
 
 impl Proxy {
@@ -73,12 +82,13 @@ impl Proxy {
     /// Outside a tokio runtime.
     pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
         let ProxyParts { routes, stores, clock, entropy, tasks, meter } = parts;
-        let draining = CancellationToken::new();
         let sessions = Arc::new(Sessions::default());
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
         metrics::names(&meter, &routes);
-        let directory = Directory::new(routes, settings.auto_create);
-        let broker: Arc<str> = settings.cluster_name.into();
+        metrics::age(&meter, &routes);
+        let directory = Directory::new(Arc::clone(&routes), settings.auto_create);
+        let cluster_name: Arc<str> = settings.cluster_name.into();
+        let broker = Arc::clone(&cluster_name);
         let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
@@ -89,13 +99,15 @@ impl Proxy {
             sessions: Arc::clone(&sessions),
             readiness: Readiness::new(stores.clone(), tasks, settings.readiness),
             metrics: Arc::clone(&metrics),
-            draining: draining.clone(),
         };
         let incarnation = entropy.next_u64();
         let edge = Edge {
             gate: Gate::new(Arc::clone(&clock), Arc::clone(&metrics), settings.admission),
-            receiver: Receiver { clock, metrics: Arc::clone(&metrics), store_host: settings.store_host.into() },
-            draining: draining.clone(),
+            receiver: Receiver {
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+                store_host: settings.store_host.into(),
+            },
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
             heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), incarnation),
@@ -104,11 +116,12 @@ impl Proxy {
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
-            terminate: terminate::Service::new(Arc::clone(&sessions), stores),
+            terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,
             metrics,
+            entropy,
         };
-        Self { edge: Arc::new(edge), budget, draining }
+        Self { edge: Arc::new(edge), budget, name: settings.name.into(), cluster_name, routes, stores, clock }
     }
 
     /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener. All of one proxy share one budget of
@@ -118,14 +131,31 @@ impl Proxy {
         self.budget.layer(service.max_decoding_message_size(REQUEST_MAX))
     }
 
+    /// The admin API, which knows the clients of this proxy and asks the others for theirs; for whoever knows `token`, for
+    /// everybody without one. Answers that have no end of their own end with `stop`.
+    pub fn admin(&self, token: Option<ClusterToken>, stop: CancellationToken) -> admin::Service {
+        let (name, sessions, clock) = (&self.name, &self.edge.sessions, &self.clock);
+        let here = admin::Here { name: Arc::clone(name), sessions: Arc::clone(sessions), clock: Arc::clone(clock) };
+        let parts = AdminParts {
+            cluster_name: self.cluster_name.to_string(),
+            routes: Arc::clone(&self.routes),
+            stores: self.stores.clone(),
+            token,
+            stop,
+        };
+        admin::service_beside(Some(here), parts)
+    }
+
     /// Notes the end of a connection, for [`Listener::on_closed`](crate::listen::Listener::on_closed): a client whose
-    /// last one closed is lost after 10 s, unless it is heard again. Never waits.
-    pub fn connection_closed(&self, connection: ConnectionId) {
+    /// last one closed is lost after 10 s, unless it was sent away or is heard again. Never waits.
+    pub fn connection_closed(&self, connection: ClosedConnection) {
         self.edge.sessions.closed(connection);
     }
 
-    /// Ends long polls now, empty, lets no new one begin, and closes telemetry streams. Other calls go on.
+    /// Tells the leaders who was heard until now, so that they keep for each client what it works on while it looks for
+    /// another proxy. To be called when [`Listener::run`](crate::listen::Listener::run) has returned, which ends the calls,
+    /// and before the tasks close. Never waits.
     pub fn drain(&self) {
-        self.draining.cancel();
+        session::tell(&self.edge.sessions, &self.stores);
     }
 }

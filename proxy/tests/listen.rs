@@ -15,7 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use kit::{Asked, Port, SECONDS, bytes_until_closed, closed_by_server};
 
 fn limits(limits: ConnectionLimits) -> ListenSettings {
-    ListenSettings { limits, drain: kit::at_once() }
+    ListenSettings { limits, ..kit::settings() }
 }
 
 async fn check_health(channel: tonic::transport::Channel) {

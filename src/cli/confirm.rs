@@ -1,4 +1,4 @@
-//! Deleting asks first.
+//! Deleting asks first, and a change can be tried without making it.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -12,6 +12,14 @@ pub(crate) struct Confirm {
     yes: bool,
 }
 
+/// The flag that only looks.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rehearsal {
+    /// Changes nothing and says what would change; exit code 8 when something would
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 impl Confirm {
     /// Asks a person whether `what` may go; where there is none, only `--yes` will do.
     pub(crate) fn deletion_of(&self, what: &str) -> Result<(), CliError> {
@@ -19,6 +27,16 @@ impl Confirm {
             return Ok(());
         }
         Err(CliError::NotConfirmed { what: what.to_owned() })
+    }
+}
+
+impl Rehearsal {
+    /// Ends a rehearsal with what would be done; goes on when it is none.
+    ///
+    /// # Errors
+    /// [`CliError::WouldChange`] in a rehearsal.
+    pub(crate) fn ends_before(&self, what: impl FnOnce() -> String) -> Result<(), CliError> {
+        if self.dry_run { Err(CliError::WouldChange { what: what() }) } else { Ok(()) }
     }
 }
 

@@ -10,7 +10,8 @@ use apogee_proto::v2;
 use serde_json::json;
 use tonic::{Code, Status};
 
-use super::output::Format;
+use super::output::Output;
+use super::paint::Paint;
 
 const FAILED: u8 = 1;
 /// A command line that says too little or something wrong.
@@ -19,8 +20,10 @@ const NOT_FOUND: u8 = 3;
 const CONFLICT: u8 = 4;
 const DENIED: u8 = 5;
 const UNAVAILABLE: u8 = 6;
-/// What `--dry-run` was asked about would change something.
-const DIFFERENCE: u8 = 8;
+const UNHEALTHY: u8 = 7;
+const DIFFERS: u8 = 8;
+/// 128 and the number of SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// The situations a command can end in, other than well.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +34,6 @@ pub(crate) enum CliError {
     NotConfirmed { what: String },
     #[error("{what} was not changed, because the plan was not confirmed")]
     PlanOnly { what: String },
-    #[error("{what} would change")]
-    WouldChange { what: String },
     #[error("{given:?} is no address")]
     Address { given: String },
     #[error("no server answers at {address}: {cause}")]
@@ -41,6 +42,10 @@ pub(crate) enum CliError {
     NoServerKnown,
     #[error("{address} does not serve this API")]
     WrongPort { address: String },
+    #[error("{} cannot be used: {cause}", path.display())]
+    Profiles { path: PathBuf, cause: String },
+    #[error("there is no profile {name:?}; there {}", known_text(known))]
+    NoProfile { name: String, known: Vec<String> },
     #[error("no admin token for {address} is known")]
     NoToken { address: String },
     #[error("the admin token in {path} cannot be read: {cause}")]
@@ -51,6 +56,21 @@ pub(crate) enum CliError {
     Refused { code: v2::Code, message: String },
     #[error("no message came from {topic} for group {group} within {waited:?}")]
     NothingCame { topic: String, group: String, waited: Duration },
+    #[error("{what} exists already")]
+    Exists { what: String },
+    #[error("there is no store-node {name:?}")]
+    NoNode { name: String },
+    #[error("group {group} has never received from topic {topic}")]
+    NeverReceived { group: String, topic: String },
+    #[error("{problems}")]
+    Unhealthy { problems: String },
+    /// A rehearsal has found something to do.
+    #[error("{what}; nothing was changed")]
+    WouldChange { what: String },
+    #[error("{what}")]
+    BenchFailed { what: String },
+    #[error("interrupted")]
+    Interrupted,
     #[error("the server at {address} stopped")]
     TailEnded { address: String },
     #[error("the answer of the server has no {what}")]
@@ -94,18 +114,50 @@ impl CliError {
         }
     }
 
+    /// Whether the same command may succeed a moment later: nobody answers for now.
+    pub(crate) fn passes(&self) -> bool {
+        self.exit().0 == UNAVAILABLE
+    }
+
+    /// Whether there is nothing of the name.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.exit().0 == NOT_FOUND
+    }
+
     /// Tells stderr, and with which code to end.
-    pub(crate) fn report(&self, format: Format, id: &RequestId) -> ExitCode {
+    pub(crate) fn report(&self, output: &Output, id: &RequestId) -> ExitCode {
         let (exit, code) = self.exit();
-        let mut stderr = io::stderr().lock();
-        let _nobody_listens = match format {
-            Format::Json => {
-                let error = json!({ "code": code, "message": self.told(), "hint": self.hint(), "request_id": id.0 });
-                writeln!(stderr, "{}", json!({ "error": error }))
-            }
-            Format::Table => writeln!(stderr, "error: {}\nnext: {}", self.told(), self.hint()),
-        };
+        if matches!(self, CliError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::from(exit); // whoever reads the output has seen enough
+        }
+        if output.errors_are_json() {
+            self.report_json(&code, id);
+        } else {
+            self.report_text(output.paint_errors());
+        }
         ExitCode::from(exit)
+    }
+
+    /// Tells what is wrong with a command line before its flags are known.
+    pub(crate) fn report_usage(message: String, as_json: bool) -> ExitCode {
+        let usage = CliError::Usage { message };
+        let (exit, code) = usage.exit();
+        if as_json {
+            usage.report_json(&code, &RequestId::draw());
+        } else {
+            usage.report_text(Paint::none());
+        }
+        ExitCode::from(exit)
+    }
+
+    fn report_text(&self, paint: Paint) {
+        let (error, told, hint) = (paint.error("error:"), self.told(), self.hint());
+        let _nobody_listens = writeln!(io::stderr().lock(), "{error} {told}\nnext: {hint}");
+    }
+
+    fn report_json(&self, code: &str, id: &RequestId) {
+        let error = json!({ "code": code, "message": self.told(), "hint": self.hint(), "request_id": id.0 });
+        let _nobody_listens = writeln!(io::stderr().lock(), "{}", json!({ "error": error }));
     }
 
     /// The message with its causes.
@@ -124,16 +176,23 @@ impl CliError {
             CliError::Usage { .. } => (USAGE, "usage".into()),
             CliError::NotConfirmed { .. } => (USAGE, "not_confirmed".into()),
             CliError::PlanOnly { .. } => (USAGE, "not_confirmed".into()),
-            CliError::WouldChange { .. } => (DIFFERENCE, "would_change".into()),
             CliError::Address { .. } => (USAGE, "bad_address".into()),
             CliError::NoServer { .. } | CliError::NoServerKnown | CliError::TailEnded { .. } => {
                 (UNAVAILABLE, "unavailable".into())
             }
             CliError::WrongPort { .. } => admin_exit(Code::Unimplemented),
+            CliError::Profiles { .. } => (USAGE, "bad_config".into()),
+            CliError::NoProfile { .. } => (NOT_FOUND, "no_profile".into()),
             CliError::NoToken { .. } | CliError::Token { .. } => (DENIED, "no_token".into()),
             CliError::Admin(status) => admin_exit(status.code()),
             CliError::Refused { code, .. } => (refused_exit(*code), code.as_str_name().to_lowercase()),
             CliError::NothingCame { .. } => (NOT_FOUND, "message_not_found".into()),
+            CliError::Exists { .. } => (CONFLICT, "already_exists".into()),
+            CliError::NoNode { .. } | CliError::NeverReceived { .. } => (NOT_FOUND, "not_found".into()),
+            CliError::Unhealthy { .. } => (UNHEALTHY, "unhealthy".into()),
+            CliError::WouldChange { .. } => (DIFFERS, "would_change".into()),
+            CliError::BenchFailed { .. } => (FAILED, "bench_failed".into()),
+            CliError::Interrupted => (INTERRUPTED, "interrupted".into()),
             CliError::Incomplete { .. } => (FAILED, "incomplete_answer".into()),
             CliError::Output(_) | CliError::Runtime(_) => (FAILED, "io".into()),
         }
@@ -143,7 +202,6 @@ impl CliError {
     fn hint(&self) -> &'static str {
         match self {
             CliError::Usage { .. } => "see `apogee --help`",
-            CliError::WouldChange { .. } => "repeat the command with --yes instead of --dry-run to change it",
             CliError::NotConfirmed { .. } | CliError::PlanOnly { .. } => "repeat the command with --yes if you mean it",
             CliError::Address { .. } => "write it as host:port, for example 127.0.0.1:8081",
             CliError::NoServer { .. } => {
@@ -153,6 +211,8 @@ impl CliError {
                 "start one with `apogee dev`, or say where it is with --admin-endpoint and --token-file"
             }
             CliError::WrongPort { .. } => "is this the admin port (8088) or the message port (8081)?",
+            CliError::Profiles { .. } => "correct the file, or take it away",
+            CliError::NoProfile { .. } => "see what there is with `apogee profile list`",
             CliError::NoToken { .. } => "name the file of the token with --token-file",
             CliError::Token { .. } => {
                 "run the command as the user of the server, or name another file with --token-file"
@@ -160,12 +220,23 @@ impl CliError {
             CliError::Admin(status) => admin_hint(status.code()),
             CliError::Refused { code, .. } => refused_hint(*code),
             CliError::NothingCame { .. } => "send one with `apogee message send`, or look with `apogee group describe`",
+            CliError::Exists { .. } => admin_hint(Code::AlreadyExists),
+            CliError::NoNode { .. } => "see what there is with `apogee node list`",
+            CliError::NeverReceived { .. } => "see what it receives with `apogee group lag` and no --topic",
+            CliError::Unhealthy { .. } => "look at `apogee cluster info` and into the logs of what is named",
+            CliError::WouldChange { .. } => "repeat the command without --dry-run to do it",
+            CliError::BenchFailed { .. } => "look into the log of the server, or ask for less with --rate",
+            CliError::Interrupted => "run the command again",
             CliError::TailEnded { .. } => "begin again when it is back",
             CliError::Incomplete { .. } => "compare `apogee version` with the version of the server",
             CliError::Output(_) => "look at what reads the output, or at the disk it goes to",
             CliError::Runtime(_) => "look at the limits of this user, such as open files",
         }
     }
+}
+
+fn known_text(known: &[String]) -> String {
+    if known.is_empty() { "is none at all".to_owned() } else { format!("are {}", known.join(", ")) }
 }
 
 fn innermost(status: &Status) -> String {

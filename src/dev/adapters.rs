@@ -1,6 +1,7 @@
 //! The roles meet: what the proxy asks of its traits, namesrv and engine answer by plain calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
@@ -8,12 +9,13 @@ use apogee_model::store::{
     Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NewGroup, NewTopic, TagFilter, Topic,
-    TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
+    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
-use apogee_proxy::{Routes, StoreNode, Watch};
-use futures::future::BoxFuture;
+use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
+use futures::future::{BoxFuture, ready};
+use tokio::time::Instant;
 
 /// The routes of a namesrv in this process.
 pub(super) struct LocalRoutes(pub(super) Namesrv);
@@ -38,6 +40,24 @@ impl Routes for LocalRoutes {
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.0.delete_group(group))
     }
+
+    fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
+        Box::pin(ready(self.0.proxies()))
+    }
+
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(async move { self.0.drain_node(node).await.map(|_| ()) })
+    }
+
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(async move { self.0.undrain_node(node).await.map(|_| ()) })
+    }
+
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
+        let (members, leader) = self.0.members();
+        let member = |member: apogee_namesrv::Member| NamesrvMember { id: member.id, address: member.registry };
+        Box::pin(ready(Ok(NamesrvMembers { members: members.into_iter().map(member).collect(), leader })))
+    }
 }
 
 /// The one replica group of this process, and its leader.
@@ -46,6 +66,10 @@ pub(super) struct LocalStore(pub(super) Engine);
 impl StoreNode for LocalStore {
     fn leads(&self) -> bool {
         true // the only replica does from its start to its end
+    }
+
+    fn leader(&self) -> Option<ReplicaId> {
+        Some(ReplicaId(1)) // namesrv counts replicas from 1
     }
 
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
@@ -68,8 +92,12 @@ impl StoreNode for LocalStore {
         self.0.confirm(deliveries);
     }
 
-    fn heard(&self, clients: Vec<ClientId>) {
-        self.0.heard(&clients);
+    fn heard(&self, clients: Vec<ClientHeard>) {
+        self.0.heard(&silent(&clients));
+    }
+
+    fn hung_up(&self, clients: Vec<ClientHeard>) {
+        self.0.hung_up(&silent(&clients));
     }
 
     fn lost(&self, client: ClientId) {
@@ -103,6 +131,12 @@ impl StoreNode for LocalStore {
     fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.0.drop_group(group))
     }
+}
+
+/// Clients, and for how long each was silent.
+fn silent(clients: &[ClientHeard]) -> Vec<(ClientId, Duration)> {
+    let now = Instant::now();
+    clients.iter().map(|heard| (heard.client.clone(), now.saturating_duration_since(heard.at))).collect()
 }
 
 struct LocalWatch(apogee_engine::Watch);

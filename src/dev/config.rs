@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use apogee_engine::Retention;
 use apogee_host::config::{ByteSize, ConfigError, HumanDuration, Loaded, environment, load};
 use apogee_host::{Exit, ExitWith};
-use apogee_proxy::listen::{TlsMode, TlsSettings};
 use serde::{Deserialize, Serialize};
 
 use super::Args;
-use crate::process::config::{ClusterName, IGNORED, Log, Port, SamePort, is_address};
+use crate::process::config::{ClusterName, IGNORED, Log, Port, SamePort};
+use crate::process::front::{HalfTls, TlsFiles};
 use crate::process::retention::{BadRetention, default_time, retention};
 
 /// Small segments: a laptop has no use for large ones.
@@ -29,8 +29,6 @@ pub(super) struct Config {
     /// Creates topics and groups when they are first used. Default on; turn it off to find misspelled names.
     pub(super) auto_create: bool,
     pub(super) cluster: Cluster,
-    /// `host:port` of the lanes of store-nodes that keep the messages. Default none: this process keeps them.
-    pub(super) stores: Vec<String>,
     pub(super) store: Store,
     /// Default 8081.
     pub(super) grpc: Port,
@@ -40,7 +38,7 @@ pub(super) struct Config {
     pub(super) metrics: Port,
     /// Default 8086.
     pub(super) health: Port,
-    pub(super) tls: Tls,
+    pub(super) tls: TlsFiles,
     pub(super) log: Log,
 }
 
@@ -51,7 +49,7 @@ pub(super) struct Cluster {
     pub(super) name: String,
 }
 
-/// How this process keeps messages; store-nodes elsewhere have their own say.
+/// How this process keeps messages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Store {
@@ -63,21 +61,11 @@ pub(super) struct Store {
     pub(super) retention_bytes: Option<ByteSize>,
 }
 
-/// TLS of the gRPC port.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Tls {
-    /// PEM file with the certificate and its chain. Default: self-signed, made at every start.
-    pub(super) cert: Option<PathBuf>,
-    /// PEM file with the private key of `tls.cert`.
-    pub(super) key: Option<PathBuf>,
-}
-
 /// Values that cannot work together, or at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Contradiction {
-    #[error("tls.cert and tls.key go together, only one is set; set both, or none for a self-signed certificate")]
-    HalfTls,
+    #[error(transparent)]
+    HalfTls(#[from] HalfTls),
     #[error(transparent)]
     ClusterName(#[from] ClusterName),
     #[error(transparent)]
@@ -86,10 +74,6 @@ pub(super) enum Contradiction {
     NoData,
     #[error(transparent)]
     Retention(#[from] BadRetention),
-    #[error("stores names {address:?}, which is not the host:port of a store-node's lanes")]
-    Store { address: String },
-    #[error("stores names {address} twice")]
-    SameStore { address: String },
 }
 
 impl ExitWith for Contradiction {
@@ -106,13 +90,12 @@ impl Default for Config {
             listen: Ipv4Addr::LOCALHOST.into(),
             auto_create: true,
             cluster: Cluster { name: "DefaultCluster".to_owned() },
-            stores: Vec::new(),
             store: Store { retention: default_time(), retention_bytes: None },
             grpc: Port { port: 8081 },
             admin: Port { port: 8088 },
             metrics: Port { port: 5557 },
             health: Port { port: 8086 },
-            tls: Tls::default(),
+            tls: TlsFiles::default(),
             log: Log::default(),
         }
     }
@@ -125,14 +108,11 @@ impl Config {
 
     /// What types alone cannot say.
     pub(super) fn check(&self) -> Result<(), Contradiction> {
-        if self.tls.cert.is_some() != self.tls.key.is_some() {
-            return Err(Contradiction::HalfTls);
-        }
+        self.tls.check()?;
         if self.data.as_os_str().is_empty() {
             return Err(Contradiction::NoData);
         }
         ClusterName::refuse(&self.cluster.name)?;
-        self.check_stores()?;
         self.retention()?;
         Ok(SamePort::refuse(&self.ports())?)
     }
@@ -140,18 +120,6 @@ impl Config {
     /// As the engine knows it.
     pub(super) fn retention(&self) -> Result<Retention, BadRetention> {
         retention(self.store.retention, self.store.retention_bytes, SEGMENT_BYTES)
-    }
-
-    fn check_stores(&self) -> Result<(), Contradiction> {
-        for (at, address) in self.stores.iter().enumerate() {
-            if !is_address(address) {
-                return Err(Contradiction::Store { address: address.clone() });
-            }
-            if self.stores[..at].contains(address) {
-                return Err(Contradiction::SameStore { address: address.clone() });
-            }
-        }
-        Ok(())
     }
 
     /// All ports by key, in the order of the table of contents.
@@ -162,10 +130,6 @@ impl Config {
             ("metrics.port", self.metrics.port),
             ("health.port", self.health.port),
         ]
-    }
-
-    pub(super) fn tls_settings(&self) -> TlsSettings {
-        TlsSettings { mode: TlsMode::Permissive, cert: self.tls.cert.clone(), key: self.tls.key.clone() }
     }
 }
 
@@ -195,13 +159,6 @@ mod tests {
         assert!(told.starts_with("store.retention is 5s, at least 1m is needed"), "{told}");
         let told = checked(|config| config.store.retention_bytes = Some(ByteSize(1)));
         assert!(told.starts_with("store.retention_bytes is 1B, at least 64MiB is needed"), "{told}");
-        let stores = |stores: &[&str]| {
-            let stores = stores.iter().map(|it| (*it).to_owned()).collect();
-            checked(|config| config.stores = stores)
-        };
-        assert_eq!(stores(&["127.0.0.1:1", "node-2:1"]), "fine");
-        assert!(stores(&["127.0.0.1"]).contains("not the host:port"));
-        assert!(stores(&["a:1", "b:1", "a:1"]).contains("names a:1 twice"));
     }
 
     #[test]

@@ -1,21 +1,17 @@
-//! `apogee dev`: all roles in one process, on an embedded default. The same code as a cluster; lanes are calls. With
-//! `--stores` the messages are kept by store-nodes, and only proxy and namesrv are in this process.
+//! `apogee dev`: all roles in one process, on an embedded default. The same code as a cluster; lanes are calls.
 //!
-//! Reading order: this file (flags, life of the process), `config`, `server` (how the roles are put together), `front`
-//! (what clients reach), `ports`, `adapters`.
+//! Reading order: this file (flags, life of the process), `config`, `server` (how the roles are put together), `ports`,
+//! `adapters`.
 
 mod adapters;
 mod config;
-mod front;
 mod ports;
 mod server;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use apogee_host::telemetry::init_logs;
-use apogee_host::{Exit, Identity, Stop, shutdown};
+use apogee_host::{Exit, Identity, Stop};
 use rustix::system::uname;
 use toml::Value;
 
@@ -31,9 +27,6 @@ pub(crate) struct Args {
     /// Keeps the data in a temporary folder that is removed at the end
     #[arg(long)]
     ephemeral: bool,
-    /// Lanes of the store-nodes that keep the messages [default: this process keeps them]
-    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
-    stores: Option<Vec<String>>,
     /// Creates topics and groups when they are first used [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     auto_create: Option<bool>,
@@ -47,7 +40,6 @@ impl Args {
         self.common.flags([
             ("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into())),
             ("ephemeral", self.ephemeral.then_some(Value::Boolean(true))),
-            ("stores", self.stores.clone().map(Value::from)),
             ("auto_create", self.auto_create.map(Value::Boolean)),
         ])
     }
@@ -61,23 +53,15 @@ pub(crate) fn run(args: Args) -> ExitCode {
 fn live(args: &Args) -> Result<Exit, Stop> {
     let loaded = Config::load(args)?;
     loaded.config.check()?;
-    if args.common.print_config {
-        std::io::stdout().write_all(loaded.print().as_bytes())?;
-    }
-    if args.common.check_config && loaded.config.tls.cert.is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(front::open_tls(&loaded.config))?;
-    }
+    args.common.print(&loaded)?;
     if args.common.only_looks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        runtime.block_on(loaded.config.tls.open())?;
         return Ok(Exit::Clean);
     }
-    let identity = identity(&loaded.config);
-    init_logs(&loaded.config.log.settings(), &identity)?;
-    shutdown::install_panic_hook();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(server::run(loaded.config, &identity));
-    shell::end(runtime);
-    exit
+    let (identity, config) = (identity(&loaded.config), loaded.config);
+    let log = config.log.clone();
+    shell::serve(&log, &identity, server::run(config, &identity))
 }
 
 fn identity(config: &Config) -> Identity {
@@ -123,6 +107,5 @@ mod tests {
         assert_eq!((config.log.format, config.grpc.port, config.cluster.name), (Format::Json, 0, "c1".to_owned()));
         assert_eq!(config.tls.cert, Some("/c.pem".into()));
         assert!(loaded(&["--auto-create"]).auto_create && !loaded(&[]).ephemeral);
-        assert_eq!(loaded(&["--stores=a:1,b:2"]).stores, ["a:1", "b:2"]);
     }
 }

@@ -12,15 +12,18 @@ use apogee_host::telemetry::Metrics;
 use apogee_host::{Clock, Disk, Entropy, Exit, Identity, OnError, OsEntropy, RealClock, Stop, Tasks};
 use apogee_model::{NewNode, NodeName, ReplicaGroupId};
 use apogee_namesrv::{Member, Namesrv, NamesrvParts};
-use apogee_proxy::{RemoteGroup, RemoteGroupParts, Routes, StoreMetrics, StoreNode, Stores};
+use apogee_proxy::listen::{DrainSettings, ListenSettings};
+use apogee_proxy::{ProxySettings, Routes, StoreNode, Stores};
 use opentelemetry::metrics::Meter;
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{LocalRoutes, LocalStore};
 use super::config::{Config, SEGMENT_BYTES};
-use super::front::{Front, FrontParts, open_tls};
 use super::ports::Ports;
 use crate::process::data::Data;
+use crate::process::front::{Front, FrontParts};
+use crate::process::ports::Bound;
+use crate::process::shell;
 use crate::record::{DevRecord, Published};
 
 /// Memory of the views.
@@ -29,6 +32,9 @@ const VIEWS_BYTES: usize = 32 << 20;
 const DRAIN_MAX: Duration = Duration::from_secs(15);
 /// Time for the tasks to end after that.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// Nobody balances connections of one process: they all go at once, and calls in flight get this long.
+const DRAIN: DrainSettings =
+    DrainSettings { lame_duck: Duration::ZERO, spread: Duration::ZERO, grace: Duration::from_secs(10) };
 /// The one store-node of this process, as namesrv knows it.
 const NODE: &str = "dev";
 /// The first one that namesrv creates, and the only one.
@@ -36,21 +42,14 @@ const REPLICA_GROUP: ReplicaGroupId = ReplicaGroupId(0);
 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
-const STORES: &str = "stores";
 
 /// Starts everything and runs until somebody asks to stop or something fails that everything needs.
 pub(super) async fn run(config: Config, identity: &Identity) -> Result<Exit, Stop> {
     let mut signals = Signals::install()?;
     let tasks = Tasks::new();
     let health = Health::new(&[LISTENERS, RECOVERY]);
-    let started = tokio::select! {
-        started = start(config, identity, &tasks, &health) => started?,
-        failure = tasks.failed() => return Err(Stop::new(failure.stop.exit, failure.to_string())),
-        signal = signals.next() => {
-            tracing::info!(event = "start_interrupted", signal, "asked to stop before the start was over");
-            return Ok(Exit::Clean);
-        }
-    };
+    let starting = Box::pin(start(config, identity, &tasks, &health));
+    let Some(started) = shell::started(starting, &tasks, &mut signals).await? else { return Ok(Exit::Clean) };
     let Started { front, data_guard, published } = started;
     let ladder = Ladder { health, tasks, drain_max: DRAIN_MAX, close_max: CLOSE_MAX };
     let exit = ladder.run(&mut signals, || front.drain()).await;
@@ -67,7 +66,7 @@ struct Started {
 }
 
 async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Health) -> Result<Started, Stop> {
-    let tls = open_tls(&config).await?; // a mistake in it is told before anything is touched
+    let tls = config.tls.open().await?; // a mistake in it is told before anything is touched
     let data = Data::open((!config.ephemeral).then_some(config.data.as_path()))?;
     let ports = Ports::bind(&config)?;
     let record = record(&data, &ports);
@@ -80,29 +79,26 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
     let Data { folder, disk, temporary } = data;
     let seams = Seams { disk: Arc::new(disk), clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) };
     let routes = open_namesrv(&seams, tasks).await.map_err(|stop| of_folder(&folder, &stop))?;
-    let store: Arc<dyn StoreNode> = match config.stores.as_slice() {
-        [] => open_engine(&config, &folder, &seams, tasks, metrics.meter())
-            .await
-            .map_err(|stop| of_folder(&folder, &stop))?,
-        stores => reach_stores(stores, &seams, tasks, health, &metrics.meter())?,
-    };
+    let opened = open_engine(&config, &folder, &seams, tasks, metrics.meter()).await;
+    let store = opened.map_err(|stop| of_folder(&folder, &stop))?;
     let stores = Stores::one(REPLICA_GROUP, store);
     health.set(RECOVERY, Check::ok());
 
     let front = Front::open(FrontParts {
-        config: &config,
+        settings: proxy_settings(&config, &ports.grpc),
+        listen: ListenSettings { drain: DRAIN, ..ListenSettings::default() },
         grpc: ports.grpc,
         admin: ports.admin,
         tls,
         routes,
         stores,
-        token,
-        seams: &seams,
+        token: Some(token),
+        clock: seams.clock,
+        entropy: seams.entropy,
         tasks,
         meter: metrics.meter(),
         health,
     });
-    let front = front.await?;
     let published = record.publish().inspect_err(|error| {
         tracing::warn!(event = "not_recorded", %error, "the CLI will need --admin-endpoint and --token-file");
     });
@@ -117,17 +113,25 @@ async fn start(config: Config, identity: &Identity, tasks: &Tasks, health: &Heal
         metrics = %record.metrics_address,
         health = %record.health_address,
         auto_create = config.auto_create,
-        stores = ?config.stores,
         "ready: SDKs connect to {}", record.grpc_address
     );
     Ok(Started { front, data_guard: temporary, published: published.ok() })
 }
 
 /// The world, as this process sees it.
-pub(super) struct Seams {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) entropy: Arc<dyn Entropy>,
+struct Seams {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+fn proxy_settings(config: &Config, grpc: &Bound) -> ProxySettings {
+    ProxySettings {
+        cluster_name: config.cluster.name.clone(),
+        auto_create: config.auto_create,
+        store_host: grpc.local().to_string(),
+        ..ProxySettings::default()
+    }
 }
 
 async fn open_namesrv(seams: &Seams, tasks: &Tasks) -> Result<Arc<dyn Routes>, Stop> {
@@ -189,35 +193,6 @@ async fn open_engine(
     let retention = config.retention()?;
     let settings = Settings { segment_bytes: SEGMENT_BYTES, retention, ..Settings::default() };
     Ok(Arc::new(LocalStore(Engine::open_replica(parts, Members::alone(), settings).await?)))
-}
-
-/// Store-nodes elsewhere. Not ready before one of them leads; later calls wait for a leader themselves.
-fn reach_stores(
-    addresses: &[String],
-    seams: &Seams,
-    tasks: &Tasks,
-    health: &Health,
-    meter: &Meter,
-) -> Result<Arc<dyn StoreNode>, Stop> {
-    let parts = RemoteGroupParts {
-        group: REPLICA_GROUP,
-        connections: Arc::default(),
-        incarnation: seams.entropy.next_u64(),
-        tasks: tasks.clone(),
-        stop: tasks.token(),
-        metrics: Arc::new(StoreMetrics::new(meter)),
-    };
-    let stores = Arc::new(RemoteGroup::new(parts));
-    stores.at(addresses).map_err(|error| Stop::new(Exit::Usage, error))?;
-    health.set(STORES, Check::fail("no store-node says that it leads"));
-    let (waiting, health, stop) = (Arc::clone(&stores), health.clone(), tasks.token());
-    tasks.spawn("stores", OnError::StopProcess, async move {
-        if stop.run_until_cancelled(waiting.has_leader()).await.is_some() {
-            health.set(STORES, Check::ok());
-        }
-        Ok::<_, Infallible>(())
-    });
-    Ok(stores)
 }
 
 /// Recovery names files as the disk does, relative to its folder.

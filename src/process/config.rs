@@ -1,5 +1,7 @@
 //! The parts of a configuration that every role has.
 
+use std::net::IpAddr;
+
 use apogee_host::telemetry::{LogFormat, LogSettings, LogSink};
 use apogee_host::{Exit, ExitWith};
 use clap::ValueEnum;
@@ -16,6 +18,8 @@ pub(crate) const IGNORED: [&str; 7] = [
     "APOGEE_BIN",
     "APOGEE_TARGET_DIR",
 ];
+
+const NAMESRV_ADDRESSES: &str = "APOGEE_NAMESRV__ADDRESSES";
 
 /// One port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +64,38 @@ impl Log {
         };
         LogSettings { format, sink: LogSink::Stdout, level: self.level.clone() }
     }
+}
+
+/// The environment, with `NAMESRV_ADDR` as the key it stands for: users of RocketMQ have it set. The key's own variable
+/// goes before it.
+pub(crate) fn environment_and_namesrv() -> impl Iterator<Item = (String, String)> {
+    let all: Vec<_> = apogee_host::config::environment().collect();
+    let known = all.iter().find(|(name, _)| name == "NAMESRV_ADDR");
+    let known = known.map(|(_, addresses)| (NAMESRV_ADDRESSES.to_owned(), list(addresses)));
+    known.into_iter().chain(all)
+}
+
+/// `a;b` as a list of TOML.
+fn list(addresses: &str) -> String {
+    let addresses = addresses.split(';').map(str::trim).filter(|address| !address.is_empty());
+    Value::Array(addresses.map(Value::from).collect()).to_string()
+}
+
+/// The name of the pod this process runs in, if Kubernetes was told to say it.
+pub(crate) fn pod_name() -> Option<String> {
+    let mut all = apogee_host::config::environment();
+    all.find(|(name, value)| name == "POD_NAME" && !value.is_empty()).map(|(_, value)| value)
+}
+
+/// The address of the pod, if Kubernetes was told to say it.
+pub(crate) fn pod_ip() -> Option<IpAddr> {
+    let mut all = apogee_host::config::environment();
+    all.find(|(name, _)| name == "POD_IP").and_then(|(_, value)| value.parse().ok())
+}
+
+/// The number of the pod in its StatefulSet: 2 for `namesrv-2`.
+pub(crate) fn pod_number() -> Option<u64> {
+    pod_name()?.rsplit_once('-')?.1.parse().ok()
 }
 
 /// Two keys that name the same port.
@@ -137,6 +173,12 @@ pub(crate) fn setting(text: &str) -> Result<(String, Value), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_of_namesrv_is_that_of_rocketmq() {
+        assert_eq!(list("a:1; b:2;"), r#"["a:1", "b:2"]"#);
+        assert_eq!(list(""), "[]");
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_port() {

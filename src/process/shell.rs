@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use apogee_host::{Exit, Stop};
-use tokio::runtime::Runtime;
+use apogee_host::config::Loaded;
+use apogee_host::shutdown::{self, Signals};
+use apogee_host::telemetry::init_logs;
+use apogee_host::{Exit, Identity, Stop, Tasks};
+use tokio::runtime::{Builder, Runtime};
 use toml::Value;
 
-use super::config::{Format, setting};
+use super::config::{Format, Log, setting};
 
 /// Time for the threads to end.
 const THREADS_MAX: Duration = Duration::from_secs(10);
@@ -35,7 +38,7 @@ pub(crate) struct Common {
     pub(crate) check_config: bool,
     /// Prints every value with where it came from, and ends
     #[arg(long)]
-    pub(crate) print_config: bool,
+    print_config: bool,
 }
 
 impl Common {
@@ -52,9 +55,50 @@ impl Common {
         flags
     }
 
+    /// Shows the configuration, if that is what was asked for.
+    pub(crate) fn print<T>(&self, loaded: &Loaded<T>) -> std::io::Result<()> {
+        if self.print_config {
+            std::io::stdout().write_all(loaded.print().as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Whether the process ends once the configuration was looked at.
     pub(crate) fn only_looks(&self) -> bool {
         self.check_config || self.print_config
+    }
+}
+
+/// Starts the logs and runs a role on a runtime of its own.
+pub(crate) fn serve(
+    log: &Log,
+    identity: &Identity,
+    role: impl Future<Output = Result<Exit, Stop>>,
+) -> Result<Exit, Stop> {
+    init_logs(&log.settings(), identity)?;
+    shutdown::install_panic_hook();
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(role);
+    end(runtime);
+    exit
+}
+
+/// What `start` makes; `None` when somebody asked to stop before it was over.
+///
+/// # Errors
+/// Those of `start`, and the failure of a task.
+pub(crate) async fn started<T>(
+    start: impl Future<Output = Result<T, Stop>>,
+    tasks: &Tasks,
+    signals: &mut Signals,
+) -> Result<Option<T>, Stop> {
+    tokio::select! {
+        started = start => started.map(Some),
+        failure = tasks.failed() => Err(Stop::new(failure.stop.exit, failure.to_string())),
+        signal = signals.next() => {
+            tracing::info!(event = "start_interrupted", signal, "asked to stop before the start was over");
+            Ok(None)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use apogee_engine::BeginAgain;
 use apogee_host::{Clock as _, Exit, ExitWith, Identity, Monotonic, RealClock, Stop, shutdown::Signals};
 use tokio::runtime::{Builder, Runtime};
 
-use super::config::{Config, Wiring};
+use super::config::{Checked, Config};
 use super::server;
 use crate::process::shell;
 
@@ -39,14 +39,14 @@ impl ExitWith for Restless {
 }
 
 /// Lives until somebody asks to stop or something fails.
-pub(super) fn live(mut config: Config, wiring: &Wiring, identity: &Identity) -> Result<Exit, Stop> {
+pub(super) fn live(mut config: Config, checked: &Checked, identity: &Identity) -> Result<Exit, Stop> {
     let mut lives = Lives::default();
     let runtime = runtime()?;
     let mut signals = runtime.block_on(async { Signals::install() })?;
     let mut next = Some(runtime);
     loop {
         let runtime = next.take().map_or_else(self::runtime, Ok)?;
-        match runtime.block_on(server::run(&mut config, wiring.clone(), identity, &mut signals)) {
+        match runtime.block_on(server::run(&mut config, checked.clone(), identity, &mut signals)) {
             Ok(End::Again(why)) => {
                 shell::end(runtime);
                 tracing::info!(event = "begins_again", why = %why.why, "the replica begins again");

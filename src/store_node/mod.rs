@@ -1,13 +1,16 @@
-//! `apogee store-node`: one replica of the replica group, with lanes for proxies and a port for the other replicas.
+//! `apogee store-node`: replicas of replica groups, with lanes for proxies and a port for the other store-nodes.
 //!
 //! Reading order: this file (flags, life of the process), `config`, `lives`, `server` (how it is put together, and how it
-//! comes down).
+//! comes down), `member` (what namesrv hears), `wiring` (what it says), `replicas`, `preferred` (who leads them).
 
 mod config;
 mod lives;
+mod member;
+mod preferred;
+mod replicas;
 mod server;
+mod wiring;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +18,7 @@ use apogee_host::telemetry::init_logs;
 use apogee_host::{Exit, Identity, Stop, shutdown};
 use toml::Value;
 
-use self::config::{AckMode, Config, Wiring};
+use self::config::{AckMode, Config};
 use crate::process::shell::{self, Common};
 
 /// Flags of `apogee store-node`. A flag that was not given leaves its key to the environment, the file or the default.
@@ -24,19 +27,22 @@ pub(crate) struct Args {
     /// Folder of all data, created when needed [default: apogee-store]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The cluster, 1 to 16 hexadecimal digits, the same for all its store-nodes
-    #[arg(long, value_name = "HEX")]
-    cluster_id: Option<String>,
-    /// Number of this replica, from 1
-    #[arg(long, value_name = "NUMBER")]
-    replica: Option<u64>,
-    /// All replicas, this one too, with the addresses of their replication ports
-    #[arg(long, value_name = "ID=HOST:PORT,…", value_delimiter = ',')]
-    peers: Option<Vec<String>>,
+    /// Name of this store-node, the same after every restart [default: POD_NAME, or the name of the host]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where it stands: replicas of one group go to different zones
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// All namesrv [default: 127.0.0.1:9876]
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    namesrv: Option<Vec<String>>,
+    /// File with the cluster token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Port for proxies [default: 10911]
     #[arg(long, value_name = "PORT")]
     lanes_port: Option<u16>,
-    /// Port for the other replicas [default: 10912]
+    /// Port for the other store-nodes [default: 10912]
     #[arg(long, value_name = "PORT")]
     replication_port: Option<u16>,
     /// When the result of a send is told [default: quorum-fsync]
@@ -49,13 +55,16 @@ pub(crate) struct Args {
 impl Args {
     /// What the flags say, by dotted key.
     fn flags(&self) -> toml::Table {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned().into());
+        let port = |port: Option<u16>| port.map(|port| i64::from(port).into());
         self.common.flags([
-            ("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into())),
-            ("cluster.id", self.cluster_id.clone().map(Value::from)),
-            ("replica.id", self.replica.and_then(|id| Value::try_from(id).ok())),
-            ("replica.peers", self.peers.clone().map(Value::from)),
-            ("lanes.port", self.lanes_port.map(|port| i64::from(port).into())),
-            ("replication.port", self.replication_port.map(|port| i64::from(port).into())),
+            ("data", path(&self.data)),
+            ("node.name", self.name.clone().map(Value::from)),
+            ("node.zone", self.zone.clone().map(Value::from)),
+            ("namesrv.addresses", self.namesrv.clone().map(Value::from)),
+            ("cluster.token_file", path(&self.token_file)),
+            ("lanes.port", port(self.lanes_port)),
+            ("replication.port", port(self.replication_port)),
             ("store.ack_mode", self.ack_mode.and_then(|mode| Value::try_from(mode).ok())),
         ])
     }
@@ -68,32 +77,25 @@ pub(crate) fn run(args: Args) -> ExitCode {
 
 fn live(args: &Args) -> Result<Exit, Stop> {
     let loaded = Config::load(args)?;
-    if args.common.print_config {
-        std::io::stdout().write_all(loaded.print().as_bytes())?;
-    }
-    let wiring = loaded.config.check()?;
+    args.common.print(&loaded)?;
+    let checked = loaded.config.check()?;
     if args.common.only_looks() {
         return Ok(Exit::Clean);
     }
-    let identity = identity(&loaded.config, &wiring);
-    init_logs(&loaded.config.log.settings(), &identity)?;
-    shutdown::install_panic_hook();
-    lives::live(loaded.config, &wiring, &identity)
-}
-
-fn identity(config: &Config, wiring: &Wiring) -> Identity {
-    Identity {
-        cluster: config.cluster.name.clone(),
+    let identity = Identity {
+        cluster: loaded.config.cluster.name.clone(),
         role: "store-node",
         node_type: "broker",
-        node: format!("store-{}", wiring.members.me),
+        node: checked.name.as_str().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
-    }
+    };
+    init_logs(&loaded.config.log.settings(), &identity)?;
+    shutdown::install_panic_hook();
+    lives::live(loaded.config, &checked, &identity)
 }
 
 #[cfg(test)]
 mod tests {
-    use apogee_model::ReplicaId;
     use clap::Parser;
 
     use super::*;
@@ -109,9 +111,9 @@ mod tests {
         let line = [
             "store-node",
             "--data=/d",
-            "--cluster-id=a1",
-            "--replica=2",
-            "--peers=1=127.0.0.1:1,2=127.0.0.1:2,3=store-3:3",
+            "--name=store-2",
+            "--zone=b",
+            "--namesrv=a:1,b:2",
             "--lanes-port=0",
             "--replication-port=2",
             "--ack-mode=leader-fsync",
@@ -123,8 +125,7 @@ mod tests {
         let config = loaded.expect("valid keys").config;
         assert_eq!((config.lanes.port, config.replication.port, config.health.port), (0, 2, 0));
         assert_eq!((&config.data, config.store.ack_mode), (&"/d".into(), AckMode::LeaderFsync));
-        let wiring = config.check().expect("the values fit together");
-        assert_eq!((wiring.members.me, wiring.members.cluster_id), (ReplicaId(2), 0xa1));
-        assert_eq!(wiring.addresses[&ReplicaId(3)], "store-3:3");
+        assert_eq!((config.node.zone.as_str(), config.namesrv.addresses.len()), ("b", 2));
+        assert_eq!(config.check().expect("the values fit together").name.as_str(), "store-2");
     }
 }

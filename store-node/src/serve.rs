@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use apogee_host::{Exit, OnError, Stop, Tasks};
+use apogee_proto::token::{CLUSTER_TOKEN, ClusterToken, TokenCheck};
 use tokio::net::TcpListener;
+use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -19,18 +21,24 @@ const PING_MAX: Duration = Duration::from_secs(4);
 /// Streams and calls of one connection.
 const STREAMS_MAX: u32 = 4096;
 
-/// Serves proxies on `listener` until the tasks close. [`Lanes::drain`] ends the lanes before that.
-pub fn serve_lanes(tasks: &Tasks, listener: TcpListener, lanes: &Lanes) {
+/// Serves proxies on `listener` until the tasks close. [`Lanes::drain`] ends the lanes before that. Whoever does not show
+/// `token` is refused.
+pub fn serve_lanes(tasks: &Tasks, listener: TcpListener, lanes: &Lanes, token: Option<ClusterToken>) {
     let (stop, service) = (tasks.token().cancelled_owned(), lanes.service());
-    let server = server().add_service(service).serve_with_incoming_shutdown(incoming(listener), stop);
+    let server = server()
+        .layer(InterceptorLayer::new(TokenCheck::new(token, CLUSTER_TOKEN)))
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming(listener), stop);
     tasks.spawn("lanes", OnError::StopProcess, async move { server.await.map_err(|error| Stop::new(Exit::Io, error)) });
 }
 
-/// Serves other replicas on `listener` until the tasks close.
-pub fn serve_replication(tasks: &Tasks, listener: TcpListener, replication: Replication) {
+/// Serves other replicas on `listener` until the tasks close. Whoever does not show `token` is refused.
+pub fn serve_replication(tasks: &Tasks, listener: TcpListener, replication: Replication, token: Option<ClusterToken>) {
     let stop = tasks.token();
-    let server =
-        server().add_service(replication.until(stop.clone()).service()).serve_with_incoming(incoming(listener));
+    let server = server()
+        .layer(InterceptorLayer::new(TokenCheck::new(token, CLUSTER_TOKEN)))
+        .add_service(replication.until(stop.clone()).service())
+        .serve_with_incoming(incoming(listener));
     tasks.spawn("replication", OnError::StopProcess, async move {
         // A pipeline never ends by itself, so nobody waits for the end of one.
         let served = stop.run_until_cancelled(server).await.unwrap_or(Ok(()));

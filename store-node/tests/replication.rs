@@ -38,7 +38,9 @@ fn anywhere() -> SocketAddr {
 
 fn peers(me: Identity, other: u64, address: SocketAddr) -> TonicPeers {
     let addresses = BTreeMap::from([(ReplicaId(other), address.to_string()), (me.replica, "here:1".to_owned())]);
-    TonicPeers::new(me, &addresses).expect("the addresses are good")
+    let peers = TonicPeers::new(me, None);
+    peers.at(&addresses).expect("the addresses are good");
+    peers
 }
 
 /// Says everything back; the engine's frames are its own business.
@@ -127,7 +129,7 @@ async fn an_unknown_replica_is_out_of_reach() {
     assert_eq!(told.to_string(), "replica 5 is out of reach: its address is not known here");
     assert!(peers.call(ReplicaId(1), Bytes::new()).await.is_err(), "nobody speaks to himself");
     let bad = BTreeMap::from([(ReplicaId(2), "no port".to_owned())]);
-    let refused = TonicPeers::new(identity(7, 1), &bad).map(|_| ()).unwrap_err();
+    let refused = TonicPeers::new(identity(7, 1), None).at(&bad).unwrap_err();
     assert_eq!(refused.to_string(), "\"no port\" of replica 2 is not host:port");
 }
 
@@ -137,7 +139,7 @@ async fn a_wrong_wiring_is_refused_by_name() {
     let (listener, address) = listen(anywhere());
     let replication = Replication::default();
     replication.listen(identity(7, 2), Ear::default());
-    serve_replication(&tasks, listener, replication);
+    serve_replication(&tasks, listener, replication, None);
 
     let called = |from: Identity, to: u64| async move {
         let call = peers(from, to, address).call(ReplicaId(to), Bytes::from_static(b"rubbish")).await;

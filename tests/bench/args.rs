@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Send(Load),
     /// SendMessage, ReceiveMessage and one AckMessage per message.
     E2e(E2e),
+    /// ReceiveMessage calls that wait for messages nobody sends: memory and CPU of the server.
+    Parked(Parked),
     /// What disk and loopback take by themselves; needs no proxy.
     Machine(Machine),
 }
@@ -28,6 +30,34 @@ pub(crate) struct Machine {
     /// A folder on the disk in question.
     #[arg(long)]
     pub(crate) folder: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Parked {
+    /// Host and port of the proxy; plaintext.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    pub(crate) endpoint: String,
+    /// Topic to receive from; nobody may send to it.
+    #[arg(long, default_value = "bench-parked")]
+    pub(crate) topic: String,
+    /// ReceiveMessage calls at a time, each of which waits 20 s.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) receives: usize,
+    /// HTTP/2 connections, each of a client of its own.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) connections: usize,
+    /// Consumer groups the clients belong to.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) groups: usize,
+    /// Length of the measurement, after all calls have begun.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Process id of the server, on this machine.
+    #[arg(long)]
+    pub(crate) pid: u32,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -95,8 +125,14 @@ impl Args {
     pub(crate) fn workers(&self) -> usize {
         match &self.command {
             Command::Send(load) | Command::E2e(E2e { load, .. }) => load.workers,
-            Command::Machine(_) => 1,
+            Command::Parked(_) | Command::Machine(_) => 1,
         }
+    }
+}
+
+impl Parked {
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds)
     }
 }
 

@@ -36,13 +36,23 @@ pub(crate) struct Connections {
 impl Connections {
     /// Opens `count` connections to `endpoint`, as one client.
     pub(crate) async fn open(endpoint: &str, count: usize, client_id: &str) -> anyhow::Result<Connections> {
+        Connections::open_polling(endpoint, count, client_id, LONG_POLL).await
+    }
+
+    /// The same for a client whose receives wait this long.
+    pub(crate) async fn open_polling(
+        endpoint: &str,
+        count: usize,
+        client_id: &str,
+        poll: Duration,
+    ) -> anyhow::Result<Connections> {
         if count == 0 {
             bail!("at least one connection is needed");
         }
         let mut metadata = MetadataMap::new();
         metadata.insert("x-mq-client-id", client_id.parse()?);
         metadata.insert("x-mq-language", "RUST".parse()?);
-        metadata.insert("grpc-timeout", format!("{}S", (LONG_POLL + CALL_TIMEOUT).as_secs()).parse()?);
+        metadata.insert("grpc-timeout", format!("{}S", (poll + CALL_TIMEOUT).as_secs()).parse()?);
         let metadata = Arc::new(metadata);
         let origin: Uri = format!("http://{endpoint}").parse()?;
         let mut drivers = JoinSet::new();
@@ -58,7 +68,7 @@ impl Connections {
             drivers.spawn(async move { drop(connection.await) }); // calls tell what went wrong
             let client = MessagingServiceClient::with_origin(Http2(send), origin.clone());
             let client = client.max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX);
-            sessions.push(Session { client, metadata: Arc::clone(&metadata) });
+            sessions.push(Session { client, metadata: Arc::clone(&metadata), poll });
         }
         Ok(Connections { sessions, _drivers: drivers })
     }
@@ -74,6 +84,8 @@ impl Connections {
 pub(crate) struct Session {
     client: MessagingServiceClient<Http2>,
     metadata: Arc<MetadataMap>,
+    /// How long its receives wait.
+    poll: Duration,
 }
 
 /// Why the server did not do what was asked.
@@ -114,7 +126,7 @@ impl Session {
         ask: v2::ReceiveMessageRequest,
     ) -> anyhow::Result<Result<Vec<v2::Message>, Refused>> {
         let request = self.request(ask);
-        timeout(LONG_POLL + CALL_TIMEOUT, async {
+        timeout(self.poll + CALL_TIMEOUT, async {
             let mut stream = self.client.receive_message(request).await?.into_inner();
             let mut messages = Vec::new();
             let mut status = None;

@@ -4,7 +4,7 @@
 //! little as it can itself: bare HTTP/2 connections, headers and body built once, one or two worker threads.
 //!
 //! Reading order: `args`, `client` (the calls), `outgoing` (what is sent), `tally` (what is counted), `send`, `consume` and `e2e`,
-//! `report`; and `machine`, which needs no proxy.
+//! `report`; then `parked`, and `machine`, which needs no proxy.
 
 mod args;
 mod client;
@@ -13,6 +13,7 @@ mod cpu;
 mod e2e;
 mod machine;
 mod outgoing;
+mod parked;
 mod report;
 mod seen;
 mod send;
@@ -31,6 +32,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let (report, load) = match &args.command {
         Command::Send(load) => (runtime.block_on(send::run(load))?, load),
         Command::E2e(e2e) => (runtime.block_on(e2e::run(e2e))?, &e2e.load),
+        Command::Parked(parked) => {
+            let figures = runtime.block_on(parked::run(parked))?;
+            say(&if parked.json { figures.json() } else { figures.text() })?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Machine(machine) => {
             let figures = runtime.block_on(machine::run(machine))?;
             say(&if machine.json { figures.json() } else { figures.text() })?;

@@ -7,6 +7,7 @@
 
 pub mod clients;
 pub mod cluster;
+pub mod endure;
 pub mod grpc;
 pub mod history;
 pub mod machine;

@@ -1,9 +1,109 @@
 //! The test programs of the official SDKs, in `tests/compat`; `make test` sets them up.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Longest run of a program; it gives up on its own earlier.
+const RUN_MAX: Duration = Duration::from_secs(180);
+
+/// An official SDK with a program of scenarios.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Sdk {
+    Java,
+    Python,
+    Go,
+    Node,
+    Rust,
+}
+
+/// How a program speaks to the server.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plaintext,
+    /// With the files that [`certificates`] makes in the home of the program.
+    Tls,
+}
+
+impl Sdk {
+    /// How many scenarios its program has: one that silently runs fewer fails.
+    fn scenarios(self) -> usize {
+        match self {
+            Self::Java | Self::Python | Self::Go | Self::Node => 11,
+            Self::Rust => 5,
+        }
+    }
+
+    /// Runs every scenario against the server behind a port of this machine.
+    ///
+    /// # Errors
+    /// With everything the program printed, unless all scenarios passed.
+    pub async fn check(self, transport: Transport, port: u16, home: &Path) -> anyhow::Result<()> {
+        let (success, output) = run(self.program(transport, port, home)?).await?;
+        let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
+        let scenarios = self.scenarios();
+        ensure!(success && passed == scenarios, "{self:?}: {passed} of {scenarios} passed\n{output}");
+        Ok(())
+    }
+
+    /// The command line of the scenarios. Its home is a temporary folder, because SDKs write logs there.
+    fn program(self, transport: Transport, port: u16, home: &Path) -> anyhow::Result<Command> {
+        let mut command = match self {
+            Self::Java => java("apogee.compat.Compat", home)?,
+            Self::Python => {
+                let mut command = Command::new(compat_env()?.join("python/bin/python"));
+                command.arg("-B").arg(ours("compat/python/compat.py"));
+                command
+            }
+            Self::Go => Command::new(compat_env()?.join("go/compat")),
+            Self::Node => {
+                let mut command = Command::new("node");
+                command.arg(ours("compat/node/compat.js")).env("NODE_PATH", compat_env()?.join("node/node_modules"));
+                command
+            }
+            Self::Rust => Command::new(compat_env()?.join("rust/release/apogee-compat")),
+        };
+        match transport {
+            // The name, not the address, because SDKs check it against the certificate.
+            Transport::Tls => command.arg(format!("localhost:{port}")).arg("tls"),
+            Transport::Plaintext => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
+        };
+        // What gRPC reads in Python and Node.js, and what Go and Rust read.
+        let authorities = home.join("ca.pem");
+        command.env("HOME", home);
+        command.env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", &authorities).env("SSL_CERT_FILE", authorities);
+        Ok(command)
+    }
+}
+
+/// Makes `cert.pem` and `key.pem` for a server on this machine, and `ca.pem` for its clients.
+///
+/// # Errors
+/// When openssl fails.
+pub async fn certificates(folder: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(ours("setup/certificates.sh"));
+    command.arg(folder);
+    ensure!(timeout(RUN_MAX, command.status()).await??.success(), "openssl made no certificates");
+    Ok(())
+}
+
+/// Runs a program to its end: whether it calls itself successful, and what it printed.
+///
+/// # Errors
+/// When it does not start, or does not end within three minutes.
+pub async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(RUN_MAX, command.output())
+        .await
+        .context("the SDK program does not end")?
+        .with_context(|| format!("{command:?} does not start; `make test` sets it up"))?;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), text))
+}
 
 /// A Java program with the official SDK. Its home is `home`, because the SDK writes its logs there.
 pub fn java(class: &str, home: &Path) -> anyhow::Result<Command> {

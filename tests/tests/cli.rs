@@ -1,5 +1,10 @@
 //! The binary as its users meet it: `apogee dev`, then the commands, their output and their exit codes.
 
+#[path = "cli/cluster.rs"]
+mod cluster;
+#[path = "cli/shapes.rs"]
+mod shapes;
+
 use apogee_tests::server::{Options, Ports, Ran, Server, command, get, ran};
 use serde_json::{Value, json};
 
@@ -59,7 +64,7 @@ async fn topics_from_creation_to_deletion() {
     let listed = cli.json("topic list").await;
     assert_eq!(listed["topics"].as_array().map(Vec::len), Some(7));
     let table = cli.ok("topic list").await;
-    assert!(table.starts_with("NAME           TYPE         QUEUES  ID"), "{table}");
+    assert!(table.starts_with("NAME           TYPE         QUEUES  CREATED"), "{table}");
 
     let told = cli.refused("topic create t-fifo --type fifo", 4, "already_exists").await;
     assert_eq!(told, "topic t-fifo exists already");
@@ -127,6 +132,23 @@ async fn tags_and_groups_choose_what_comes() {
     }
     all.sort();
     assert_eq!(all, ["blue", "red"]);
+}
+
+#[tokio::test]
+async fn who_is_connected_is_shown() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    assert_eq!(cli.ok("client list --no-headers").await, "\n");
+    cli.ok("message send demo hello").await;
+    cli.ok("message receive demo --group g1").await;
+    let listed = cli.json("client list").await;
+    let [client] = &listed["clients"].as_array().expect("a list")[..] else { panic!("{listed}") };
+    assert_eq!((&client["language"], &client["kind"]), (&json!("rust"), &json!("unknown")));
+    let id = client["id"].as_str().expect("an id");
+    assert_eq!(cli.json(&format!("client describe {id}")).await["clients"][0]["id"], id);
+    assert_eq!(cli.json("client list --group g1").await["clients"], json!([]), "it has not said what it is");
+    cli.refused("client describe nobody", 3, "not_found").await;
+    cli.refused("client list --group n/g --topic t", 2, "usage").await;
 }
 
 #[tokio::test]

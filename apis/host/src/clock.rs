@@ -24,6 +24,11 @@ impl Monotonic {
     pub fn saturating_sub(self, earlier: Monotonic) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The time so much earlier, or the beginning of the clock.
+    pub fn before(self, ago: Duration) -> Monotonic {
+        Monotonic(self.0.saturating_sub(ago))
+    }
 }
 
 /// Saturates at the largest duration, so that a deadline of "never" can be written as `now + Duration::MAX`.

@@ -1,17 +1,19 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `metadata`, `placement`,
-//! `store`.
+//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `metadata`,
+//! `placement`, `members`, `store`.
 
 mod back_off;
 mod filter;
 mod ids;
+mod members;
 mod message;
 pub mod message_id;
 mod metadata;
 mod name;
 mod placement;
+mod proxy;
 mod receipt;
 pub mod store;
 mod time;
@@ -23,9 +25,11 @@ pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
     ReplicaId, TopicId,
 };
+pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicConfig};
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
+pub use proxy::ProxyNode;
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};
 pub use time::{InvisibleDuration, InvisibleDurationError, Timestamp};

@@ -161,6 +161,8 @@ pub enum MetadataError {
     NoSuchNode { node: NodeName },
     #[error("store-node {node} was registered by a later start of it, or by another process of the same name")]
     OtherIncarnation { node: NodeName },
+    #[error("broker-{group} would lose its majority, because another of its store-nodes is away; try again")]
+    NoTurn { group: ReplicaGroupId },
     /// The leader, when it is known, as `host:port`.
     #[error("this namesrv does not lead; {}", leader_text(leader.as_deref()))]
     NotLeader { leader: Option<String> },

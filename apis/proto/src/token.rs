@@ -7,6 +7,9 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+/// What [`ClusterToken`] is called on the ports between roles.
+pub const CLUSTER_TOKEN: &str = "cluster token";
+
 /// A secret of 256 bits, written as 64 hexadecimal digits. A comparison takes the same time wherever two differ.
 #[derive(Clone, Eq)]
 pub struct ClusterToken([u8; ClusterToken::BYTES]);

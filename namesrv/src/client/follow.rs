@@ -1,17 +1,18 @@
 //! The copy of the cluster: one stream from one namesrv, and from another one when it falls silent.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apogee_model::Cluster;
 use apogee_proto::namesrv::v1::{Update, WatchRequest};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::links::Links;
+use crate::server::lock;
 use crate::wire;
 
 /// Namesrv says something every second; one that did not for this long is gone.
@@ -25,6 +26,8 @@ pub(super) struct Follower {
     pub(super) publisher: watch::Sender<Option<Arc<Cluster>>>,
     /// Why nobody tells of changes.
     pub(super) causes: watch::Sender<Option<String>>,
+    /// When somebody in touch with the others said something last.
+    pub(super) told: Arc<Mutex<Instant>>,
     pub(super) cluster_id: Option<u64>,
 }
 
@@ -88,6 +91,7 @@ impl Follower {
             }
             *heard = true;
             if told.is_some() {
+                *lock(&self.told) = Instant::now();
                 self.causes.send_if_modified(|cause| cause.take().is_some());
             }
         }

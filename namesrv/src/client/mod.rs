@@ -5,12 +5,13 @@
 mod follow;
 mod links;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, Topic, TopicConfig,
+    Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode, Topic,
+    TopicConfig,
 };
 use apogee_proto::namesrv::v1;
 use apogee_proto::token::ClusterToken;
@@ -21,7 +22,7 @@ use tonic::{Response, Status};
 
 use self::follow::Follower;
 use self::links::{Client, Links};
-use crate::server::Member;
+use crate::server::{Member, lock};
 use crate::wire;
 
 pub use self::links::BadAddress;
@@ -52,6 +53,7 @@ pub struct NamesrvClient {
     cluster: watch::Receiver<Option<Arc<Cluster>>>,
     cluster_id: Option<u64>,
     trouble: watch::Receiver<Option<String>>,
+    told: Arc<Mutex<Instant>>,
 }
 
 impl NamesrvClient {
@@ -67,14 +69,21 @@ impl NamesrvClient {
         let links = Arc::new(Links::new(addresses, token.as_ref())?);
         let (publisher, cluster) = watch::channel(None);
         let (causes, trouble) = watch::channel(Some("no namesrv has answered yet".to_owned()));
-        let follower = Follower { links: Arc::clone(&links), publisher, causes, cluster_id };
+        let told = Arc::new(Mutex::new(Instant::now()));
+        let follower = Follower { links: Arc::clone(&links), publisher, causes, told: Arc::clone(&told), cluster_id };
         tasks.spawn("namesrv-watch", OnError::StopProcess, follower.run(tasks.token()));
-        Ok(NamesrvClient { links, cluster, cluster_id, trouble })
+        Ok(NamesrvClient { links, cluster, cluster_id, trouble, told })
     }
 
     /// The cluster as it was told last; `None` until it was told once. It stays while no namesrv can be reached.
     pub fn cluster(&self) -> Option<Arc<Cluster>> {
         self.cluster.borrow().clone()
+    }
+
+    /// How long ago [`NamesrvClient::cluster`] was known to be the newest, or since this client began; some namesrv says so
+    /// every second.
+    pub fn age(&self) -> Duration {
+        lock(&self.told).elapsed()
     }
 
     /// Follows the cluster. May skip versions, never goes back; what did not change is the same `Arc`, unless another
@@ -178,6 +187,17 @@ impl NamesrvClient {
     }
 
     /// # Errors
+    /// Those of [`crate::Namesrv::leave_in_turn`]; those of this client.
+    pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
+        let request = self.life(node, incarnation);
+        self.change(move |mut client| {
+            let request = request.clone();
+            Box::pin(async move { client.leave(request).await })
+        })
+        .await
+    }
+
+    /// # Errors
     /// Those of [`crate::Namesrv::drain_node`]; those of this client.
     pub async fn drain_node(&self, node: &NodeName) -> Result<(), MetadataError> {
         let request = v1::NodeRequest { name: node.as_str().to_owned() };
@@ -214,16 +234,57 @@ impl NamesrvClient {
         Ok((answer.members.into_iter().map(member).collect(), leader))
     }
 
+    /// # Errors
+    /// Those of [`crate::Namesrv::hear_proxy`]; those of this client.
+    pub async fn hear_proxy(&self, proxy: &ProxyNode) -> Result<(), MetadataError> {
+        self.tell_of_proxy(proxy, false).await
+    }
+
+    /// # Errors
+    /// Those of [`crate::Namesrv::forget_proxy`]; those of this client.
+    pub async fn forget_proxy(&self, proxy: &ProxyNode) -> Result<(), MetadataError> {
+        self.tell_of_proxy(proxy, true).await
+    }
+
+    async fn tell_of_proxy(&self, proxy: &ProxyNode, leaves: bool) -> Result<(), MetadataError> {
+        let proxy = Some(wire::proxy(proxy.clone()));
+        let request = v1::HearProxyRequest { cluster_id: self.known(), proxy, leaves };
+        let call = move |mut client: Client| -> Call<v1::HearProxyReply> {
+            let request = request.clone();
+            Box::pin(async move { client.hear_proxy(request).await })
+        };
+        self.links.ask(Instant::now() + CHANGE_MAX, call).await.map(|_| ())
+    }
+
+    /// The proxies heard in the last 10 s, by name.
+    ///
+    /// # Errors
+    /// Those of this client.
+    pub async fn proxies(&self) -> Result<Vec<ProxyNode>, MetadataError> {
+        let call = |mut client: Client| -> Call<v1::Proxies> {
+            Box::pin(async move { client.list_proxies(v1::ListProxiesRequest {}).await })
+        };
+        let answer = self.links.ask(Instant::now() + CHANGE_MAX, call).await?;
+        let proxies = answer.proxies.into_iter().map(wire::read_proxy).collect::<Result<_, _>>();
+        proxies.map_err(|error| MetadataError::Refused { why: error.to_string() })
+    }
+
     async fn topic(&self, call: impl Fn(Client) -> Call<v1::Topic>) -> Result<Arc<TopicConfig>, MetadataError> {
         let deadline = Instant::now() + CHANGE_MAX;
-        let answer = self.links.ask(deadline, call).await?;
+        let answer = match self.links.ask(deadline, call).await {
+            Ok(answer) => answer,
+            Err(refused) => return Err(self.until_true(refused, deadline).await),
+        };
         self.until(answer.version, deadline).await?;
         wire::read_topic(answer).map(Arc::new).map_err(|error| MetadataError::Refused { why: error.to_string() })
     }
 
     async fn group(&self, call: impl Fn(Client) -> Call<v1::Group>) -> Result<Arc<GroupConfig>, MetadataError> {
         let deadline = Instant::now() + CHANGE_MAX;
-        let answer = self.links.ask(deadline, call).await?;
+        let answer = match self.links.ask(deadline, call).await {
+            Ok(answer) => answer,
+            Err(refused) => return Err(self.until_true(refused, deadline).await),
+        };
         self.until(answer.version, deadline).await?;
         wire::read_group(answer).map(Arc::new).map_err(|error| MetadataError::Refused { why: error.to_string() })
     }
@@ -232,6 +293,21 @@ impl NamesrvClient {
         let deadline = Instant::now() + CHANGE_MAX;
         let answer = self.links.ask(deadline, call).await?;
         self.until(answer.version, deadline).await
+    }
+
+    /// Returns a refusal when the copy here agrees with it: whoever hears that a topic exists already finds it.
+    async fn until_true(&self, refused: MetadataError, deadline: Instant) -> MetadataError {
+        let mut copy = self.cluster.clone();
+        let agrees = |cluster: &Cluster| match &refused {
+            MetadataError::TopicExists { topic } => cluster.topics.contains_key(topic),
+            MetadataError::NoSuchTopic { topic } => !cluster.topics.contains_key(topic),
+            MetadataError::GroupExists { group } => cluster.groups.contains_key(group),
+            MetadataError::NoSuchGroup { group } => !cluster.groups.contains_key(group),
+            _ => true,
+        };
+        let there = copy.wait_for(|cluster| cluster.as_ref().is_some_and(|cluster| agrees(cluster)));
+        let _or_it_has_changed_since = timeout_at(deadline, there).await;
+        refused
     }
 
     /// Returns when the copy here has the version.

@@ -3,7 +3,7 @@
 use apogee_host::{Exit, OnError, Stop, Tasks};
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::consensus_server::{Consensus, ConsensusServer};
-use apogee_proto::token::{ClusterToken, TokenCheck};
+use apogee_proto::token::{CLUSTER_TOKEN, ClusterToken, TokenCheck};
 use tokio::net::TcpListener;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::MESSAGE_MAX;
 use crate::raft::Question;
-use crate::server::{Namesrv, TOKEN};
+use crate::server::Namesrv;
 
 /// Serves the other members on `listener` until this one has left them, after the tasks close. Whoever does not show `token` is refused.
 pub fn serve_consensus(tasks: &Tasks, listener: TcpListener, namesrv: Namesrv, token: Option<ClusterToken>) {
@@ -21,7 +21,7 @@ pub fn serve_consensus(tasks: &Tasks, listener: TcpListener, namesrv: Namesrv, t
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX);
     let server = Server::builder()
-        .layer(InterceptorLayer::new(TokenCheck::new(token, TOKEN)))
+        .layer(InterceptorLayer::new(TokenCheck::new(token, CLUSTER_TOKEN)))
         .add_service(service)
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tasks.spawn("namesrv-consensus", OnError::StopProcess, async move {

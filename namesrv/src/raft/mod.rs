@@ -119,6 +119,16 @@ impl Consensus {
         metrics.state == ServerState::Leader && metrics.vote.committed && metrics.vote.leader_id.voted_for == self.me
     }
 
+    /// The term this member is in.
+    pub(crate) fn term(&self) -> u64 {
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term
+    }
+
+    /// The index of the last entry whose command is in the state.
+    pub(crate) fn applied(&self) -> u64 {
+        self.raft.data_metrics().borrow_watched().last_applied.as_ref().map_or(0, |at| place(at).index)
+    }
+
     /// Whether what this member knows is what the others know: it leads a majority, or hears who does.
     pub(crate) fn is_in_touch(&self) -> bool {
         if !self.leads() {

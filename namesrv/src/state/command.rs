@@ -43,6 +43,12 @@ pub(crate) enum Command {
         incarnation: u64,
         alive: bool,
     },
+    /// A store-node is about to stop, if no replica group loses its majority by it.
+    LeaveInTurn {
+        node: NodeName,
+        /// As in `NodeHeard`.
+        incarnation: u64,
+    },
     DrainNode {
         node: NodeName,
     },
@@ -63,6 +69,7 @@ impl fmt::Display for Command {
             Command::RotateMacKey { .. } => f.write_str("rotate MAC keys"),
             Command::RegisterNode { new } => write!(f, "register {}", new.name),
             Command::NodeHeard { node, alive, .. } => write!(f, "{node} alive: {alive}"),
+            Command::LeaveInTurn { node, .. } => write!(f, "{node} leaves"),
             Command::DrainNode { node } => write!(f, "drain {node}"),
             Command::UndrainNode { node } => write!(f, "undrain {node}"),
         }

@@ -109,6 +109,9 @@ impl State {
             (Some(cluster), Command::NodeHeard { node, incarnation, alive }) => {
                 Ok(self.node_heard(cluster, node, *incarnation, *alive)?)
             }
+            (Some(cluster), Command::LeaveInTurn { node, incarnation }) => {
+                Ok(self.leave_in_turn(cluster, node, *incarnation)?)
+            }
             (Some(cluster), Command::DrainNode { node }) => Ok(self.drain(cluster, node)?),
             (Some(cluster), Command::UndrainNode { node }) => Ok(self.undrain(cluster, node)?),
         }

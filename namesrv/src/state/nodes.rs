@@ -36,6 +36,29 @@ impl State {
         Ok(self.change(cluster, StoreNodeConfig { standing, ..before.clone() }))
     }
 
+    /// Suspect from now on, unless a replica group loses its majority by it.
+    pub(super) fn leave_in_turn(
+        &self,
+        cluster: &Cluster,
+        node: &NodeName,
+        incarnation: u64,
+    ) -> Result<Change, MetadataError> {
+        let there =
+            |host: &NodeName| cluster.nodes.get(host).is_some_and(|host| host.standing != NodeStanding::Suspect);
+        for group in cluster.replica_groups.values().filter(|group| group.replica_of(node).is_some()) {
+            let majority = group.replicas.len() / 2 + 1;
+            let (with, without) = group.replicas.values().fold((0, 0), |(with, without), host| {
+                let counts = usize::from(there(host));
+                (with + counts, without + if host == node { 0 } else { counts })
+            });
+            // One that is without a majority anyway, or has one replica, loses nothing by waiting less.
+            if with >= majority && without < majority && group.replicas.len() > 1 {
+                return Err(MetadataError::NoTurn { group: group.id });
+            }
+        }
+        self.node_heard(cluster, node, incarnation, false)
+    }
+
     pub(super) fn drain(&self, cluster: &Cluster, node: &NodeName) -> Result<Change, MetadataError> {
         self.stand(cluster, node, |_| NodeStanding::Draining)
     }

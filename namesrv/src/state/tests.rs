@@ -47,6 +47,35 @@ fn a_cluster_is_born_once_and_first() {
     assert_eq!(run(&mut state, &birth(3)), Err(Refusal::BornAlready));
 }
 
+/// What is said to a store-node that wants to stop.
+fn leave(state: &mut State, name: &str) -> Option<Refusal> {
+    let node = NodeName::parse(name).expect("a plain name");
+    run(state, &Command::LeaveInTurn { node, incarnation: 1 }).err()
+}
+
+#[test]
+fn store_nodes_leave_one_after_the_other() {
+    let mut state = State::default();
+    run(&mut state, &birth(3)).expect("nothing was before");
+    for node in ["n1", "n2", "n3"] {
+        run(&mut state, &register(node, "")).expect("a store-node may always come");
+    }
+    assert_eq!(leave(&mut state, "n2"), None);
+    let no_turn = Some(Refusal::Metadata(MetadataError::NoTurn { group: ReplicaGroupId(0) }));
+    assert_eq!(leave(&mut state, "n1"), no_turn);
+    assert_eq!(leave(&mut state, "n2"), None, "a repeated call");
+    run(&mut state, &register("n2", "")).expect("it comes back");
+    assert_eq!(leave(&mut state, "n1"), None);
+    let gone = Command::NodeHeard { node: NodeName::parse("n2").unwrap(), incarnation: 1, alive: false };
+    run(&mut state, &gone).expect("its lease ends");
+    assert_eq!(leave(&mut state, "n3"), None, "there is no majority to lose any more");
+}
+
+#[test]
+fn the_only_replica_may_always_leave() {
+    assert_eq!(leave(&mut born(), "n1"), None);
+}
+
 #[test]
 fn a_refusal_changes_nothing_and_names_the_limit() {
     let mut state = born();

@@ -6,11 +6,13 @@ mod update;
 
 use apogee_model::{
     ConsumerGroup, DeliveryOrder, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic, NodeName,
-    NodeStanding, Permission, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicConfig,
-    TopicId, TopicType,
+    NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic,
+    TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
+
+use crate::proxies::ADDRESS_MAX;
 
 pub(crate) use refusal::{refusal_of, status_of};
 pub(crate) use update::{between, follow};
@@ -55,6 +57,20 @@ pub(crate) fn new_node(node: &NewNode) -> v1::NewNode {
 pub(crate) fn read_new_node(node: Option<v1::NewNode>) -> Read<NewNode> {
     let v1::NewNode { name, lanes, replication, zone, incarnation } = need(node, "the store-node")?;
     Ok(NewNode { name: read_node_name(&name)?, lanes, replication, zone, incarnation })
+}
+
+pub(crate) fn proxy(proxy: ProxyNode) -> v1::Proxy {
+    let ProxyNode { name, admin, incarnation } = proxy;
+    v1::Proxy { name: name.into(), admin, incarnation }
+}
+
+pub(crate) fn read_proxy(proxy: v1::Proxy) -> Read<ProxyNode> {
+    let v1::Proxy { name, admin, incarnation } = proxy;
+    let name = NodeName::parse(&name).map_err(|_| bad("the name of the proxy"))?;
+    if admin.is_empty() || admin.len() > ADDRESS_MAX {
+        return Err(bad("the admin address of the proxy"));
+    }
+    Ok(ProxyNode { name, admin, incarnation })
 }
 
 fn node(node: &StoreNodeConfig) -> v1::Node {

@@ -1,6 +1,6 @@
 //! A refusal in the details of a status, so that the asker has the same word as if it had asked in the same process.
 
-use apogee_model::MetadataError;
+use apogee_model::{MetadataError, ReplicaGroupId};
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::refusal::Why;
@@ -29,6 +29,7 @@ pub(crate) fn status_of(error: &MetadataError) -> Status {
         MetadataError::OtherIncarnation { node } => {
             (Code::FailedPrecondition, Why::OtherIncarnation(node.as_str().to_owned()))
         }
+        MetadataError::NoTurn { group } => (Code::FailedPrecondition, Why::NoTurn(group.0)),
         MetadataError::NotLeader { leader } => (Code::Unavailable, Why::NotLeader(leader.clone().unwrap_or_default())),
         MetadataError::Unreachable { why } => (Code::Unavailable, Why::Unreachable(why.clone())),
         MetadataError::Refused { why } => (Code::FailedPrecondition, Why::Refused(why.clone())),
@@ -66,6 +67,7 @@ fn read(why: Why) -> Read<MetadataError> {
         },
         Why::NoSuchNode(node) => MetadataError::NoSuchNode { node: read_node_name(&node)? },
         Why::OtherIncarnation(node) => MetadataError::OtherIncarnation { node: read_node_name(&node)? },
+        Why::NoTurn(group) => MetadataError::NoTurn { group: ReplicaGroupId(group) },
         Why::NotLeader(leader) => MetadataError::NotLeader { leader: Some(leader).filter(|leader| !leader.is_empty()) },
         Why::Unreachable(why) => MetadataError::Unreachable { why },
         Why::Refused(why) => MetadataError::Refused { why },
@@ -97,6 +99,7 @@ mod tests {
             MetadataError::NoReplicaGroups { nodes: 1, needed: 3 },
             MetadataError::NoSuchNode { node: node.clone() },
             MetadataError::OtherIncarnation { node },
+            MetadataError::NoTurn { group: ReplicaGroupId(3) },
             MetadataError::NotLeader { leader: None },
             MetadataError::NotLeader { leader: Some("h:1".to_owned()) },
             MetadataError::Unreachable { why: why.clone() },

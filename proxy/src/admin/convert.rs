@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use apogee_model::store::{GroupStatus, QueueStatus};
 use apogee_model::{
-    Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, Timestamp,
-    Topic, TopicConfig, TopicType,
+    Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, NodeStanding, Permission,
+    StoreNodeConfig, Timestamp, Topic, TopicConfig, TopicType,
 };
 use apogee_proto::admin::v1;
 
@@ -52,6 +52,21 @@ pub(super) fn queues(topic: &TopicConfig, statuses: &[QueueStatus]) -> Vec<v1::T
         v1::TopicQueueStats { queue_id: u32::from(queue), min_offset, max_offset }
     };
     (0..topic.queues).map(row).collect()
+}
+
+pub(super) fn node(node: &StoreNodeConfig) -> v1::StoreNode {
+    let standing = match node.standing {
+        NodeStanding::Alive => v1::NodeStanding::Alive,
+        NodeStanding::Suspect => v1::NodeStanding::Suspect,
+        NodeStanding::Draining => v1::NodeStanding::Draining,
+    };
+    v1::StoreNode {
+        name: node.name.as_str().to_owned(),
+        zone: node.zone.clone(),
+        lanes: node.lanes.clone(),
+        replication: node.replication.clone(),
+        standing: standing.into(),
+    }
 }
 
 pub(super) fn group(group: &GroupConfig) -> v1::Group {

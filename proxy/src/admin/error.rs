@@ -1,7 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
 use apogee_model::store::StoreError;
-use apogee_model::{ConsumerGroup, FilterError, MetadataError, NameError, Topic};
+use apogee_model::{BadNodeName, ClientId, ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
 /// Why an admin call was refused or failed.
@@ -9,6 +9,8 @@ use tonic::{Code, Status};
 pub enum AdminError {
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    NodeName(#[from] BadNodeName),
     #[error("{field} is {given}, which is none of {allowed}")]
     Choice { field: &'static str, given: i32, allowed: &'static str },
     #[error("read queues {read} and write queues {write} differ; they must be equal")]
@@ -29,6 +31,15 @@ pub enum AdminError {
     PageSize { asked: u32, max: u32 },
     #[error("page token {token:?} was not given by this server")]
     PageToken { token: String },
+    #[error("a client id is not blank")]
+    ClientId,
+    #[error("no proxy hears a client {id}")]
+    NoSuchClient { id: ClientId },
+    #[error(
+        "no proxy that answered hears a client {id}, but {} and {others} others did not answer: {why}",
+        proxies(proxy)
+    )]
+    ClientNotFound { id: ClientId, proxy: String, others: usize, why: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -51,6 +62,10 @@ impl AdminError {
     }
 }
 
+fn proxies(name: &str) -> String {
+    if name.is_empty() { "other proxies".to_owned() } else { format!("proxy {name}") }
+}
+
 impl From<AdminError> for Status {
     fn from(error: AdminError) -> Status {
         Status::new(code(&error), error.to_string())
@@ -61,6 +76,7 @@ impl From<AdminError> for Status {
 fn code(error: &AdminError) -> Code {
     match error {
         AdminError::Name(_)
+        | AdminError::NodeName(_)
         | AdminError::Choice { .. }
         | AdminError::UnequalQueues { .. }
         | AdminError::Missing { .. }
@@ -68,7 +84,10 @@ fn code(error: &AdminError) -> Code {
         | AdminError::MessageId { .. }
         | AdminError::Filter(_)
         | AdminError::PageSize { .. }
-        | AdminError::PageToken { .. } => Code::InvalidArgument,
+        | AdminError::PageToken { .. }
+        | AdminError::ClientId => Code::InvalidArgument,
+        AdminError::NoSuchClient { .. } => Code::NotFound,
+        AdminError::ClientNotFound { .. } => Code::Unavailable,
         AdminError::NoSuchMessage { .. } => Code::NotFound,
         AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),
@@ -85,6 +104,7 @@ fn metadata_code(error: &MetadataError) -> Code {
         MetadataError::OutOfRange { .. } => Code::InvalidArgument,
         MetadataError::NoReplicaGroups { .. }
         | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NoTurn { .. }
         | MetadataError::Refused { .. } => Code::FailedPrecondition,
         MetadataError::NotLeader { .. } | MetadataError::Unreachable { .. } | MetadataError::Stopped => {
             Code::Unavailable

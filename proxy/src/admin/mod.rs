@@ -1,9 +1,11 @@
-//! The admin API of port 8088: topics and consumer groups, for the CLI, the console and the operator.
+//! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `offsets` (resets), `find` and `tail` (messages), `convert`, `stored`, `page`,
-//! `error`.
+//! Reading order: this table of contents, `cluster`, `clients`, `offsets` (resets), `find` and `tail` (messages), `convert`,
+//! `stored`, `page`, `error`.
 
+mod clients;
+mod cluster;
 mod convert;
 mod error;
 mod find;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::clients::{Clients, Here};
 pub use self::error::AdminError;
 use crate::{Routes, Stores};
 
@@ -34,18 +37,36 @@ type Reply<T> = Result<Response<T>, Status>;
 /// The admin API as a tower service for a listener; answers UNAUTHENTICATED to every call without `token`.
 pub type Service = InterceptedService<AdminServer<Admin>, TokenCheck>;
 
-/// Serves the admin API over `routes` and `stores` to whoever knows `token`. Answers that have no end of their own end
-/// with `stop`.
-pub fn service(routes: Arc<dyn Routes>, stores: Stores, token: ClusterToken, stop: CancellationToken) -> Service {
-    let admin = Admin { routes, stores, stop };
-    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(Some(token), "admin token"))
+/// What the admin API is made of.
+pub struct AdminParts {
+    pub cluster_name: String,
+    pub routes: Arc<dyn Routes>,
+    pub stores: Stores,
+    /// Asked for with every call, if there is one.
+    pub token: Option<ClusterToken>,
+    /// Answers that have no end of their own end with it.
+    pub stop: CancellationToken,
 }
 
-/// The decisions behind the admin API. Clones share it.
-#[derive(Clone)]
+/// Serves the admin API to whoever knows the token; to everybody without one. No proxy is beside it; with one, see
+/// [`Proxy::admin`](crate::Proxy::admin).
+pub fn service(parts: AdminParts) -> Service {
+    service_beside(None, parts)
+}
+
+pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
+    let AdminParts { cluster_name, routes, stores, token, stop } = parts;
+    let clients = Clients { here, token: token.clone() };
+    let admin = Admin { cluster_name, routes, stores, clients, stop };
+    InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
+}
+
+/// The decisions behind the admin API.
 pub struct Admin {
+    cluster_name: String,
     routes: Arc<dyn Routes>,
     stores: Stores,
+    clients: Clients,
     stop: CancellationToken,
 }
 
@@ -95,6 +116,33 @@ impl v1::admin_server::Admin for Admin {
 
     async fn tail_messages(&self, request: Request<v1::TailMessagesRequest>) -> Reply<tail::Parts> {
         answer(self.do_tail_messages(request.into_inner()).await)
+    }
+
+    async fn list_clients(&self, request: Request<v1::ListClientsRequest>) -> Reply<v1::ListClientsResponse> {
+        answer(self.clients.list(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn describe_client(&self, request: Request<v1::DescribeClientRequest>) -> Reply<v1::DescribeClientResponse> {
+        answer(self.clients.describe(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn describe_topic_route(
+        &self,
+        request: Request<v1::DescribeTopicRouteRequest>,
+    ) -> Reply<v1::DescribeTopicRouteResponse> {
+        answer(self.do_describe_topic_route(&request.into_inner()))
+    }
+
+    async fn describe_cluster(&self, _: Request<v1::DescribeClusterRequest>) -> Reply<v1::DescribeClusterResponse> {
+        answer(Ok(self.do_describe_cluster().await))
+    }
+
+    async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Reply<v1::DrainNodeResponse> {
+        answer(self.do_drain_node(request.into_inner()).await)
+    }
+
+    async fn undrain_node(&self, request: Request<v1::UndrainNodeRequest>) -> Reply<v1::UndrainNodeResponse> {
+        answer(self.do_undrain_node(request.into_inner()).await)
     }
 }
 

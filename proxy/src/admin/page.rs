@@ -49,11 +49,7 @@ pub(super) fn of<'a, K: Key, Item>(
     size: u32,
     token: &str,
 ) -> Result<Page<'a, Item>, AdminError> {
-    let size = match size {
-        0 => PAGE_SIZE_MAX,
-        1..=PAGE_SIZE_MAX => size,
-        _ => return Err(AdminError::PageSize { asked: size, max: PAGE_SIZE_MAX }),
-    };
+    let size = self::size(size)?;
     let mut rest = all.range((after::<K>(token)?, Bound::Unbounded)).peekable();
     let mut page = Page { items: Vec::new(), next: String::new() };
     for _ in 0..size {
@@ -65,6 +61,16 @@ pub(super) fn of<'a, K: Key, Item>(
         page.next.clear();
     }
     Ok(page)
+}
+
+/// Items of a page: what was asked for, or 1000 for 0.
+pub(super) fn size(asked: u32) -> Result<usize, AdminError> {
+    let size = match asked {
+        0 => PAGE_SIZE_MAX,
+        1..=PAGE_SIZE_MAX => asked,
+        _ => return Err(AdminError::PageSize { asked, max: PAGE_SIZE_MAX }),
+    };
+    Ok(usize::try_from(size).expect("at most 1000"))
 }
 
 fn after<K: Key>(token: &str) -> Result<Bound<K>, AdminError> {

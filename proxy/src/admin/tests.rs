@@ -9,8 +9,9 @@ use apogee_model::store::{
     QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic,
-    QueueId, QueueOffset, ReplicaGroupId, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
+    ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -23,8 +24,8 @@ use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
-use super::{Service, service};
-use crate::{Routes, StoreNode, Stores, Watch};
+use super::{AdminParts, Service, service};
+use crate::{ClientHeard, Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
 
@@ -33,6 +34,15 @@ struct FakeRoutes(Mutex<Cluster>);
 impl FakeRoutes {
     fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
         change(&mut self.0.lock().expect("no test panics inside"))
+    }
+
+    fn stands(&self, node: &NodeName, standing: NodeStanding) -> Answer<'static, ()> {
+        let changed = self.change(|cluster| {
+            let known = cluster.nodes.get_mut(node).ok_or_else(|| MetadataError::NoSuchNode { node: node.clone() })?;
+            *known = Arc::new(StoreNodeConfig { standing, ..(**known).clone() });
+            Ok(())
+        });
+        ready(changed).boxed()
     }
 }
 
@@ -66,9 +76,26 @@ impl Routes for FakeRoutes {
         ready(Ok(made)).boxed()
     }
 
+    fn proxies(&self) -> Answer<'_, Vec<ProxyNode>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> Answer<'a, Arc<GroupConfig>> {
         let removed = self.change(|cluster| cluster.groups.remove(group));
         ready(removed.ok_or_else(|| MetadataError::NoSuchGroup { group: group.clone() })).boxed()
+    }
+
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> Answer<'a, ()> {
+        self.stands(node, NodeStanding::Draining)
+    }
+
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> Answer<'a, ()> {
+        self.stands(node, NodeStanding::Alive)
+    }
+
+    fn members(&self) -> Answer<'_, NamesrvMembers> {
+        let member = |id| NamesrvMember { id, address: format!("n{id}:9876") };
+        ready(Ok(NamesrvMembers { members: vec![member(1), member(2)], leader: Some(2) })).boxed()
     }
 }
 
@@ -88,6 +115,10 @@ impl StoreNode for FakeStore {
         true
     }
 
+    fn leader(&self) -> Option<ReplicaId> {
+        Some(ReplicaId(1))
+    }
+
     fn append(&self, _: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         unreachable!("the admin API sends nothing")
     }
@@ -104,7 +135,9 @@ impl StoreNode for FakeStore {
 
     fn confirm(&self, _: Vec<DeliveryKey>) {}
 
-    fn heard(&self, _: Vec<ClientId>) {}
+    fn heard(&self, _: Vec<ClientHeard>) {}
+
+    fn hung_up(&self, _: Vec<ClientHeard>) {}
 
     fn lost(&self, _: ClientId) {}
 
@@ -165,9 +198,24 @@ fn token() -> ClusterToken {
 
 fn served(store: Arc<FakeStore>) -> Service {
     let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
-    let cluster = Cluster::born(1, 1, mac_keys);
-    let (routes, stop) = (Arc::new(FakeRoutes(Mutex::new(cluster))), store.stop.clone());
-    service(routes, Stores::one(ReplicaGroupId(0), store), token(), stop)
+    let mut cluster = Cluster::born(1, 1, mac_keys);
+    let name = NodeName::parse("s1").expect("a good name");
+    let (lanes, replication, zone) = ("s1:10911".to_owned(), "s1:10912".to_owned(), "z".to_owned());
+    let standing = NodeStanding::Alive;
+    let node = StoreNodeConfig { name: name.clone(), lanes, replication, zone, standing, incarnation: 1 };
+    cluster.nodes.insert(name.clone(), Arc::new(node));
+    for id in [ReplicaGroupId(0), ReplicaGroupId(1)] {
+        let group = ReplicaGroup { id, replicas: [(ReplicaId(1), name.clone())].into(), preferred: ReplicaId(1) };
+        cluster.replica_groups.insert(id, Arc::new(group));
+    }
+    let stop = store.stop.clone();
+    service(AdminParts {
+        cluster_name: "apogee".to_owned(),
+        routes: Arc::new(FakeRoutes(Mutex::new(cluster))),
+        stores: Stores::one(ReplicaGroupId(0), store),
+        token: Some(token()),
+        stop,
+    })
 }
 
 type WireRequest = Request<tonic::body::Body>;
@@ -200,7 +248,7 @@ async fn every_rpc_wants_the_token() {
             service.method.iter().map(|rpc| format!("/apogee.admin.v1.{}/{}", service.name(), rpc.name()))
         })
         .collect();
-    assert_eq!(paths.len(), 11, "{paths:?}");
+    assert!(paths.len() >= 17, "{paths:?}");
     for path in paths {
         let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.body(tonic::body::Body::empty()).expect("a valid request");
@@ -275,4 +323,43 @@ async fn bad_wishes_name_the_value_and_the_limit() {
     assert_eq!(refused(admin.list_topics(ask).await), (Code::InvalidArgument, told));
     let ask = v1::DescribeTopicRequest { namespace: String::new(), name: "nowhere".to_owned() };
     assert_eq!(refused(admin.describe_topic(ask).await), (Code::NotFound, "topic nowhere does not exist".to_owned()));
+}
+
+#[tokio::test]
+async fn the_cluster_and_its_routes_say_who_leads() {
+    let mut admin = client(&Arc::default());
+    admin.create_topic(new_topic("orders")).await.expect("a fair wish");
+    let cluster = admin.describe_cluster(v1::DescribeClusterRequest {}).await.expect("always answered").into_inner();
+    assert_eq!((cluster.name.as_str(), cluster.topics, cluster.replication_factor), ("apogee", 1, 1));
+    let namesrv: Vec<_> = cluster.namesrv.iter().map(|one| (one.id, one.address.as_str(), one.leads)).collect();
+    assert_eq!(namesrv, [(1, "n1:9876", false), (2, "n2:9876", true)]);
+    let groups: Vec<_> = cluster.replica_groups.iter().map(|one| (one.name.as_str(), one.leader, one.queues)).collect();
+    assert_eq!(groups, [("broker-0", 1, 2), ("broker-1", 0, 0)]); // the proxy has not heard of the second
+    let problems: Vec<_> = cluster.problems.iter().map(|one| (one.kind(), one.subject.as_str())).collect();
+    assert_eq!(problems, [(v1::ProblemKind::NoLeader, "broker-1")]);
+
+    let ask = v1::DescribeTopicRouteRequest { namespace: String::new(), name: "orders".to_owned() };
+    let route = admin.describe_topic_route(ask).await.expect("it is there").into_inner();
+    let queues: Vec<_> = route.queues.iter().map(|one| (one.queue_id, one.replica_group, &*one.leader_node)).collect();
+    assert_eq!(queues, [(0, 0, "s1"), (1, 0, "s1")]);
+}
+
+#[tokio::test]
+async fn a_store_node_is_drained_and_stays_after_all() {
+    let mut admin = client(&Arc::default());
+    let standing = async |admin: &mut Client| {
+        let cluster = admin.describe_cluster(v1::DescribeClusterRequest {}).await.expect("always answered");
+        cluster.into_inner().nodes[0].standing()
+    };
+    assert_eq!(standing(&mut admin).await, v1::NodeStanding::Alive);
+    admin.drain_node(v1::DrainNodeRequest { name: "s1".to_owned() }).await.expect("it is there");
+    assert_eq!(standing(&mut admin).await, v1::NodeStanding::Draining);
+    admin.undrain_node(v1::UndrainNodeRequest { name: "s1".to_owned() }).await.expect("it is there");
+    assert_eq!(standing(&mut admin).await, v1::NodeStanding::Alive);
+    let mut drained = async |name: &str| {
+        let ask = v1::DrainNodeRequest { name: name.to_owned() };
+        refused(admin.drain_node(ask).await)
+    };
+    assert_eq!(drained("s9").await, (Code::NotFound, "store-node s9 has not registered".to_owned()));
+    assert_eq!(drained("S 9").await.0, Code::InvalidArgument);
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
 
-use crate::listen::{ConnectionId, PeerAddr};
+use crate::listen::{ConnectionId, Departure, PeerAddr};
 use crate::metrics::{Metrics, Rejection, Rpc, Running};
 use crate::service::{Call, ClientIdProblem, Language, ServiceError};
 
@@ -132,6 +132,7 @@ impl Gate {
             request_id: text(headers, "x-mq-request-id").into(),
             peer: extensions.get::<PeerAddr>().map(|peer| peer.0),
             connection: extensions.get::<ConnectionId>().copied(),
+            departure: extensions.get::<Departure>().cloned().unwrap_or_default(),
             received: self.clock.wall(),
             started,
             deadline: timeout(headers).and_then(|timeout| started.checked_add(timeout)),

@@ -19,7 +19,6 @@ use std::time::Duration;
 use apogee_proto::v2::{self, Code};
 use futures::stream::BoxStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
@@ -41,8 +40,9 @@ type Reply<T> = Result<Response<T>, Status>;
 pub(crate) struct Edge {
     pub(crate) gate: Gate,
     pub(crate) metrics: Arc<Metrics>,
+    /// Draws nonces.
+    pub(crate) entropy: Arc<dyn apogee_host::Entropy>,
     pub(crate) receiver: Receiver,
-    pub(crate) draining: CancellationToken,
     pub(crate) sessions: Arc<crate::session::Sessions>,
     pub(crate) query_route: service::query_route::Service,
     pub(crate) heartbeat: service::heartbeat::Service,

@@ -85,6 +85,7 @@ fn metadata(error: &MetadataError) -> Code {
         | MetadataError::NoReplicaGroups { .. }
         | MetadataError::NoSuchNode { .. }
         | MetadataError::OtherIncarnation { .. }
+        | MetadataError::NoTurn { .. }
         | MetadataError::NotLeader { .. }
         | MetadataError::Unreachable { .. }
         | MetadataError::Refused { .. }

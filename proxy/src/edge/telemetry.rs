@@ -1,16 +1,20 @@
 //! Telemetry on the wire: every settings command of a client is answered with the settings both will follow.
 //!
 //! The response stream is returned before the first command arrives: some SDKs await the headers first.
+//!
+//! A stream has no end of its own. When its connection leaves, the client is asked to connect again, and the stream ends
+//! well behind the GOAWAY, so that the client opens its next one elsewhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use apogee_host::Entropy;
 use apogee_proto::v2::telemetry_command::Command;
 use apogee_proto::v2::{self, Code};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use prost::Message as _;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
 use super::Edge;
@@ -18,10 +22,15 @@ use super::admit::Permit;
 use super::budget::Held;
 use super::convert::{Parse as _, merged};
 use super::status::{code, failed, ok};
+use crate::listen::{Departure, Stage};
 use crate::metrics::{Metrics, Rpc, Up};
 use crate::service::telemetry::{ClientSettings, Service};
 use crate::service::{Call, ServiceError};
 use crate::session::Sessions;
+
+/// How long the stream of a connection that leaves waits for its first command: a client that has just begun fails to start
+/// when its stream ends without any answer.
+const FIRST_COMMAND_MAX: Duration = Duration::from_secs(1);
 
 /// One open stream.
 struct Conversation {
@@ -30,7 +39,11 @@ struct Conversation {
     service: Arc<Service>,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
-    draining: CancellationToken,
+    entropy: Arc<dyn Entropy>,
+    /// How far we noticed that the connection leaves.
+    stage: Stage,
+    /// A command was answered.
+    began: bool,
     /// The bytes of the command that is arriving or handled.
     held: Option<Arc<Held>>,
     over: bool,
@@ -60,7 +73,9 @@ impl Edge {
             service: Arc::clone(&self.telemetry),
             sessions: Arc::clone(&self.sessions),
             metrics: Arc::clone(&self.metrics),
-            draining: self.draining.clone(),
+            entropy: Arc::clone(&self.entropy),
+            stage: Stage::Stays,
+            began: false,
             over: false,
             _permit: permit,
             _open: self.metrics.telemetry_stream(),
@@ -79,12 +94,16 @@ impl Conversation {
         while !self.over {
             let command = tokio::select! {
                 biased;
-                () = self.draining.cancelled() => return None,
+                () = leaves(&self.call.departure, self.stage, self.began) => match self.farewell() {
+                    Some(farewell) => return Some(farewell),
+                    None => continue,
+                },
                 command = self.inbound.message() => command,
             };
             let Ok(Some(command)) = command else { return self.ended() };
             self.pace(&command).await?;
             let reply = self.handle(command).await;
+            self.began = true;
             if let Some(held) = &self.held {
                 held.give_back();
             }
@@ -93,6 +112,20 @@ impl Conversation {
             }
         }
         None
+    }
+
+    /// Takes notice of how far the connection is, and says so to the client where it helps.
+    fn farewell(&mut self) -> Option<Reply> {
+        let noticed = std::mem::replace(&mut self.stage, self.call.departure.stage());
+        if noticed >= Stage::Left {
+            self.over = true;
+        }
+        let announced = self.stage == Stage::Announced && self.sessions.may_reconnect(&self.call.client);
+        announced.then(|| {
+            let nonce = format!("{:016x}", self.entropy.next_u64());
+            let command = Some(Command::ReconnectEndpointsCommand(v2::ReconnectEndpointsCommand { nonce }));
+            Ok(v2::TelemetryCommand { status: Some(ok()), command })
+        })
     }
 
     /// The client is gone or half-closed: we close our side. Or there was no room for its command, and it is told.
@@ -104,12 +137,12 @@ impl Conversation {
     }
 
     /// Waits until the client may give this command; what it sends meanwhile stays in the window of its stream.
-    /// `None`: the proxy drains.
+    /// `None`: its connection leaves.
     async fn pace(&self, command: &v2::TelemetryCommand) -> Option<()> {
         while let Err(later) = self.sessions.may_command(&self.call.client, command.encoded_len()) {
             tokio::select! {
                 biased;
-                () = self.draining.cancelled() => return None,
+                () = self.call.departure.reached(Stage::Left) => return None,
                 () = tokio::time::sleep_until(later) => {}
             }
         }
@@ -143,6 +176,16 @@ impl Conversation {
                 refusal(&error)
             }
         }
+    }
+}
+
+/// Waits until a stream has something to do about the leave of its connection, which it noticed to be at `stage`.
+async fn leaves(departure: &Departure, stage: Stage, began: bool) {
+    match stage {
+        Stage::Stays => departure.reached(Stage::Announced).await,
+        Stage::Announced => departure.reached(Stage::Left).await,
+        Stage::Left | Stage::Ends if began => {}
+        Stage::Left | Stage::Ends => tokio::time::sleep(FIRST_COMMAND_MAX).await,
     }
 }
 

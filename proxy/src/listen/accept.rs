@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 
 use super::connection::{Connection, Shared};
-use super::metrics::{Closed, ListenMetrics};
+use super::metrics::{Closed, DrainState, ListenMetrics};
 use super::seats::{Seat, Seats};
 use super::settings::ListenSettings;
 use super::tls::Tls;
@@ -32,7 +32,15 @@ const LAST_STREAMS: Duration = Duration::from_secs(1);
 
 /// Called once when a connection is gone, whatever ended it; its last requests may still be about to be dropped.
 /// Must not block.
-pub type OnClosed = Arc<dyn Fn(ConnectionId) + Send + Sync>;
+pub type OnClosed = Arc<dyn Fn(ClosedConnection) + Send + Sync>;
+
+/// A connection that is gone.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ClosedConnection {
+    pub id: ConnectionId,
+    /// We had asked the other end to connect again, by age or drain: it lives on elsewhere.
+    pub sent_away: bool,
+}
 
 /// A bound port and the service behind it.
 pub struct Listener<S> {
@@ -69,6 +77,7 @@ where
     pub fn new(tcp: TcpListener, service: S, settings: ListenSettings, tls: Tls, metrics: ListenMetrics) -> Self {
         let shared = Shared {
             limits: settings.limits.clone(),
+            age: settings.age,
             spread: settings.drain.spread,
             tls,
             metrics,
@@ -103,7 +112,9 @@ where
         let shared = Arc::clone(&self.shared);
         let serve = async move {
             self.accept_until(stop.cancelled()).await;
+            self.shared.metrics.drains(DrainState::LameDuck);
             self.accept_until(sleep(self.settings.drain.lame_duck)).await;
+            self.shared.metrics.drains(DrainState::Draining);
             self.drain().await
         };
         tokio::select! {
@@ -199,7 +210,7 @@ impl Drop for Farewell {
         drop(self.seat.take());
         self.metrics.closed(if std::thread::panicking() { Closed::Error } else { self.reason });
         if let Some(on_closed) = &self.on_closed {
-            on_closed(self.id);
+            on_closed(ClosedConnection { id: self.id, sent_away: matches!(self.reason, Closed::Age | Closed::Drain) });
         }
     }
 }

@@ -21,8 +21,9 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service};
 
 use super::activity::Activity;
+use super::departure::{Departure, Stage};
 use super::metrics::{Closed, IsTls, ListenMetrics};
-use super::settings::ConnectionLimits;
+use super::settings::{AgeSettings, ConnectionLimits};
 use super::stream::ConnectionService;
 use super::tls::Tls;
 use super::{ConnectionBytes, ConnectionId, PeerAddr};
@@ -34,12 +35,15 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const HEADER_LIST_MAX: u32 = 32 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the news that a connection has reached its age to its GOAWAY: long enough for its streams to pass the news on.
+const ANNOUNCE: Duration = Duration::from_millis(100);
 /// How long a peer without open streams may take to answer our GOAWAY.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all connections of a port share.
 pub(super) struct Shared {
     pub(super) limits: ConnectionLimits,
+    pub(super) age: AgeSettings,
     pub(super) spread: Duration,
     pub(super) tls: Tls,
     pub(super) metrics: ListenMetrics,
@@ -121,12 +125,13 @@ impl Connection {
     {
         let _open = self.shared.metrics.open(tls);
         let limits = &self.shared.limits;
-        let activity = Activity::new();
+        let (activity, departure) = (Activity::new(), Departure::open());
         let service = ConnectionService {
             service,
             peer: self.peer,
             id: self.id,
             bytes: ConnectionBytes::default(),
+            departure: departure.clone(),
             activity: Arc::clone(&activity),
         };
         let connection = http2(&self.shared).serve_connection(TokioIo::new(io), service);
@@ -135,11 +140,52 @@ impl Connection {
         let reason = tokio::select! {
             ended = connection.as_mut() => return self.ended(ended),
             () = activity.idle(limits.first_request, limits.idle) => Closed::Idle,
+            () = self.grows_old() => Closed::Age,
             () = self.told_to_leave() => Closed::Drain,
         };
+        if reason == Closed::Age {
+            departure.advance(Stage::Announced);
+            if timeout(ANNOUNCE, connection.as_mut()).await.is_ok() {
+                return reason;
+            }
+        }
         connection.as_mut().graceful_shutdown();
-        while timeout(GOAWAY_TIMEOUT, connection.as_mut()).await.is_err() && activity.is_busy() {}
+        // The GOAWAY goes out with the next step of the connection. Whatever ends because of it comes behind it.
+        if futures::poll!(connection.as_mut()).is_ready() {
+            return reason;
+        }
+        departure.advance(if reason == Closed::Drain { Stage::Ends } else { Stage::Left });
+        let last_calls =
+            async { while timeout(GOAWAY_TIMEOUT, connection.as_mut()).await.is_err() && activity.is_busy() {} };
+        tokio::select! {
+            () = last_calls => {}
+            () = self.cut(reason) => {}
+            () = self.ends_with_the_others(&departure) => {}
+        }
         reason
+    }
+
+    /// Waits for the age of this connection.
+    async fn grows_old(&self) {
+        match self.shared.age.max {
+            Duration::ZERO => std::future::pending().await,
+            max => tokio::time::sleep(max * 3 / 4 + turn(self.id, max / 2)).await,
+        }
+    }
+
+    /// Waits until a connection that was asked to leave for this reason is cut. The drain cuts all that are left itself.
+    async fn cut(&self, reason: Closed) {
+        match reason {
+            Closed::Age => tokio::time::sleep(self.shared.age.grace).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// A drain may begin while a connection is on its way out for another reason. Never returns.
+    async fn ends_with_the_others(&self, departure: &Departure) {
+        self.told_to_leave().await;
+        departure.advance(Stage::Ends);
+        std::future::pending().await
     }
 
     /// Waits for the drain, and then for the turn of this connection within its spread.

@@ -1,6 +1,7 @@
 //! What the port counts. Names and labels are those of the operations contract, section 10.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter, UpDownCounter};
@@ -12,6 +13,7 @@ pub struct ListenMetrics {
     accepted: Counter<u64>,
     closed: Counter<u64>,
     tls_reloads: Counter<u64>,
+    drain_state: Arc<AtomicU64>,
     labels: Arc<Labels>,
 }
 
@@ -25,6 +27,13 @@ struct Labels {
 impl ListenMetrics {
     /// Registers the metrics with `meter`.
     pub fn new(meter: &Meter) -> ListenMetrics {
+        let drain_state = Arc::<AtomicU64>::default();
+        let shown = Arc::clone(&drain_state);
+        meter
+            .u64_observable_gauge("rocketmq_proxy_drain_state")
+            .with_description("0 serves, 1 still accepts while the news that it leaves travels, 2 drains")
+            .with_callback(move |gauge| gauge.observe(shown.load(Ordering::Relaxed), &[]))
+            .build();
         ListenMetrics {
             open: meter
                 .i64_up_down_counter("rocketmq_proxy_connections")
@@ -42,6 +51,7 @@ impl ListenMetrics {
                 .u64_counter("rocketmq_proxy_tls_reloads_total")
                 .with_description("Changed certificate files that were read, by result")
                 .build(),
+            drain_state,
             labels: Arc::new(Labels {
                 plaintext: [KeyValue::new("tls", "false")],
                 tls: [KeyValue::new("tls", "true")],
@@ -61,12 +71,23 @@ impl ListenMetrics {
         self.tls_reloads.add(1, &[KeyValue::new("result", result)]);
     }
 
+    pub(super) fn drains(&self, state: DrainState) {
+        self.drain_state.store(state as u64, Ordering::Relaxed);
+    }
+
     /// Counts a connection as open until the guard is dropped.
     pub(super) fn open(&self, tls: IsTls) -> OpenConnection {
         let open = OpenConnection { metrics: self.clone(), tls };
         open.add(1);
         open
     }
+}
+
+/// How far the port is on its way out.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum DrainState {
+    LameDuck = 1,
+    Draining = 2,
 }
 
 /// Whether a connection is encrypted.
@@ -100,6 +121,8 @@ pub(super) enum Closed {
     Client,
     /// Nothing was asked for too long, before or after the first request.
     Idle,
+    /// It was old enough.
+    Age,
     /// We are stopping.
     Drain,
     /// There was no seat.
@@ -113,6 +136,7 @@ impl Closed {
         match self {
             Closed::Client => "client",
             Closed::Idle => "idle",
+            Closed::Age => "age",
             Closed::Drain => "drain",
             Closed::Limit => "limit",
             Closed::Error => "error",

@@ -5,12 +5,13 @@
 //!
 //! Invariant: knows neither gRPC nor messages. Every task started here ends before [`Listener::run`] returns.
 //!
-//! Reading order: `settings`, `accept` (the loop and its drain), `connection` (the life of one connection),
-//! `activity` and `stream` (what "idle" means), `seats`, `tls`, `metrics`.
+//! Reading order: `settings`, `accept` (the loop and its drain), `connection` (the life of one connection), `departure`
+//! (how its calls learn that it leaves), `activity` and `stream` (what "idle" means), `seats`, `tls`, `metrics`.
 
 mod accept;
 mod activity;
 mod connection;
+mod departure;
 mod metrics;
 mod seats;
 mod settings;
@@ -21,9 +22,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-pub use accept::{Drained, Listener, OnClosed};
+pub use accept::{ClosedConnection, Drained, Listener, OnClosed};
+pub use departure::{Departure, Stage};
 pub use metrics::ListenMetrics;
-pub use settings::{ConnectionLimits, DrainSettings, ListenSettings};
+pub use settings::{AgeSettings, ConnectionLimits, DrainSettings, ListenSettings};
 pub use tls::{Tls, TlsError, TlsMode, TlsSettings};
 
 /// Request extension: the address at the other end of the TCP connection.

@@ -1,11 +1,12 @@
-//! What people may tune about the port. Defaults are those of the operations contract, sections 4 and 12.
+//! What people may tune about the port. Defaults are those of the operations contract, sections 4, 5 and 12.
 
 use std::time::Duration;
 
-/// Limits and the shape of the drain.
+/// Limits, age, and the shape of the drain.
 #[derive(Clone, Debug, Default)]
 pub struct ListenSettings {
     pub limits: ConnectionLimits,
+    pub age: AgeSettings,
     pub drain: DrainSettings,
 }
 
@@ -36,6 +37,24 @@ impl Default for ConnectionLimits {
             idle: Duration::from_secs(120),
             streams: 2_048,
         }
+    }
+}
+
+/// How old a connection may become. Behind a balancer of connections this is what brings clients to new proxies: an SDK
+/// keeps the one connection it has.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct AgeSettings {
+    /// From the beginning of HTTP/2 to the GOAWAY, a quarter more or less, so that connections that came together do not
+    /// leave together. Default 240 s; zero lets them stay as long as their client does.
+    pub max: Duration,
+    /// How long calls may still run after the GOAWAY; then the connection is cut. Default 45 s, more than twice the longest
+    /// long poll.
+    pub grace: Duration,
+}
+
+impl Default for AgeSettings {
+    fn default() -> AgeSettings {
+        AgeSettings { max: Duration::from_secs(240), grace: Duration::from_secs(45) }
     }
 }
 

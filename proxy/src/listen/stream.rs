@@ -12,7 +12,7 @@ use tower::Service;
 use tower::util::Oneshot;
 
 use super::activity::{Activity, OpenStream};
-use super::{ConnectionBytes, ConnectionId, PeerAddr};
+use super::{ConnectionBytes, ConnectionId, Departure, PeerAddr};
 
 /// A clone of the service with what is known about its connection.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(super) struct ConnectionService<S> {
     pub(super) peer: PeerAddr,
     pub(super) id: ConnectionId,
     pub(super) bytes: ConnectionBytes,
+    pub(super) departure: Departure,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -37,6 +38,7 @@ where
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.id);
         request.extensions_mut().insert(self.bytes.clone());
+        request.extensions_mut().insert(self.departure.clone());
         Answer { answer: Oneshot::new(self.service.clone(), request), stream: Some(stream) }
     }
 }

@@ -196,6 +196,15 @@ impl Shared {
             .u64_observable_counter("rocketmq_proxy_requests_total")
             .with_callback(move |counter| answered.each_answer(|count, labels| counter.observe(count, labels)))
             .build();
+        let assigned = Arc::clone(self);
+        meter
+            .u64_observable_counter("rocketmq_proxy_assignments_total")
+            .with_callback(move |counter| {
+                for (result, count) in assigned.assignments() {
+                    counter.observe(count, &[KeyValue::new("result", result)]);
+                }
+            })
+            .build();
         let rejected = Arc::clone(self);
         meter
             .u64_observable_counter("rocketmq_proxy_rejected_total")
@@ -205,6 +214,17 @@ impl Shared {
                 }
             })
             .build();
+    }
+
+    /// Answers to QueryAssignment.
+    fn assignments(&self) -> [(&'static str, u64); 2] {
+        let outcomes = &self.methods[Rpc::QueryAssignment as usize].outcomes;
+        let (mut ok, mut failed) = (0, 0);
+        for (outcome, code) in outcomes.iter().zip(&self.codes) {
+            let counted = if *code == Code::Ok { &mut ok } else { &mut failed };
+            *counted += outcome.count.load(Ordering::Relaxed);
+        }
+        [("ok", ok), ("failed", failed)]
     }
 
     fn each_answer(&self, mut tell: impl FnMut(u64, &[KeyValue])) {

@@ -3,8 +3,12 @@
 mod directory;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewTopic, Topic, TopicConfig};
+use apogee_model::{
+    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, Topic,
+    TopicConfig,
+};
 use futures::future::BoxFuture;
 
 pub(crate) use directory::{Directory, group_ref, topic_ref};
@@ -13,6 +17,11 @@ pub(crate) use directory::{Directory, group_ref, topic_ref};
 pub trait Routes: Send + Sync + 'static {
     /// The newest snapshot; never waits.
     fn cluster(&self) -> Arc<Cluster>;
+
+    /// How long ago the snapshot was known to be the newest. Zero for a namesrv in the same process.
+    fn age(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Creates a topic; returns once the snapshot has it.
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>>;
@@ -25,4 +34,16 @@ pub trait Routes: Send + Sync + 'static {
 
     /// Deletes a consumer group and returns what it was.
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>>;
+
+    /// The proxies of the cluster that namesrv hears, in any order; the own one may be among them.
+    fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>>;
+
+    /// Marks a store-node as about to leave; returns once the snapshot has it. One that is marked already stays so.
+    fn drain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
+    /// Takes the mark away; returns once the snapshot has it.
+    fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
+    /// Who keeps all this.
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>>;
 }

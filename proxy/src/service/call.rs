@@ -6,7 +6,7 @@ use std::time::Duration;
 use apogee_model::{ClientId, Timestamp};
 use tokio::time::Instant;
 
-use crate::listen::ConnectionId;
+use crate::listen::{ConnectionId, Departure};
 
 /// The context of one call: the first argument all the way down.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Call {
     pub peer: Option<SocketAddr>,
     /// The connection it came in by, where the transport knows it.
     pub connection: Option<ConnectionId>,
+    /// How that connection leaves.
+    pub departure: Departure,
     /// Wall clock at arrival.
     pub received: Timestamp,
     /// Stopwatch at arrival.

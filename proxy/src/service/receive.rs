@@ -7,10 +7,10 @@ use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, StoreE
 use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, ReplicaGroupId, TagFilter, Topic, TopicConfig};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::readiness::{Place, Readiness};
-use super::{Call, ServiceError};
+use super::{Call, Language, ServiceError};
+use crate::listen::{Departure, Stage};
 use crate::metrics::Metrics;
 use crate::route::{Directory, group_ref, topic_ref};
 use crate::session::Sessions;
@@ -46,7 +46,7 @@ pub(crate) struct Receive {
 pub(crate) enum Received {
     /// At least one message.
     Messages(Held),
-    /// Nothing within the time of the poll, or the proxy is going away.
+    /// Nothing within the time of the poll, or its connection ends with the proxy.
     Nothing,
 }
 
@@ -99,8 +99,6 @@ pub(crate) struct Service {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Arc<Metrics>,
-    /// Cancelled when the proxy drains.
-    pub(crate) draining: CancellationToken,
 }
 
 /// When a receive stops waiting for messages, and when it must have answered.
@@ -108,6 +106,36 @@ pub(crate) struct Service {
 struct Until {
     poll_ends: Instant,
     answer: Instant,
+}
+
+/// How long a receive may wait, and what ends it sooner.
+struct Waited {
+    until: Until,
+    since: Instant,
+    departure: Departure,
+    /// How far its connection may leave under it.
+    ends_at: Stage,
+}
+
+impl Waited {
+    fn has_to_end(&self) -> bool {
+        self.departure.stage() >= self.ends_at
+    }
+}
+
+/// A poll outlasts the GOAWAY of an old connection, because libraries make their next call on another one. That of the Rust
+/// SDK (tonic) makes it on the old one while that lives, and fails it: so that closes at once.
+fn patience(language: Language) -> Stage {
+    match language {
+        Language::Rust => Stage::Left,
+        Language::Java
+        | Language::Go
+        | Language::Python
+        | Language::NodeJs
+        | Language::Cpp
+        | Language::DotNet
+        | Language::Other => Stage::Ends,
+    }
 }
 
 impl Service {
@@ -133,7 +161,9 @@ impl Service {
             client: call.client,
         };
         let renewed = pop.lease == LeaseTerms::AutoRenew;
-        let Some((replica_group, deliveries)) = self.wait(pop, &topic, until, call.started).await? else {
+        let ends_at = patience(call.language);
+        let waited = Waited { until, since: call.started, departure: call.departure, ends_at };
+        let Some((replica_group, deliveries)) = self.wait(pop, &topic, &waited).await? else {
             return Ok(Received::Nothing);
         };
         let keys = deliveries.iter().map(|delivery| delivery.key).collect();
@@ -146,18 +176,21 @@ impl Service {
         &self,
         pop: Pop,
         topic: &TopicConfig,
-        until: Until,
-        started: Instant,
+        waited: &Waited,
     ) -> Result<Option<(ReplicaGroupId, Vec<Delivery>)>, ServiceError> {
-        if self.draining.is_cancelled() {
+        let Waited { until, since, .. } = waited;
+        if waited.has_to_end() {
             return Ok(None);
         }
         let mut place = self.readiness.join(&pop.group, topic, &pop.filter, pop.batch, pop.attempt_id.clone())?;
         loop {
             while let Some(offer) = place.offer() {
+                if waited.has_to_end() {
+                    return Ok(None);
+                }
                 let store = self.stores.of(offer.group)?;
                 let popped = timeout_at(until.answer, store.pop(pop.clone())).await;
-                match popped.map_err(|_| ServiceError::DeadlinePassed { waited: started.elapsed() })? {
+                match popped.map_err(|_| ServiceError::DeadlinePassed { waited: since.elapsed() })? {
                     Ok(Popped { messages, more }) if !messages.is_empty() => {
                         place.served(offer, more);
                         return Ok(Some((offer.group, messages)));
@@ -172,7 +205,7 @@ impl Service {
                     return Ok(None);
                 }
             }
-            let woken = self.sleep(&mut place, until.poll_ends).await;
+            let woken = self.sleep(&mut place, waited).await;
             self.still_there(topic)?;
             if !woken || Instant::now() >= until.poll_ends {
                 return Ok(None);
@@ -189,13 +222,13 @@ impl Service {
     }
 
     /// Whether it was woken, rather than out of time or told to end.
-    async fn sleep(&self, place: &mut Place, poll_ends: Instant) -> bool {
+    async fn sleep(&self, place: &mut Place, waited: &Waited) -> bool {
         let _parked = self.metrics.long_poll();
         tokio::select! {
             biased;
-            () = self.draining.cancelled() => false,
+            () = waited.departure.reached(waited.ends_at) => false,
             () = place.woken() => true,
-            () = tokio::time::sleep_until(poll_ends) => false,
+            () = tokio::time::sleep_until(waited.until.poll_ends) => false,
         }
     }
 }

@@ -7,12 +7,14 @@ use apogee_model::{DeliveryOrder, GroupConfig};
 
 use super::{Call, Language, ServiceError};
 use crate::route::Directory;
-use crate::session::{Role, Sessions};
+use crate::session::{Named, Role, Sessions};
 
 /// What a client says about itself.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientSettings {
     pub role: Role,
+    /// Those it sends to or subscribes to.
+    pub topics: Named,
     pub request_timeout: Option<Duration>,
 }
 

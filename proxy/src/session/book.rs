@@ -1,6 +1,7 @@
 //! The record of each client and the rules by which it ages. No clock, no await.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use apogee_model::ClientId;
@@ -8,8 +9,10 @@ use tokio::time::Instant;
 
 use super::Role;
 use super::connections::Connections;
-use crate::listen::ConnectionId;
+use super::roll::{Known, Named};
+use crate::listen::{ClosedConnection, ConnectionId};
 use crate::service::Language;
+use crate::store::ClientHeard;
 
 /// A client unheard for this long is forgotten.
 ///
@@ -17,6 +20,8 @@ use crate::service::Language;
 const EXPIRY: Duration = Duration::from_secs(120);
 /// A client unheard for this long after its last connection closed is gone.
 const LOST_AFTER: Duration = Duration::from_secs(10);
+/// A client is asked to connect again at most this often, whatever becomes of its connections.
+const RECONNECT_EVERY: Duration = Duration::from_secs(30);
 /// Connections remembered per client. One that is spread over more by a proxy of its own may be taken for gone when
 /// these have closed and it is not heard on another in time.
 const CONNECTIONS_MAX: usize = 8;
@@ -29,6 +34,9 @@ pub(super) struct Book {
 
 pub(super) struct Session {
     pub(super) role: Option<Role>,
+    pub(super) topics: Named,
+    /// The other end of the connection it was last heard on.
+    pub(super) peer: Option<SocketAddr>,
     pub(super) language: Language,
     /// At most 32 characters, because it becomes a label.
     pub(super) version: Box<str>,
@@ -39,15 +47,33 @@ pub(super) struct Session {
     news: bool,
     /// The open connections it was heard on.
     connections: Vec<ConnectionId>,
-    /// When the last of them closed.
-    hung_up: Option<Instant>,
+    /// How the last of them closed.
+    gone: Option<Gone>,
+    /// When it was last asked to connect again.
+    reconnects: Option<Instant>,
+}
+
+/// How the last connection of a client closed.
+#[derive(Copy, Clone, Debug)]
+enum Gone {
+    /// By the client, or nobody knows: it may be dead.
+    HungUp { at: Instant },
+    /// We sent it away, so it lives and is another proxy's to hear; to tell the leaders that it is lost would take from it
+    /// what it works on.
+    SentAway,
+}
+
+impl Gone {
+    fn by(connection: ClosedConnection, now: Instant) -> Self {
+        if connection.sent_away { Self::SentAway } else { Self::HungUp { at: now } }
+    }
 }
 
 /// What the leaders are to be told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
-    pub(super) heard: Vec<ClientId>,
-    pub(super) lost: Vec<ClientId>,
+    pub(super) heard: Vec<ClientHeard>,
+    pub(super) hung_up: Vec<ClientHeard>,
 }
 
 impl Book {
@@ -57,11 +83,15 @@ impl Book {
         session.heard = now;
         session.news = true;
         if let Some(connection) = on.filter(|connection| session.may_note(*connection)) {
-            if self.connections.add(connection, client) {
-                session.connections.push(connection);
-                session.hung_up = None;
-            } else if session.connections.is_empty() {
-                session.hung_up.get_or_insert(now);
+            match self.connections.add(connection, client) {
+                Ok(()) => {
+                    session.connections.push(connection);
+                    session.gone = None;
+                }
+                Err(closed) if session.connections.is_empty() => {
+                    session.gone.get_or_insert(Gone::by(closed, now));
+                }
+                Err(_) => {}
             }
         }
         Some(session)
@@ -74,28 +104,29 @@ impl Book {
     }
 
     /// A connection closed; whoever has no other may be gone.
-    pub(super) fn closed(&mut self, connection: ConnectionId, now: Instant) {
+    pub(super) fn closed(&mut self, connection: ClosedConnection, now: Instant) {
         for client in self.connections.close(connection) {
             if let Some(session) = self.clients.get_mut(&client) {
-                session.connections.retain(|open| *open != connection);
+                session.connections.retain(|open| *open != connection.id);
                 if session.connections.is_empty() {
-                    session.hung_up = Some(now);
+                    session.gone = Some(Gone::by(connection, now));
                 }
             }
         }
     }
 
-    /// Ages all records: collects who was heard since the last report, drops who is lost or expired.
+    /// Ages all records: collects who was heard since the last report, drops who is lost, sent away or expired.
     pub(super) fn report(&mut self, now: Instant) -> Report {
         let mut report = Report::default();
         self.clients.retain(|client, session| {
             let lost = session.is_lost(now);
+            let heard = ClientHeard { client: client.clone(), at: session.heard };
             if lost {
-                report.lost.push(client.clone());
+                report.hung_up.push(heard);
             } else if std::mem::take(&mut session.news) {
-                report.heard.push(client.clone());
+                report.heard.push(heard);
             }
-            let stays = !lost && session.heard + EXPIRY > now;
+            let stays = !lost && session.heard + EXPIRY > now && !matches!(session.gone, Some(Gone::SentAway));
             if !stays {
                 session.forget(client, &mut self.connections);
             }
@@ -111,6 +142,8 @@ impl Session {
         let version: String = version.chars().filter(|c| label(*c)).take(32).collect();
         Self {
             role: None,
+            topics: Named::default(),
+            peer: None,
             language,
             version: version.into(),
             request_timeout: None,
@@ -118,8 +151,31 @@ impl Session {
             heard: now,
             news: true,
             connections: Vec::new(),
-            hung_up: None,
+            gone: None,
+            reconnects: None,
         }
+    }
+
+    pub(super) fn known(&self, id: &ClientId, now: Instant) -> Known {
+        Known {
+            id: id.clone(),
+            role: self.role.clone(),
+            topics: self.topics.clone(),
+            language: self.language,
+            version: self.version.clone(),
+            peer: self.peer,
+            silent: now.saturating_duration_since(self.heard),
+            connections: self.connections.len(),
+        }
+    }
+
+    /// Whether the client may be asked to connect again; if so, it counts as asked.
+    pub(super) fn may_reconnect(&mut self, now: Instant) -> bool {
+        let may = self.reconnects.is_none_or(|asked| asked + RECONNECT_EVERY <= now);
+        if may {
+            self.reconnects = Some(now);
+        }
+        may
     }
 
     fn may_note(&self, connection: ConnectionId) -> bool {
@@ -133,7 +189,10 @@ impl Session {
     }
 
     fn is_lost(&self, now: Instant) -> bool {
-        self.hung_up.is_some_and(|hung_up| hung_up.max(self.heard) + LOST_AFTER <= now)
+        match self.gone {
+            Some(Gone::HungUp { at }) => at.max(self.heard) + LOST_AFTER <= now,
+            Some(Gone::SentAway) | None => false,
+        }
     }
 }
 
@@ -193,12 +252,20 @@ mod tests {
 
     fn seconds(report: &mut Book, start: Instant, at: u64) -> (Vec<String>, Vec<String>) {
         let report = report.report(start + Duration::from_secs(at));
-        let names = |ids: Vec<ClientId>| ids.iter().map(ToString::to_string).collect();
-        (names(report.heard), names(report.lost))
+        let names = |ids: Vec<ClientHeard>| ids.iter().map(|heard| heard.client.to_string()).collect();
+        (names(report.heard), names(report.hung_up))
     }
 
     fn meet(book: &mut Book, name: &str, now: Instant) {
         book.clients.insert(id(name), Session::new(Language::Java, "5", now));
+    }
+
+    fn hung_up(connection: u64) -> ClosedConnection {
+        ClosedConnection { id: ConnectionId(connection), sent_away: false }
+    }
+
+    fn sent_away(connection: u64) -> ClosedConnection {
+        ClosedConnection { sent_away: true, ..hung_up(connection) }
     }
 
     /// Connection 0 is none.
@@ -216,7 +283,7 @@ mod tests {
             hear(&mut book, name, connection, start);
         }
         hear(&mut book, "moves", 3, start);
-        book.closed(ConnectionId(2), start);
+        book.closed(hung_up(2), start);
         let all = ["beats", "leaves", "moves", "returns", "unconnected"].map(String::from).to_vec();
         assert_eq!(seconds(&mut book, start, 5), (all, vec![]));
         hear(&mut book, "returns", 4, start + Duration::from_secs(9));
@@ -231,7 +298,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_outlives_its_connection_does_not_open_it_again() {
         let (mut book, start) = (Book::default(), Instant::now());
-        book.closed(ConnectionId(7), start);
+        book.closed(hung_up(7), start);
         meet(&mut book, "late", start);
         for at in [1, 3] {
             hear(&mut book, "late", 7, start + Duration::from_secs(at));
@@ -241,12 +308,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_was_sent_away_is_forgotten_and_not_lost() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        for name in ["moves", "stays"] {
+            meet(&mut book, name, start);
+            hear(&mut book, name, 1, start);
+        }
+        hear(&mut book, "stays", 2, start);
+        book.closed(sent_away(1), start);
+        assert_eq!(seconds(&mut book, start, 5), (vec!["moves".into(), "stays".into()], vec![]));
+        assert_eq!(book.clients.keys().collect::<Vec<_>>(), [&id("stays")]);
+        meet(&mut book, "late", start);
+        hear(&mut book, "late", 1, start + Duration::from_secs(6));
+        book.closed(hung_up(2), start + Duration::from_secs(6));
+        assert_eq!(seconds(&mut book, start, 60), (vec!["late".into()], vec!["stays".into()]));
+        assert!(book.clients.is_empty() && book.connections.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_asked_to_connect_again_twice_in_half_a_minute() {
+        let start = Instant::now();
+        let mut session = Session::new(Language::Java, "5", start);
+        let asked = [0, 29, 30, 31, 60].map(|at| session.may_reconnect(start + Duration::from_secs(at)));
+        assert_eq!(asked, [true, false, true, false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_takes_a_bounded_place() {
         let (mut book, start) = (Book::default(), Instant::now());
         meet(&mut book, "everywhere", start);
         (1..100).for_each(|connection| hear(&mut book, "everywhere", connection, start));
         assert_eq!(book.clients[&id("everywhere")].connections.len(), CONNECTIONS_MAX);
-        (1..50).for_each(|connection| book.closed(ConnectionId(connection), start));
+        (1..50).for_each(|connection| book.closed(hung_up(connection), start));
         hear(&mut book, "everywhere", 60, start);
         assert_eq!(seconds(&mut book, start, 11).1, [""; 0], "it was heard on one that is open");
     }

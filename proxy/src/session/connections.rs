@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use apogee_model::ClientId;
 
-use crate::listen::ConnectionId;
+use crate::listen::{ClosedConnection, ConnectionId};
 
 /// Closed connections that are remembered.
 const CLOSED_MAX: usize = 1024;
@@ -13,17 +13,17 @@ const CLOSED_MAX: usize = 1024;
 pub(super) struct Connections {
     clients: BTreeMap<ConnectionId, BTreeSet<ClientId>>,
     /// The last that closed: a call that was under way may be heard after the end of its connection.
-    closed: VecDeque<ConnectionId>,
+    closed: VecDeque<ClosedConnection>,
 }
 
 impl Connections {
-    /// Notes `client` on `connection`. False when the connection has closed.
-    pub(super) fn add(&mut self, connection: ConnectionId, client: &ClientId) -> bool {
-        let open = !self.closed.contains(&connection);
-        if open {
-            self.clients.entry(connection).or_default().insert(client.clone());
+    /// Notes `client` on `connection`, unless that has closed.
+    pub(super) fn add(&mut self, connection: ConnectionId, client: &ClientId) -> Result<(), ClosedConnection> {
+        if let Some(closed) = self.closed.iter().find(|closed| closed.id == connection) {
+            return Err(*closed);
         }
-        open
+        self.clients.entry(connection).or_default().insert(client.clone());
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, connection: ConnectionId, client: &ClientId) {
@@ -36,12 +36,12 @@ impl Connections {
     }
 
     /// Forgets a connection; returns who was heard on it.
-    pub(super) fn close(&mut self, connection: ConnectionId) -> BTreeSet<ClientId> {
+    pub(super) fn close(&mut self, connection: ClosedConnection) -> BTreeSet<ClientId> {
         if self.closed.len() == CLOSED_MAX {
             self.closed.pop_front();
         }
         self.closed.push_back(connection);
-        self.clients.remove(&connection).unwrap_or_default()
+        self.clients.remove(&connection.id).unwrap_or_default()
     }
 
     #[cfg(test)]

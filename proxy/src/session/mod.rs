@@ -4,6 +4,7 @@
 
 mod book;
 mod connections;
+mod roll;
 mod watchman;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,12 @@ use apogee_model::{ClientId, ConsumerGroup};
 use tokio::time::Instant;
 
 use self::book::{Book, Session};
-use crate::listen::ConnectionId;
+use crate::listen::ClosedConnection;
 use crate::service::telemetry::ClientSettings;
 use crate::service::{Call, Language, ServiceError};
 
-pub(crate) use watchman::watch;
+pub(crate) use roll::{Known, Named, Wanted};
+pub(crate) use watchman::{tell, watch};
 
 /// Clients known at the same time.
 const CLIENTS_MAX: usize = 100_000;
@@ -54,7 +56,9 @@ pub(crate) struct Kind {
 impl Sessions {
     /// Notes a sign of life. False when the client is not known.
     pub(crate) fn heard(&self, call: &Call) -> bool {
-        self.book().hear(&call.client, call.connection, Instant::now()).is_some()
+        let (now, mut book) = (Instant::now(), self.book());
+        let session = book.hear(&call.client, call.connection, now);
+        session.map(|session| session.peer = call.peer.or(session.peer)).is_some()
     }
 
     /// Notes a sign of life; makes the record of a client that is not known.
@@ -63,7 +67,7 @@ impl Sessions {
     }
 
     /// Notes the end of a connection.
-    pub(crate) fn closed(&self, connection: ConnectionId) {
+    pub(crate) fn closed(&self, connection: ClosedConnection) {
         self.book().closed(connection, Instant::now());
     }
 
@@ -78,6 +82,7 @@ impl Sessions {
     pub(crate) fn settings(&self, call: &Call, settings: ClientSettings) -> Result<(), ServiceError> {
         self.with(call, |session| {
             session.role = Some(settings.role);
+            session.topics = settings.topics;
             session.request_timeout = settings.request_timeout;
         })
     }
@@ -89,6 +94,12 @@ impl Sessions {
     pub(crate) fn may_command(&self, client: &ClientId, bytes: usize) -> Result<(), Instant> {
         let now = Instant::now();
         self.book().clients.get_mut(client).map_or(Ok(()), |session| session.commands.take(now, bytes))
+    }
+
+    /// Whether the client may be asked to connect again; if so, it counts as asked. One that is not known may not.
+    pub(crate) fn may_reconnect(&self, client: &ClientId) -> bool {
+        let now = Instant::now();
+        self.book().clients.get_mut(client).is_some_and(|session| session.may_reconnect(now))
     }
 
     /// How long the client waits for unary answers, if it said so.
@@ -125,6 +136,7 @@ impl Sessions {
             book.clients.insert(call.client.clone(), Session::new(call.language, &call.version, now));
         }
         let session = book.hear(&call.client, call.connection, now).expect("it was put in above");
+        session.peer = call.peer.or(session.peer);
         Ok(change(session))
     }
 

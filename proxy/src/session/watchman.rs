@@ -22,16 +22,21 @@ pub(crate) async fn watch(sessions: Arc<Sessions>, stores: Stores, stop: Cancell
             _ = rounds.tick() => false,
             () = stop.cancelled() => true,
         };
-        let report = sessions.book().report(Instant::now());
-        if !report.heard.is_empty() {
-            stores.heard(&report.heard);
-        }
-        for client in report.lost {
-            tracing::debug!(event = "client_lost", %client);
-            stores.lost(&client);
-        }
+        tell(&sessions, &stores);
         if stopping {
             return Ok(());
         }
+    }
+}
+
+/// Tells the leaders who was heard since they were told last, and who is lost.
+pub(crate) fn tell(sessions: &Sessions, stores: &Stores) {
+    let report = sessions.book().report(Instant::now());
+    if !report.heard.is_empty() {
+        stores.heard(&report.heard);
+    }
+    if !report.hung_up.is_empty() {
+        tracing::debug!(event = "clients_hung_up", clients = ?report.hung_up);
+        stores.hung_up(&report.hung_up);
     }
 }

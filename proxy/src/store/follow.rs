@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use apogee_host::Tasks;
+use apogee_host::{OnError, Tasks};
 use apogee_model::{Cluster, ReplicaGroup, ReplicaGroupId};
+use apogee_proto::token::ClusterToken;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::{Connections, RemoteGroup, RemoteGroupParts, StoreMetrics, Stores};
 
@@ -16,54 +16,70 @@ pub struct Follower {
     pub stores: Stores,
     /// The number under which the store-nodes know this proxy, drawn at its start.
     pub incarnation: u64,
-    /// Owns the tasks of every replica group.
+    /// Owns the tasks of every replica group; closing it ends them.
     pub tasks: Tasks,
     pub metrics: Arc<StoreMetrics>,
+    /// Shown to every store-node.
+    pub token: Option<ClusterToken>,
+}
+
+/// The replica groups there have been.
+struct Followed {
+    follower: Follower,
+    connections: Arc<Connections>,
+    groups: BTreeMap<ReplicaGroupId, Arc<RemoteGroup>>,
 }
 
 impl Follower {
-    /// Follows the cluster until `stop`. A replica group stays for as long as the process, whatever a snapshot says.
-    pub async fn run(
-        self,
-        mut cluster: watch::Receiver<Arc<Cluster>>,
-        stop: CancellationToken,
-    ) -> Result<(), Infallible> {
-        let (connections, mut groups) = (Arc::new(Connections::default()), BTreeMap::new());
-        let follow = async {
-            loop {
-                let now = Arc::clone(&cluster.borrow_and_update());
-                for group in now.replica_groups.values() {
-                    let known = groups.entry(group.id).or_insert_with(|| self.begin(group.id, &connections, &stop));
-                    if let Err(bad) = known.at(&addresses(&now, group)) {
-                        tracing::error!(event = "bad_store_address", group = %group.id, %bad, "lanes stay where they were");
-                    }
-                }
-                if cluster.changed().await.is_err() {
-                    return;
-                }
+    /// Follows the cluster from now on; what is known of it already is in [`Stores`] when this returns. A replica group
+    /// stays for as long as the process, whatever a snapshot says.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn begin(self, mut cluster: watch::Receiver<Option<Arc<Cluster>>>) {
+        let (tasks, stop) = (self.tasks.clone(), self.tasks.token());
+        let connections = Arc::new(Connections::new(self.token.as_ref()));
+        let mut followed = Followed { follower: self, connections, groups: BTreeMap::new() };
+        followed.look(&mut cluster);
+        let follow = async move {
+            while cluster.changed().await.is_ok() {
+                followed.look(&mut cluster);
             }
         };
-        stop.run_until_cancelled(follow).await;
-        Ok(())
+        tasks.spawn("stores", OnError::StopProcess, async move {
+            stop.run_until_cancelled(follow).await;
+            Ok::<_, Infallible>(())
+        });
+    }
+}
+
+impl Followed {
+    fn look(&mut self, cluster: &mut watch::Receiver<Option<Arc<Cluster>>>) {
+        let now = cluster.borrow_and_update().clone();
+        let Some(now) = now else { return };
+        for group in now.replica_groups.values() {
+            if let Err(bad) = self.group(group.id).at(&addresses(&now, group)) {
+                tracing::error!(event = "bad_store_address", group = %group.id, %bad, "lanes stay where they were");
+            }
+        }
     }
 
-    fn begin(
-        &self,
-        group: ReplicaGroupId,
-        connections: &Arc<Connections>,
-        stop: &CancellationToken,
-    ) -> Arc<RemoteGroup> {
-        let parts = RemoteGroupParts {
-            group,
-            connections: Arc::clone(connections),
-            incarnation: self.incarnation,
-            tasks: self.tasks.clone(),
-            stop: stop.clone(),
-            metrics: Arc::clone(&self.metrics),
-        };
-        let remote = Arc::new(RemoteGroup::new(parts));
-        self.stores.insert(group, Arc::clone(&remote) as Arc<_>);
-        remote
+    fn group(&mut self, group: ReplicaGroupId) -> Arc<RemoteGroup> {
+        let Followed { follower, connections, groups } = self;
+        let known = groups.entry(group).or_insert_with(|| {
+            let Follower { stores, incarnation, tasks, metrics, .. } = &*follower;
+            let remote = Arc::new(RemoteGroup::new(RemoteGroupParts {
+                group,
+                connections: Arc::clone(connections),
+                incarnation: *incarnation,
+                tasks: tasks.clone(),
+                stop: tasks.token(),
+                metrics: Arc::clone(metrics),
+            }));
+            stores.insert(group, Arc::clone(&remote) as Arc<_>);
+            remote
+        });
+        Arc::clone(known)
     }
 }
 

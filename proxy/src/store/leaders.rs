@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apogee_model::ReplicaId;
 use tokio::sync::{Notify, watch};
 
 use super::lane::Lanes;
@@ -12,6 +13,8 @@ use super::lane::Lanes;
 pub(super) struct Leader {
     /// Number of the [`Node`](super::node::Node).
     pub(super) node: usize,
+    /// The number of the replica, as its store-node says.
+    pub(super) replica: ReplicaId,
     pub(super) epoch: u64,
     pub(super) lanes: Arc<Lanes>,
 }
@@ -36,6 +39,11 @@ impl Leaders {
     /// Whether somebody leads.
     pub(super) fn is_known(&self) -> bool {
         self.current.borrow().is_some()
+    }
+
+    /// The replica that leads.
+    pub(super) fn replica(&self) -> Option<ReplicaId> {
+        self.current.borrow().as_ref().map(|leader| leader.replica)
     }
 
     /// What a replica says of itself from now on.
@@ -108,7 +116,8 @@ mod tests {
     use super::*;
 
     fn leader(node: usize, epoch: u64) -> Option<Leader> {
-        Some(Leader { node, epoch, lanes: Arc::new(Lanes::closed()) })
+        let replica = ReplicaId(1 + u64::try_from(node).unwrap());
+        Some(Leader { node, replica, epoch, lanes: Arc::new(Lanes::closed()) })
     }
 
     #[test]
@@ -125,6 +134,7 @@ mod tests {
         assert!(leaders.changed_from(&first).now_or_never().is_some());
         assert!(leaders.superseded(0, 3).now_or_never().is_some());
         assert!(leaders.superseded(2, 4).now_or_never().is_none());
+        assert_eq!(leaders.replica(), Some(ReplicaId(3)));
         leaders.claim(2, None);
         assert_eq!(known(), Some((0, 3)));
         assert_eq!(changes.load(Ordering::Relaxed), 3);

@@ -24,8 +24,9 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
     Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, GroupId, TagFilter, TopicId};
+use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 /// A leader that decides about messages and deliveries. In one process a function call, else
 /// [`RemoteGroup`].
@@ -35,6 +36,11 @@ use futures::future::BoxFuture;
 pub trait StoreNode: Send + Sync + 'static {
     /// Whether somebody leads now, as far as is known: nobody has to wait for an election.
     fn leads(&self) -> bool;
+
+    /// The replica that leads now, as far as is known, for people who want to see it.
+    fn leader(&self) -> Option<ReplicaId> {
+        None
+    }
 
     /// Appends all messages or none; one answer per message, in order.
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;
@@ -52,9 +58,13 @@ pub trait StoreNode: Send + Sync + 'static {
     fn confirm(&self, deliveries: Vec<DeliveryKey>);
 
     /// Clients this proxy heard since it last said so; called every 5 s.
-    fn heard(&self, clients: Vec<ClientId>);
+    fn heard(&self, clients: Vec<ClientHeard>);
 
-    /// A client that terminated, or was silent for 10 s after its last connection closed.
+    /// Clients that were silent for 10 s after their last connection to this proxy closed. They are lost, unless they were
+    /// heard later elsewhere.
+    fn hung_up(&self, clients: Vec<ClientHeard>);
+
+    /// A client that terminated.
     fn lost(&self, client: ClientId);
 
     /// Tells when messages become ready for the group; interest ends when the watch is dropped.
@@ -78,6 +88,13 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Forgets the progress of a deleted group.
     fn drop_group(&self, group: GroupId) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A client, and when this proxy heard it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientHeard {
+    pub client: ClientId,
+    pub at: Instant,
 }
 
 /// Edge-triggered readiness of one (group, topic, filter).

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use apogee_model::ReplicaGroupId;
+use apogee_model::{ReplicaGroupId, ReplicaId};
 use apogee_proto::store::v1::lane_client::LaneClient;
 use apogee_proto::store::v1::{LaneAnswers, LaneHello, LaneKind, LaneWelcome, Standing};
 use tokio::time::{sleep, timeout};
@@ -190,7 +190,7 @@ impl Node {
         lanes: &Arc<Lanes>,
         ending: &CancellationToken,
     ) -> Result<(), Ended> {
-        let mut epoch = None;
+        let (mut epoch, mut replica) = (None, ReplicaId::default());
         loop {
             let superseded = async {
                 match epoch {
@@ -207,7 +207,8 @@ impl Node {
                 ending.cancel();
                 return Ok(());
             };
-            if let Some(LaneWelcome { cluster_id: theirs, .. }) = welcome {
+            if let Some(LaneWelcome { cluster_id: theirs, replica_id }) = welcome {
+                replica = ReplicaId(replica_id);
                 let ours = *self.shared.cluster_id.get_or_init(|| theirs);
                 if ours != theirs {
                     tracing::error!(event = "wrong_cluster", address = %self.address, "store-nodes of two clusters");
@@ -216,7 +217,7 @@ impl Node {
             }
             lanes.control.answered(answers);
             if let Some(standing) = standing {
-                self.stands(standing, lanes);
+                self.stands(replica, standing, lanes);
                 epoch = standing.epoch;
             }
             for edge in edges {
@@ -225,9 +226,9 @@ impl Node {
         }
     }
 
-    fn stands(&self, standing: Standing, lanes: &Arc<Lanes>) {
+    fn stands(&self, replica: ReplicaId, standing: Standing, lanes: &Arc<Lanes>) {
         let Standing { epoch, leader } = standing;
-        let claim = epoch.map(|epoch| Leader { node: self.index, epoch, lanes: Arc::clone(lanes) });
+        let claim = epoch.map(|epoch| Leader { node: self.index, replica, epoch, lanes: Arc::clone(lanes) });
         if let Some(leader) = &claim {
             tracing::info!(event = "store_leader", group = %self.shared.group, address = %self.address, epoch = leader.epoch, "a store-node leads");
         }

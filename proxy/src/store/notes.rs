@@ -9,8 +9,10 @@ use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{Clients, DeliveryKeys};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::ClientHeard;
 use super::remote::Resender;
 
 /// Notes that wait.
@@ -29,7 +31,8 @@ const LAST_NOTE_MAX: Duration = Duration::from_millis(200);
 pub(super) enum Note {
     Release(Vec<DeliveryKey>),
     Confirm(Vec<DeliveryKey>),
-    Heard(Vec<ClientId>),
+    Heard(Vec<ClientHeard>),
+    HungUp(Vec<ClientHeard>),
     Lost(Vec<ClientId>),
 }
 
@@ -78,7 +81,7 @@ pub(super) async fn deliver(
             }
         };
         let limit = if stopping { LAST_NOTE_MAX } else { NOTE_MAX };
-        let told = merged(&some).into_iter().map(|ask| tell(&resender, ask, limit));
+        let told = merged(&some).into_iter().map(|note| tell(&resender, note, limit));
         futures::future::join_all(told).await;
         if stopping {
             return Ok(());
@@ -86,46 +89,68 @@ pub(super) async fn deliver(
     }
 }
 
-async fn tell(resender: &Resender, ask: Ask, limit: Duration) {
-    if let Err(error) = resender.note(ask, limit).await {
+async fn tell(resender: &Resender, note: Note, limit: Duration) {
+    if let Err(error) = resender.note(|| note.ask(), limit).await {
         tracing::warn!(event = "note_lost", %error, "the leader of the store could not be told");
     }
 }
 
-/// Neighbours of one kind become one item, large ones several.
-fn merged(notes: &[Note]) -> Vec<Ask> {
-    let mut asks = Vec::new();
+impl Note {
+    /// As it is said now.
+    fn ask(&self) -> Ask {
+        let now = Instant::now();
+        let heard = |clients: &[ClientHeard]| {
+            Clients::heard(clients.iter().map(|heard| (&heard.client, now.saturating_duration_since(heard.at))))
+        };
+        match self {
+            Self::Release(keys) => Ask::Release(DeliveryKeys::of(keys)),
+            Self::Confirm(keys) => Ask::Confirm(DeliveryKeys::of(keys)),
+            Self::Heard(clients) => Ask::Heard(heard(clients)),
+            Self::HungUp(clients) => Ask::HungUp(heard(clients)),
+            Self::Lost(clients) => Ask::Lost(Clients::of(clients)),
+        }
+    }
+}
+
+/// Neighbours of one kind become one note, large ones several.
+fn merged(notes: &[Note]) -> Vec<Note> {
+    let mut all = Vec::new();
     for same in notes.chunk_by(|one, other| std::mem::discriminant(one) == std::mem::discriminant(other)) {
-        let (mut keys, mut clients) = (Vec::new(), Vec::new());
+        let (mut keys, mut heard, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         for note in same {
             match note {
                 Note::Release(some) | Note::Confirm(some) => keys.extend_from_slice(some),
-                Note::Heard(some) | Note::Lost(some) => clients.extend_from_slice(some),
+                Note::Heard(some) | Note::HungUp(some) => heard.extend_from_slice(some),
+                Note::Lost(some) => clients.extend_from_slice(some),
             }
         }
         let confirm = matches!(same.first(), Some(Note::Confirm(_)));
-        let lost = matches!(same.first(), Some(Note::Lost(_)));
-        asks.extend(keys.chunks(ITEM_MAX).map(DeliveryKeys::of).map(if confirm { Ask::Confirm } else { Ask::Release }));
-        asks.extend(clients.chunks(ITEM_MAX).map(Clients::of).map(if lost { Ask::Lost } else { Ask::Heard }));
+        let hung_up = matches!(same.first(), Some(Note::HungUp(_)));
+        let keys = keys.chunks(ITEM_MAX).map(<[DeliveryKey]>::to_vec);
+        let heard = heard.chunks(ITEM_MAX).map(<[ClientHeard]>::to_vec);
+        all.extend(keys.map(if confirm { Note::Confirm } else { Note::Release }));
+        all.extend(heard.map(if hung_up { Note::HungUp } else { Note::Heard }));
+        all.extend(clients.chunks(ITEM_MAX).map(|some| Note::Lost(some.to_vec())));
     }
-    asks
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn neighbours_travel_together() {
-        let clients = |names: std::ops::Range<usize>| names.filter_map(|it| ClientId::parse(&it.to_string())).collect();
-        let notes = [
-            Note::Heard(clients(0..600)),
-            Note::Heard(clients(600..601)),
-            Note::Lost(clients(0..1)),
-            Note::Heard(clients(1..2)),
-        ];
-        let sizes = merged(&notes).into_iter().map(|ask| match ask {
-            Ask::Heard(clients) => ("heard", clients.ids.len()),
+    #[tokio::test(start_paused = true)]
+    async fn neighbours_travel_together() {
+        let clients = |names: std::ops::Range<usize>| names.filter_map(|it| ClientId::parse(&it.to_string()));
+        let at = Instant::now();
+        let heard = |names| Note::Heard(clients(names).map(|client| ClientHeard { client, at }).collect());
+        let notes = [heard(0..600), heard(600..601), Note::Lost(clients(0..1).collect()), heard(1..2)];
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let sizes = merged(&notes).into_iter().map(|note| match note.ask() {
+            Ask::Heard(clients) => {
+                assert_eq!(clients.ago_ms, vec![3000; clients.ids.len()]);
+                ("heard", clients.ids.len())
+            }
             Ask::Lost(clients) => ("lost", clients.ids.len()),
             other => panic!("{other:?} was not noted"),
         });

@@ -32,7 +32,7 @@ use super::metrics::StoreMetrics;
 use super::node::{Node, Shared};
 use super::notes::{Note, Notes, deliver};
 use super::watches::Watches;
-use super::{StoreNode, Watch};
+use super::{ClientHeard, StoreNode, Watch};
 
 /// How long a request is sent again before the caller hears that it failed. Callers with less time drop it earlier.
 const CALL_MAX: Duration = Duration::from_secs(8);
@@ -202,8 +202,8 @@ impl Resender {
     }
 
     /// Tells what needs no answer but that it was heard.
-    pub(super) async fn note(&self, ask: Ask, limit: Duration) -> Result<(), StoreError> {
-        self.ask(|lanes| &lanes.control, 0, limit, || ask.clone()).await.map(|_| ())
+    pub(super) async fn note(&self, ask: impl Fn() -> Ask, limit: Duration) -> Result<(), StoreError> {
+        self.ask(|lanes| &lanes.control, 0, limit, ask).await.map(|_| ())
     }
 }
 
@@ -242,6 +242,10 @@ fn other<T>(reply: Reply, read: impl FnOnce(Answered) -> Option<Result<T, Malfor
 impl StoreNode for RemoteGroup {
     fn leads(&self) -> bool {
         self.shared.leaders.is_known()
+    }
+
+    fn leader(&self) -> Option<ReplicaId> {
+        self.shared.leaders.replica()
     }
 
     fn append(&self, messages: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
@@ -293,8 +297,12 @@ impl StoreNode for RemoteGroup {
         self.shared.notes.take(Note::Confirm(deliveries));
     }
 
-    fn heard(&self, clients: Vec<ClientId>) {
+    fn heard(&self, clients: Vec<ClientHeard>) {
         self.shared.notes.take(Note::Heard(clients));
+    }
+
+    fn hung_up(&self, clients: Vec<ClientHeard>) {
+        self.shared.notes.take(Note::HungUp(clients));
     }
 
     fn lost(&self, client: ClientId) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use apogee_model::store::StoreError;
-use apogee_model::{ClientId, ReplicaGroupId, TopicConfig};
+use apogee_model::{ClientId, ReplicaGroupId, ReplicaId, TopicConfig};
 
-use super::StoreNode;
+use super::{ClientHeard, StoreNode};
 
 type Groups = BTreeMap<ReplicaGroupId, Arc<dyn StoreNode>>;
 
@@ -62,9 +62,19 @@ impl Stores {
         self.snapshot().get(&group).is_some_and(|store| store.leads())
     }
 
+    /// The replica that leads a replica group, if this proxy knows one.
+    pub(crate) fn leader(&self, group: ReplicaGroupId) -> Option<ReplicaId> {
+        self.snapshot().get(&group).and_then(|store| store.leader())
+    }
+
     /// Tells all of them.
-    pub(crate) fn heard(&self, clients: &[ClientId]) {
+    pub(crate) fn heard(&self, clients: &[ClientHeard]) {
         self.snapshot().values().for_each(|store| store.heard(clients.to_vec()));
+    }
+
+    /// Tells all of them.
+    pub(crate) fn hung_up(&self, clients: &[ClientHeard]) {
+        self.snapshot().values().for_each(|store| store.hung_up(clients.to_vec()));
     }
 
     /// Tells all of them.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_proxy::listen::{
-    ConnectionBytes, ConnectionId, DrainSettings, Drained, ListenMetrics, ListenSettings, Listener, PeerAddr, Tls,
-    TlsSettings,
+    ClosedConnection, ConnectionBytes, ConnectionId, DrainSettings, Drained, ListenMetrics, ListenSettings, Listener,
+    PeerAddr, Tls, TlsSettings,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -32,7 +32,7 @@ pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
     run: JoinSet<Drained>,
-    closed: mpsc::Receiver<ConnectionId>,
+    closed: mpsc::Receiver<ClosedConnection>,
 }
 
 /// A request that arrived at [`Port::echo`]. `/wait` is answered after `go_on`; everything else at once.

@@ -11,7 +11,12 @@ use tokio::time::{Instant, timeout};
 use crate::support::{World, from, message, receive, world, world_with};
 
 /// Starts a receive of `client` that reads its whole answer: messages, or the code.
-fn parked(world: &World, polls: &mut JoinSet<Result<usize, i32>>, client: &str, ask: v2::ReceiveMessageRequest) {
+pub(crate) fn parked(
+    world: &World,
+    polls: &mut JoinSet<Result<usize, i32>>,
+    client: &str,
+    ask: v2::ReceiveMessageRequest,
+) {
     let (mut grpc, request) = (world.client.clone(), from(client, ask));
     polls.spawn(async move {
         let mut stream = grpc.receive_message(request).await.unwrap().into_inner();
@@ -28,7 +33,7 @@ fn parked(world: &World, polls: &mut JoinSet<Result<usize, i32>>, client: &str, 
 }
 
 /// Lets everything run that can, without moving the clock.
-async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
@@ -124,23 +129,6 @@ async fn a_wake_whose_receive_was_cancelled_goes_to_the_next() {
     world.send(vec![message("orders", "id", "x")]).await;
     let woken = timeout(Duration::from_secs(1), second.join_next()).await.expect("woken at once");
     assert_eq!(woken.unwrap().unwrap(), Ok(1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_drain_ends_long_polls_now_and_lets_none_begin() {
-    let mut world = world().await;
-    world.route("orders").await;
-    let mut polls = JoinSet::new();
-    parked(&world, &mut polls, "c", receive("orders", "workers"));
-    settle().await;
-    world.proxy.drain();
-    let ended = timeout(Duration::from_secs(1), polls.join_next()).await.expect("ended at once");
-    assert_eq!(ended.unwrap().unwrap(), Err(i32::from(Code::MessageNotFound)));
-    let pops = world.store.told().pops;
-    assert!(timeout(Duration::from_secs(1), world.take("orders", "workers")).await.expect("at once").is_empty());
-    assert_eq!(world.store.told().pops, pops);
-    let answer = world.send(vec![message("orders", "id", "x")]).await;
-    assert_eq!(answer.status.unwrap().code, i32::from(Code::Ok), "other calls go on");
 }
 
 #[tokio::test(start_paused = true)]

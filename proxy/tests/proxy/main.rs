@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod budget;
+mod clients;
+mod leaving;
 mod long_poll;
 mod messages;
 mod metrics;

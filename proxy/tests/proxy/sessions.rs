@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use apogee_proto::v2::{self, Code};
+use apogee_proxy::listen::ClosedConnection;
 
 use crate::settings::{open, producer};
 use crate::support::{CONNECTION, World, from, resource, status, world};
@@ -53,7 +54,7 @@ async fn a_client_is_lost_ten_seconds_after_its_last_connection() {
     drop((commands, stream));
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(world.store.told().lost, [""; 0], "its connection still lives");
-    world.proxy.connection_closed(CONNECTION);
+    world.proxy.connection_closed(ClosedConnection { id: CONNECTION, sent_away: false });
     tokio::time::sleep(Duration::from_millis(9900)).await;
     assert_eq!(world.store.told().lost, [""; 0]);
     tokio::time::sleep(Duration::from_millis(5200)).await;

@@ -11,13 +11,14 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
-    InvisibleDuration, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, Permission, QueueId, QueueOffset,
-    ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId, TopicType,
+    InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission,
+    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
-use apogee_proxy::listen::{ConnectionBytes, ConnectionId};
-use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
+use apogee_proxy::listen::{ConnectionBytes, ConnectionId, Departure};
+use apogee_proxy::{ClientHeard, Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::MeterProvider as _;
@@ -39,8 +40,10 @@ pub(crate) struct World {
     pub store: Arc<FakeStore>,
     pub routes: Arc<FakeRoutes>,
     pub tasks: Tasks,
+    /// How the connection leaves.
+    pub departure: Departure,
     scrapes: prometheus::Registry,
-    _meters: SdkMeterProvider,
+    meters: SdkMeterProvider,
 }
 
 /// A world where first use creates topics and groups.
@@ -65,10 +68,12 @@ pub(crate) async fn world_with(settings: ProxySettings) -> World {
     let proxy = Proxy::new(parts, settings);
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let incoming = tokio_stream_of(ours);
-    let bytes = ConnectionBytes::default();
+    let (bytes, departure) = (ConnectionBytes::default(), Departure::open());
+    let leaves = departure.clone();
     let known = move |mut request: Request<()>| {
         request.extensions_mut().insert(CONNECTION);
         request.extensions_mut().insert(bytes.clone());
+        request.extensions_mut().insert(leaves.clone());
         Ok(request)
     };
     let known = tonic::service::InterceptorLayer::new(known);
@@ -81,7 +86,7 @@ pub(crate) async fn world_with(settings: ProxySettings) -> World {
         .serve_with_incoming(incoming);
     tasks.spawn("server", OnError::LogAndEnd, async move { server.await.map_err(std::io::Error::other) });
     let client = MessagingServiceClient::new(connect(theirs).await).max_decoding_message_size(32 << 20);
-    World { client, proxy, store, routes, tasks, scrapes, _meters: meters }
+    World { client, proxy, store, routes, tasks, departure, scrapes, meters }
 }
 
 fn tokio_stream_of(one: DuplexStream) -> impl futures::Stream<Item = std::io::Result<DuplexStream>> {
@@ -153,6 +158,10 @@ impl World {
         prometheus::TextEncoder::new().encode_to_string(&self.scrapes.gather()).unwrap()
     }
 
+    pub(crate) fn meter(&self) -> opentelemetry::metrics::Meter {
+        self.meters.meter("test")
+    }
+
     /// Makes the topic known, as the SDK's first call does.
     pub(crate) async fn route(&mut self, topic: &str) -> v2::QueryRouteResponse {
         let query = v2::QueryRouteRequest { topic: resource(topic), endpoints: endpoints() };
@@ -199,13 +208,18 @@ impl World {
 }
 
 pub(crate) struct FakeRoutes {
+    /// Those of the cluster, or why nobody knows them.
+    pub proxies: Mutex<Result<Vec<ProxyNode>, String>>,
     cluster: Mutex<Arc<Cluster>>,
 }
 
 impl Default for FakeRoutes {
     fn default() -> Self {
         let keys = MacKeys { current: MacKey { generation: 1, secret: [7; 32] }, previous: None };
-        Self { cluster: Mutex::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))) }
+        Self {
+            proxies: Mutex::new(Ok(Vec::new())),
+            cluster: Mutex::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))),
+        }
     }
 }
 
@@ -275,6 +289,9 @@ impl Routes for FakeRoutes {
     fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.cluster.lock().unwrap())
     }
+    fn age(&self) -> Duration {
+        Duration::from_millis(2500)
+    }
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
         Box::pin(async { self.add_topic(new) })
     }
@@ -285,9 +302,22 @@ impl Routes for FakeRoutes {
     fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(async { self.add_group(new) })
     }
+    fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
+        let proxies = self.proxies.lock().unwrap().clone();
+        Box::pin(async { proxies.map_err(|why| MetadataError::Unreachable { why }) })
+    }
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {
         let missing = || MetadataError::NoSuchGroup { group: group.clone() };
         Box::pin(async move { self.change(|cluster| cluster.groups.remove(group)).ok_or_else(missing) })
+    }
+    fn drain_node<'a>(&'a self, _: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        unreachable!("no client drains a store-node")
+    }
+    fn undrain_node<'a>(&'a self, _: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        unreachable!("no client drains a store-node")
+    }
+    fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
+        unreachable!("no client asks for namesrv")
     }
 }
 
@@ -480,8 +510,12 @@ impl StoreNode for FakeStore {
         self.inner.lock().unwrap().told.confirmed += deliveries.len();
     }
 
-    fn heard(&self, clients: Vec<ClientId>) {
-        self.inner.lock().unwrap().told.heard.extend(clients.iter().map(ToString::to_string));
+    fn heard(&self, clients: Vec<ClientHeard>) {
+        self.inner.lock().unwrap().told.heard.extend(clients.iter().map(|heard| heard.client.to_string()));
+    }
+
+    fn hung_up(&self, clients: Vec<ClientHeard>) {
+        self.inner.lock().unwrap().told.lost.extend(clients.iter().map(|heard| heard.client.to_string()));
     }
 
     fn lost(&self, client: ClientId) {

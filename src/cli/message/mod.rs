@@ -33,24 +33,24 @@ pub(crate) enum Verb {
 pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
     let client_id = format!("{}@{}@cli", hostname(), process::id());
     match verb {
-        Verb::Send(args) => send::run(args, target.messaging(&client_id, id).await?, output).await,
+        Verb::Send(args) => send::run(args, target.messaging(&client_id, id).await?, target.timeout(), output).await,
         Verb::Receive(args) => receive::run(args, target.messaging(&client_id, id).await?, output).await,
         Verb::Get(args) => get::run(args, target.admin(id).await?, output).await,
         Verb::Tail(args) => tail::run(args, target.admin(id).await?, output).await,
     }
 }
 
-fn hostname() -> String {
+pub(super) fn hostname() -> String {
     uname().nodename().to_string_lossy().into_owned()
 }
 
-fn resource(full_name: &str) -> v2::Resource {
+pub(super) fn resource(full_name: &str) -> v2::Resource {
     let (resource_namespace, name) = split(full_name);
     v2::Resource { resource_namespace, name }
 }
 
 /// The error of a response that is not OK.
-fn check(status: Option<v2::Status>) -> Result<(), CliError> {
+pub(super) fn check(status: Option<v2::Status>) -> Result<(), CliError> {
     let status = status.ok_or(CliError::Incomplete { what: "status" })?;
     match status.code() {
         v2::Code::Ok => Ok(()),
@@ -59,7 +59,7 @@ fn check(status: Option<v2::Status>) -> Result<(), CliError> {
 }
 
 /// Where the client believes the server to be; routes repeat it.
-fn endpoints(messaging: &Messaging) -> v2::Endpoints {
+pub(super) fn endpoints(messaging: &Messaging) -> v2::Endpoints {
     let address = messaging.address.split("://").last().unwrap_or_default();
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
     let host = host.trim_matches(['[', ']']);

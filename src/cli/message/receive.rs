@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use apogee_host::config::HumanDuration;
 use apogee_proto::v2;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Request, Status, Streaming};
 
+use super::super::duration;
 use super::super::error::CliError;
-use super::super::output::{Format, Output, line, plain};
+use super::super::output::{Output, line, plain};
 use super::super::target::Messaging;
 use super::{check, resource};
 
@@ -124,13 +124,13 @@ async fn ack(args: &Args, messaging: &mut Messaging, message: &v2::Message) -> R
 fn print(message: &v2::Message, output: &Output, first: bool) -> Result<(), CliError> {
     let system = message.system_properties.clone().unwrap_or_default();
     let body = std::str::from_utf8(&message.body);
-    if output.format == Format::Json {
-        let mut document = document(message, &system);
-        match body {
-            Ok(text) => document["body"] = text.into(),
-            Err(_) => document["body_base64"] = STANDARD.encode(&message.body).into(),
-        }
-        return Ok(line(&document.to_string())?);
+    let mut document = document(message, &system);
+    match body {
+        Ok(text) => document["body"] = text.into(),
+        Err(_) => document["body_base64"] = STANDARD.encode(&message.body).into(),
+    }
+    if output.item(&document)? {
+        return Ok(());
     }
     if first && !output.no_headers {
         line(&row("MESSAGE_ID", "ATTEMPT", "TAG", "BODY"))?;
@@ -169,6 +169,6 @@ fn span(duration: Duration) -> prost_types::Duration {
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
-    let asked = text.parse::<HumanDuration>().map_err(|error| error.to_string())?.0;
+    let asked = duration(text)?;
     if asked > *POLL.end() { Err(format!("{text} is longer than {:?}", POLL.end())) } else { Ok(asked) }
 }

@@ -14,8 +14,6 @@ use super::super::output::Output;
 use super::super::target::Messaging;
 use super::{check, endpoints, hostname, resource};
 
-/// Deadline of one call.
-const CALL_MAX: Duration = Duration::from_secs(10);
 /// Message ids count seconds from 2021-01-01T00:00:00Z.
 const ID_EPOCH_SECONDS: u64 = 1_609_459_200;
 
@@ -37,14 +35,19 @@ pub(crate) struct Args {
 }
 
 /// Asks for the route first, as every SDK does: it creates the topic where the server does that.
-pub(super) async fn run(args: Args, mut messaging: Messaging, output: &Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    args: Args,
+    mut messaging: Messaging,
+    timeout: Duration,
+    output: &Output,
+) -> Result<(), CliError> {
     let topic = args.topic.clone();
     let ask = v2::QueryRouteRequest { topic: Some(resource(&topic)), endpoints: Some(endpoints(&messaging)) };
-    let route = messaging.api.query_route(timely(ask)).await;
+    let route = messaging.api.query_route(timely(ask, timeout)).await;
     check(route.map_err(|status| CliError::call(&messaging.address, status))?.into_inner().status)?;
 
     let ask = v2::SendMessageRequest { messages: vec![message(args)] };
-    let answer = messaging.api.send_message(timely(ask)).await;
+    let answer = messaging.api.send_message(timely(ask, timeout)).await;
     let answer = answer.map_err(|status| CliError::call(&messaging.address, status))?.into_inner();
     check(answer.status)?;
     let entry = answer.entries.into_iter().next().ok_or(CliError::Incomplete { what: "send result" })?;
@@ -88,9 +91,9 @@ fn message_id(unix_seconds: u64) -> String {
     id.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-fn timely<T>(ask: T) -> Request<T> {
+fn timely<T>(ask: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(ask);
-    request.set_timeout(CALL_MAX);
+    request.set_timeout(timeout);
     request
 }
 

@@ -387,9 +387,15 @@ impl Engine {
         self.tell(Ask::Confirm { deliveries });
     }
 
-    /// These clients were heard since the last call.
-    pub fn heard(&self, clients: &[ClientId]) {
-        self.tell(Ask::Heard { clients: clients.iter().map(crate::client_hash).collect() });
+    /// These clients were heard so long ago.
+    pub fn heard(&self, clients: &[(ClientId, Duration)]) {
+        self.tell(Ask::Heard { clients: hashed(clients) });
+    }
+
+    /// A proxy has no connection to these clients any more, and heard them last so long ago. They are lost, as in
+    /// [`Engine::lost`], unless somebody heard them later.
+    pub fn hung_up(&self, clients: &[(ClientId, Duration)]) {
+        self.tell(Ask::HungUp { clients: hashed(clients) });
     }
 
     /// The client is gone; what it holds under auto-renewal is visible at once.
@@ -498,4 +504,8 @@ impl Drop for Unread<'_> {
             self.engine.release(std::mem::take(&mut self.keys));
         }
     }
+}
+
+fn hashed(clients: &[(ClientId, Duration)]) -> Vec<(u64, Duration)> {
+    clients.iter().map(|(client, ago)| (crate::client_hash(client), *ago)).collect()
 }

@@ -18,6 +18,11 @@ const RENEW_AHEAD: Duration = Duration::from_secs(10);
 pub(crate) const RENEW_MAX: Duration = Duration::from_secs(3 * 3600);
 /// A shorter renewal is not worth a record.
 const RENEW_MIN: Duration = Duration::from_secs(1);
+/// What two messages of one proxy, which are on their way for different times, may make of one moment.
+const SAME_TIME: Duration = Duration::from_millis(50);
+/// A delivery that its consumer has is first renewed this soon: from then on the log says that it does, and the next leader
+/// knows. Most are settled earlier and cost nothing.
+const RENEW_FIRST: Duration = Duration::from_secs(2);
 /// A client nobody heard for this long is lost.
 pub(crate) const CLIENT_LOST_AFTER: Duration = Duration::from_secs(90);
 
@@ -82,7 +87,11 @@ impl LeaseClock {
             None => (entry.confirmed, renewable_for()),
         };
         let ends = now + remaining;
-        let fires = if entry.auto_renew && remaining > RENEW_AHEAD { now + (remaining - RENEW_AHEAD) } else { ends };
+        let fires = match remaining.checked_sub(RENEW_AHEAD) {
+            Some(first) if entry.auto_renew && !entry.confirmed => now + first.min(RENEW_FIRST),
+            Some(next) if entry.auto_renew => now + next,
+            _ => ends,
+        };
         let (delivery, client, auto_renew) = (entry.delivery.0, entry.client, entry.auto_renew);
         self.leases.insert(key, Live { ends, fires, renew_until, delivery, client, auto_renew, confirmed });
         self.timers.insert((fires, Timer::Lease(key)));
@@ -125,10 +134,19 @@ impl LeaseClock {
         }
     }
 
-    /// Somebody heard this client now.
-    pub(crate) fn heard(&mut self, client: u64, now: Monotonic) {
-        if let Some(client) = self.clients.get_mut(&client) {
-            (client.heard, client.lost) = (now, false);
+    /// Somebody heard this client then.
+    pub(crate) fn heard(&mut self, client: u64, at: Monotonic) {
+        if let Some(client) = self.clients.get_mut(&client).filter(|client| client.heard <= at) {
+            (client.heard, client.lost) = (at, false);
+        }
+    }
+
+    /// A proxy has no connection to the client any more, and heard it last `ago`. The client is gone, unless somebody heard
+    /// it later: then it went to another proxy.
+    pub(crate) fn hung_up(&mut self, client: u64, now: Monotonic, ago: Duration) {
+        let heard_later = |client: &Client| client.heard > now.before(ago) + SAME_TIME;
+        if !self.clients.get(&client).is_some_and(heard_later) {
+            self.lost(client, now);
         }
     }
 
@@ -178,7 +196,8 @@ impl LeaseClock {
             return Some(Due::Renew(key, renewal));
         }
         if now < live.ends {
-            self.refire(key, live.ends, None);
+            let last = live.ends.before(RENEW_AHEAD);
+            self.refire(key, if now < last { last } else { live.ends }, None);
             return None;
         }
         self.remove(key);
@@ -265,6 +284,29 @@ mod tests {
         let mut clock = clock(true);
         assert_eq!(clock.due(at(50)), []);
         assert_eq!(clock.due(at(60)), [Due::Ready(key())]);
+    }
+
+    #[test]
+    fn that_a_consumer_has_its_delivery_is_in_the_log_soon() {
+        let mut clock = clock(true);
+        clock.confirm(key(), 1);
+        assert_eq!(clock.due(at(1)), []);
+        assert_eq!(clock.due(at(2)), [Due::Renew(key(), Duration::from_secs(60))]);
+        let renewed = Entry { confirmed: true, ..entry(true) };
+        clock.start(key(), &renewed, at(2), Duration::from_secs(60), Duration::from_secs(2));
+        assert_eq!(clock.due(at(51)), []);
+        assert_eq!(clock.due(at(52)), [Due::Renew(key(), Duration::from_secs(60))]);
+    }
+
+    #[test]
+    fn a_client_that_went_to_another_proxy_keeps_its_messages() {
+        let mut clock = clock(true);
+        clock.confirm(key(), 1);
+        clock.heard(CLIENT, at(3));
+        clock.hung_up(CLIENT, at(14), Duration::from_secs(12));
+        assert_eq!(clock.due(at(14)), [Due::Renew(key(), Duration::from_secs(60))], "heard at 3 s, here at 2 s last");
+        clock.hung_up(CLIENT, at(15), Duration::from_secs(12));
+        assert_eq!(clock.due(at(15)), [Due::Ready(key())]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(super) enum Request {
     Settle(DeliveryKey, Settlement),
     Release(Vec<DeliveryKey>),
     Confirm(Vec<DeliveryKey>),
-    Heard(Vec<ClientId>),
+    Heard(Vec<(ClientId, Duration)>),
+    HungUp(Vec<(ClientId, Duration)>),
     Lost(Vec<ClientId>),
     TopicStatus(TopicId),
     GroupStatus(GroupId),
@@ -67,7 +68,8 @@ impl Request {
             }
             Ask::Release(keys) => Self::Release(keys.into_keys()?),
             Ask::Confirm(keys) => Self::Confirm(keys.into_keys()?),
-            Ask::Heard(clients) => Self::Heard(clients.into_clients()),
+            Ask::Heard(clients) => Self::Heard(clients.into_heard()),
+            Ask::HungUp(clients) => Self::HungUp(clients.into_heard()),
             Ask::Lost(clients) => Self::Lost(clients.into_clients()),
             Ask::TopicStatus(topic) => Self::TopicStatus(TopicId(topic)),
             Ask::GroupStatus(group) => Self::GroupStatus(GroupId(group)),
@@ -99,7 +101,8 @@ impl Request {
 
     /// Notes go to the leader or nowhere: a follower would drop them and nobody would know.
     fn check_role(&self, role: Role) -> Result<(), StoreError> {
-        let note = matches!(self, Self::Release(_) | Self::Confirm(_) | Self::Heard(_) | Self::Lost(_));
+        let note =
+            matches!(self, Self::Release(_) | Self::Confirm(_) | Self::Heard(_) | Self::HungUp(_) | Self::Lost(_));
         match role {
             Role::Follower { leader } if note => Err(StoreError::NotLeader { leader }),
             Role::Follower { .. } | Role::Leader { .. } => Ok(()),
@@ -139,6 +142,10 @@ impl Request {
             }
             Self::Heard(clients) => {
                 engine.heard(&clients);
+                DONE
+            }
+            Self::HungUp(clients) => {
+                engine.hung_up(&clients);
                 DONE
             }
             Self::Lost(clients) => {

@@ -11,12 +11,14 @@ use apogee_model::ReplicaId;
 use apogee_proto::reach::Patience;
 use apogee_proto::store::v1::replication_client::ReplicationClient;
 use apogee_proto::store::v1::{Frame, Wiring};
+use apogee_proto::token::TokenShown;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
@@ -33,12 +35,15 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
+/// A connection that shows the cluster token, if there is one.
+type Shown = InterceptedService<Channel, TokenShown>;
+
 /// The way to one replica.
 pub(super) struct Link {
     to: ReplicaId,
     wiring: Wiring,
-    calls: ReplicationClient<Channel>,
-    pipelines: ReplicationClient<Channel>,
+    calls: ReplicationClient<Shown>,
+    pipelines: ReplicationClient<Shown>,
     backoff: Mutex<Backoff>,
 }
 
@@ -54,11 +59,11 @@ impl Link {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(super) fn new(to: ReplicaId, wiring: Wiring, endpoint: Endpoint) -> Self {
+    pub(super) fn new(to: ReplicaId, wiring: Wiring, endpoint: Endpoint, token: &TokenShown) -> Self {
         let endpoint =
             endpoint.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let client = || {
-            ReplicationClient::new(endpoint.connect_lazy())
+            ReplicationClient::with_interceptor(endpoint.connect_lazy(), token.clone())
                 .max_decoding_message_size(MESSAGE_MAX)
                 .max_encoding_message_size(MESSAGE_MAX)
         };
@@ -105,7 +110,7 @@ impl Link {
 
     fn failed(&self, failure: &Status) -> Unreachable {
         let (to, why) = (self.to, failure.message().to_owned());
-        if failure.code() == Code::FailedPrecondition {
+        if matches!(failure.code(), Code::FailedPrecondition | Code::Unauthenticated) {
             tracing::error!(event = "wrong_wiring", replica = %to, %why, "another replica refuses to listen");
         }
         self.backoff().failed();

@@ -1,11 +1,12 @@
 //! The other replicas, for the engine.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use apogee_engine::{Answers, Peers, Unreachable};
 use apogee_model::ReplicaId;
 use apogee_proto::reach::endpoint;
+use apogee_proto::token::{ClusterToken, TokenShown};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -26,30 +27,50 @@ pub struct BadAddress {
 /// second, however soon it is asked for. A call is given up after 5 s; a replica that answers no ping for 3 s is out of
 /// reach.
 pub struct TonicPeers {
-    links: BTreeMap<ReplicaId, Arc<Link>>,
+    me: Identity,
+    token: TokenShown,
+    links: RwLock<BTreeMap<ReplicaId, Known>>,
+}
+
+/// Where a replica is, and the way there.
+struct Known {
+    address: String,
+    link: Arc<Link>,
 }
 
 impl TonicPeers {
-    /// The replicas at these addresses (`host:port`), as seen by `me`.
+    /// Knows no replica yet, see [`TonicPeers::at`]. `token` is shown to all of them.
+    pub fn new(me: Identity, token: Option<&ClusterToken>) -> Self {
+        Self { me, token: TokenShown::new(token), links: RwLock::default() }
+    }
+
+    /// The replicas are at these addresses (`host:port`) from now on. One that moved is reached there with the next call.
     ///
     /// # Errors
-    /// [`BadAddress`] names the first one that cannot be.
+    /// [`BadAddress`] names the first one that cannot be; nothing has changed then.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(me: Identity, addresses: &BTreeMap<ReplicaId, String>) -> Result<Self, BadAddress> {
-        let others = addresses.iter().filter(|(replica, _)| **replica != me.replica);
+    pub fn at(&self, addresses: &BTreeMap<ReplicaId, String>) -> Result<(), BadAddress> {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        let others = addresses.iter().filter(|(replica, _)| **replica != self.me.replica);
+        let moved =
+            others.filter(|(replica, address)| links.get(replica).is_none_or(|known| known.address != **address));
         let link = |(to, address): (&ReplicaId, &String)| {
             let bad = || BadAddress { replica: *to, address: address.clone() };
             let endpoint = endpoint(address, PATIENCE).ok_or_else(bad)?;
-            Ok((*to, Arc::new(Link::new(*to, me.wiring_to(*to), endpoint))))
+            let link = Arc::new(Link::new(*to, self.me.wiring_to(*to), endpoint, &self.token));
+            Ok((*to, Known { address: address.clone(), link }))
         };
-        Ok(Self { links: others.map(link).collect::<Result<_, _>>()? })
+        let moved = moved.map(link).collect::<Result<Vec<_>, _>>()?;
+        links.extend(moved);
+        Ok(())
     }
 
     fn link(&self, to: ReplicaId) -> Result<Arc<Link>, Unreachable> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let unknown = || Unreachable { to, why: "its address is not known here".to_owned() };
-        self.links.get(&to).cloned().ok_or_else(unknown)
+        links.get(&to).map(|known| Arc::clone(&known.link)).ok_or_else(unknown)
     }
 }
 

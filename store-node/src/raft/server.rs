@@ -47,7 +47,14 @@ impl Replication {
 
     /// Whom a frame is for.
     fn ear(&self, wiring: Option<&Wiring>) -> Result<Ear, Status> {
-        self.wired(wiring).map_err(|wrong| Status::failed_precondition(wrong.to_string()))
+        self.wired(wiring).map_err(|wrong| match wrong {
+            // It has not heard yet that it hosts one.
+            WrongWiring::Group { .. } => Status::unavailable(wrong.to_string()),
+            WrongWiring::Unsaid
+            | WrongWiring::Cluster { .. }
+            | WrongWiring::Replica { .. }
+            | WrongWiring::Twin { .. } => Status::failed_precondition(wrong.to_string()),
+        })
     }
 
     fn wired(&self, wiring: Option<&Wiring>) -> Result<Ear, WrongWiring> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use apogee_host::Tasks;
 use apogee_model::store::{Fetch, FetchFrom, QueueReset, Reset, ResetTo, Settled, Settlement, StoreError};
 use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, TagFilter, Timestamp, TopicId};
-use apogee_proxy::StoreNode as _;
+use apogee_proxy::{ClientHeard, StoreNode as _};
 use bytes::Bytes;
 use support::{SOON, Site, append, bodies, group, leader, receive, stores, topic};
 use tokio::time::timeout;
@@ -94,7 +94,7 @@ async fn notes_reach_the_leader() {
     let mut watch = store.watch(group(), topic(), TagFilter::All);
     let first = store.pop(receive(1)).await.unwrap().messages.remove(0);
     store.confirm(vec![first.key]);
-    store.heard(vec![ClientId::parse("c1").unwrap()]);
+    store.heard(vec![ClientHeard { client: ClientId::parse("c1").unwrap(), at: tokio::time::Instant::now() }]);
     store.lost(ClientId::parse("c1").unwrap());
     store.release(vec![first.key]);
     let again = popped_soon(&store, &mut *watch).await;

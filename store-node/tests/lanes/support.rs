@@ -55,7 +55,7 @@ impl Site {
         lanes.serve(GROUP, served);
         let listener = net::listen(([127, 0, 0, 1], 0).into()).expect("some port is free");
         let address = listener.local_addr().expect("a listener has an address");
-        serve_lanes(&tasks, listener, &lanes);
+        serve_lanes(&tasks, listener, &lanes, None);
         Self { engine, role, lanes, address, tasks }
     }
 }

@@ -1,6 +1,7 @@
 //! The calls of a 5.x SDK, bare, each noted in the history.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,16 +13,16 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::history::{self, Delivered, Handle, History, MessageId, Name, Outcome, Place, What};
 
-const TOPIC: &str = "orders";
 /// The shortest there is.
 const INVISIBLE: Duration = Duration::from_secs(10);
 const LONG_POLL: Duration = Duration::from_secs(5);
 /// Longest wait for any answer.
 const CALL_MAX: Duration = Duration::from_secs(15);
 
-/// A client of one server, which it finds again after each restart.
+/// A client of one server or of several, each of which it finds again after a restart. Every call goes to the next one.
 pub struct Client {
-    channel: Channel,
+    channels: Vec<Channel>,
+    next: AtomicUsize,
     history: History,
     refusals: Mutex<Vec<String>>,
 }
@@ -42,17 +43,28 @@ enum Answer<T> {
 }
 
 impl Client {
+    /// The topic of all calls.
+    pub const TOPIC: &str = "orders";
+
     /// Connects to nobody yet.
     pub fn new(endpoint: &str, history: History) -> anyhow::Result<Client> {
-        let channel = Endpoint::from_shared(format!("http://{endpoint}"))?.tcp_nodelay(true).connect_lazy();
-        Ok(Client { channel, history, refusals: Mutex::default() })
+        Client::of_all(&[endpoint.to_owned()], history)
+    }
+
+    /// Connects to nobody yet.
+    pub fn of_all(endpoints: &[String], history: History) -> anyhow::Result<Client> {
+        let connect = |endpoint: &String| {
+            anyhow::Ok(Endpoint::from_shared(format!("http://{endpoint}"))?.tcp_nodelay(true).connect_lazy())
+        };
+        let channels = endpoints.iter().map(connect).collect::<Result<_, _>>()?;
+        Ok(Client { channels, next: AtomicUsize::new(0), history, refusals: Mutex::default() })
     }
 
     /// Asks for the route, which creates the topic.
     pub async fn create_topic(&self) -> anyhow::Result<()> {
         let addresses = vec![v2::Address { host: "127.0.0.1".to_owned(), port: 8081 }];
         let endpoints = Some(v2::Endpoints { scheme: v2::AddressScheme::IPv4.into(), addresses });
-        let request = self.request(v2::QueryRouteRequest { topic: Some(resource(TOPIC)), endpoints });
+        let request = self.request(v2::QueryRouteRequest { topic: Some(resource(Client::TOPIC)), endpoints });
         let answer = timeout(CALL_MAX, self.stub().query_route(request)).await??.into_inner();
         anyhow::ensure!(is_ok(&answer.status), "{:?}", answer.status);
         Ok(())
@@ -75,7 +87,7 @@ impl Client {
         };
         let outcome = self.outcome("SendMessage", &answer);
         let place = if let Answer::Yes(offset) = answer { Some(place(0, offset)) } else { None };
-        self.history.end(start, What::Send { message, topic: TOPIC.into(), digest, place, outcome });
+        self.history.end(start, What::Send { message, topic: Client::TOPIC.into(), digest, place, outcome });
         outcome == Outcome::Ok
     }
 
@@ -90,14 +102,14 @@ impl Client {
         };
         let outcome = self.outcome("ReceiveMessage", &answer);
         let deliveries = messages.iter().map(|received| received.seen.clone()).collect();
-        let (group, topic) = (group_name(group), TOPIC.into());
+        let (group, topic) = (group_name(group), Client::TOPIC.into());
         let what = What::Receive { group, topic, attempt_id: None, invisible: INVISIBLE, deliveries, outcome };
         self.history.end(start, what);
         messages
     }
 
     async fn collect(&self, group: u64, batch: i32, messages: &mut Vec<Received>) -> anyhow::Result<v2::Status> {
-        let queue = v2::MessageQueue { topic: Some(resource(TOPIC)), id: -1, ..v2::MessageQueue::default() };
+        let queue = v2::MessageQueue { topic: Some(resource(Client::TOPIC)), id: -1, ..v2::MessageQueue::default() };
         let filter = v2::FilterExpression { r#type: v2::FilterType::Tag.into(), expression: "*".to_owned() };
         let request = self.request(v2::ReceiveMessageRequest {
             group: Some(resource(&group_name(group))),
@@ -131,7 +143,7 @@ impl Client {
         let start = self.history.start();
         let request = self.request(v2::AckMessageRequest {
             group: Some(resource(&group_name(group))),
-            topic: Some(resource(TOPIC)),
+            topic: Some(resource(Client::TOPIC)),
             entries: messages.iter().map(entry).collect(),
         });
         let answer = timeout(CALL_MAX, self.stub().ack_message(request)).await;
@@ -149,7 +161,7 @@ impl Client {
         let start = self.history.start();
         let request = self.request(v2::ChangeInvisibleDurationRequest {
             group: Some(resource(&group_name(group))),
-            topic: Some(resource(TOPIC)),
+            topic: Some(resource(Client::TOPIC)),
             receipt_handle: received.receipt_handle.clone(),
             invisible_duration: Some(duration(after)),
             message_id: received.message_id.clone(),
@@ -187,7 +199,8 @@ impl Client {
     }
 
     fn stub(&self) -> MessagingServiceClient<Channel> {
-        MessagingServiceClient::new(self.channel.clone())
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len();
+        MessagingServiceClient::new(self.channels[next].clone())
     }
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {
@@ -212,7 +225,7 @@ fn outgoing(id: MessageId, size: usize) -> v2::Message {
         ..v2::SystemProperties::default()
     };
     v2::Message {
-        topic: Some(resource(TOPIC)),
+        topic: Some(resource(Client::TOPIC)),
         user_properties: [("id".to_owned(), id.0.to_string())].into(),
         system_properties: Some(system),
         body: body.into(),
@@ -260,7 +273,7 @@ fn is_ok(status: &Option<v2::Status>) -> bool {
 /// Numbers that are missing or negative become places that nothing else has.
 fn place(queue: i32, offset: i64) -> Place {
     let (queue, offset) = (u32::try_from(queue).unwrap_or(u32::MAX), u64::try_from(offset).unwrap_or(u64::MAX));
-    Place { topic: TOPIC.into(), queue, offset }
+    Place { topic: Client::TOPIC.into(), queue, offset }
 }
 
 fn group_name(group: u64) -> Name {

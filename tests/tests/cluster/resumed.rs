@@ -3,14 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use apogee_tests::endure::Call;
 use apogee_tests::history::{self, Outcome, What};
-
-/// A call that was successful. Times since whenever.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) began: Duration,
-    pub(crate) ended: Duration,
-}
 
 /// From each blow to the end of the first successful call that began after it.
 #[derive(Debug)]

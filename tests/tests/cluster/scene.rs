@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_host::{Clock as _, Entropy as _, OsEntropy, RealClock};
-use apogee_tests::cluster::Cluster;
+use apogee_tests::cluster::{Cluster, Shape};
+use apogee_tests::endure::{Connections, Endure, Endured};
 use apogee_tests::grpc::{Client, Crowd, Load, judged};
 use apogee_tests::history::{Call, History, What};
 use tokio::time::sleep;
 
-use crate::java::{Endure, Endured};
-
+const SHAPE: Shape = Shape { namesrvs: 1, ..Shape::WHOLE };
+/// Where the one queue of the first topic is.
+const GROUP: &str = "broker-1";
 /// More would only make two cores busy.
 const CROWD: Crowd = Crowd { producers: 4, groups: 2, consumers: 2, pace: Duration::from_millis(10) };
 /// Shortest and longest time in which nothing happens, in milliseconds.
@@ -41,14 +43,20 @@ pub(crate) struct Seen {
 
 impl Scene {
     pub(crate) async fn open() -> Scene {
-        let cluster = Cluster::start().await.expect("the cluster starts");
+        let cluster = Cluster::start(SHAPE, &[]).await.expect("the cluster starts");
         let history = History::new();
-        let endpoint = cluster.front.endpoint();
-        let client = Arc::new(Client::new(&endpoint, history.clone()).expect("an endpoint"));
-        client.create_topic().await.expect("the topic is created on first use");
-        let java = Endure::start(&endpoint).await.expect("the Java SDK begins");
+        let endpoints = cluster.endpoints();
+        let created = cluster.cli(0, &["topic", "create", Client::TOPIC, "--queues", "1"]).await.expect("the CLI runs");
+        assert_eq!(created.code, 0, "{}", created.stderr);
+        let client = Arc::new(Client::of_all(&endpoints, history.clone()).expect("endpoints"));
+        let java = Endure::start(&endpoints[0], Connections::Stay).await.expect("the Java SDK begins");
         let load = Load::start(Arc::clone(&client), CROWD);
         Scene { cluster, history, client, load, java }
+    }
+
+    /// The store-node that leads the replica group of the topic.
+    pub(crate) async fn leader(&self) -> usize {
+        self.cluster.leader_of(GROUP).await.expect("somebody leads")
     }
 
     /// Some time in which nothing happens.
@@ -64,7 +72,7 @@ impl Scene {
     pub(crate) async fn lead_changes(&mut self, act: impl AsyncFnOnce(&mut Cluster)) {
         let down = self.history.start();
         act(&mut self.cluster).await;
-        self.cluster.leader().await.expect("somebody leads");
+        self.leader().await;
         self.history.end(down, What::Down);
     }
 

@@ -1,6 +1,7 @@
 //! Topics, groups, clients and filters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_model::store::{GroupRef, TopicRef};
 use apogee_model::{ClientId, ConsumerGroup, GroupId, TagFilter, Topic, TopicId};
@@ -73,7 +74,21 @@ impl v1::TagFilter {
 
 impl v1::Clients {
     pub fn of<'a>(clients: impl IntoIterator<Item = &'a ClientId>) -> Self {
-        Self { ids: clients.into_iter().map(|client| client.as_str().to_owned()).collect() }
+        Self { ids: clients.into_iter().map(|client| client.as_str().to_owned()).collect(), ago_ms: Vec::new() }
+    }
+
+    /// Clients, and how long ago each was heard.
+    pub fn heard<'a>(clients: impl IntoIterator<Item = (&'a ClientId, Duration)>) -> Self {
+        let millis = |ago: Duration| u32::try_from(ago.as_millis()).unwrap_or(u32::MAX);
+        let (ids, ago_ms) = clients.into_iter().map(|(client, ago)| (client.as_str().to_owned(), millis(ago))).unzip();
+        Self { ids, ago_ms }
+    }
+
+    /// What [`v1::Clients::heard`] was made of; one without a time was heard now.
+    pub fn into_heard(self) -> Vec<(ClientId, Duration)> {
+        let ago = self.ago_ms.into_iter().map(|ago| Duration::from_millis(ago.into()));
+        let timed = self.ids.iter().zip(ago.chain(std::iter::repeat(Duration::ZERO)));
+        timed.filter_map(|(id, ago)| Some((ClientId::parse(id)?, ago))).collect()
     }
 
     /// Blank ids are left out: nobody is called that.

@@ -105,6 +105,9 @@ fn settlements_and_counters_survive() {
     assert_eq!(travelled(&v1::GroupStatus::of(std::slice::from_ref(&status))).into_status(), Ok(vec![status]));
     let clients: Vec<_> = ["a", "b"].into_iter().filter_map(ClientId::parse).collect();
     assert_eq!(travelled(&v1::Clients::of(&clients)).into_clients(), clients);
+    let heard: Vec<_> = clients.iter().cloned().zip((1..).map(Duration::from_secs)).collect();
+    let timed = v1::Clients::heard(heard.iter().map(|(client, ago)| (client, *ago)));
+    assert_eq!(travelled(&timed).into_heard(), heard);
 }
 
 #[test]
@@ -163,7 +166,8 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Pop(it) => Pop::try_from(it).is_ok(),
         Ask::Settle(it) => it.into_settlement().is_ok(),
         Ask::Release(it) | Ask::Confirm(it) => it.into_keys().is_ok(),
-        Ask::Heard(it) | Ask::Lost(it) => !it.into_clients().is_empty(),
+        Ask::Heard(it) | Ask::HungUp(it) => !it.into_heard().is_empty(),
+        Ask::Lost(it) => !it.into_clients().is_empty(),
         Ask::Reset(it) => Reset::try_from(it).is_ok(),
         Ask::Fetch(it) => Fetch::try_from(it).is_ok(),
         Ask::Watch(it) => it.group.map(GroupRef::try_from).is_some_and(|group| group.is_ok()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apogee_model::BACK_OFF_STEPS;
+use apogee_model::{BACK_OFF_STEPS, Topic};
 use apogee_proto::v2::settings::PubSub;
 use apogee_proto::v2::{self, ClientType, retry_policy::Strategy};
 
@@ -13,7 +13,7 @@ use super::{Parse, group, time, topic};
 use crate::service::receive::{BATCH_MAX, POLLING_MAX};
 use crate::service::telemetry::{Agreed, Backoff, ClientSettings};
 use crate::service::{Call, ServiceError};
-use crate::session::{ConsumeMode, Role};
+use crate::session::{ConsumeMode, Named, Role};
 
 /// Attempts of a producer for one message.
 const PRODUCER_ATTEMPTS: i32 = 3;
@@ -23,18 +23,19 @@ const LITE_TOPIC_MAX: i32 = 64;
 
 impl Parse<v2::Settings> for ClientSettings {
     fn parse(wire: v2::Settings, call: &Call) -> Result<Self, ServiceError> {
+        let mut topics = Vec::new();
         let role = match &wire.pub_sub {
             None => return Err(ServiceError::SettingsWithoutRole),
             Some(PubSub::Publishing(publishing)) => {
                 publishes(&wire)?;
                 for resource in &publishing.topics {
-                    topic(Some(resource), call)?;
+                    topics.push(topic(Some(resource), call)?);
                 }
                 Role::Producer
             }
-            Some(PubSub::Subscription(subscription)) => consumer(&wire, subscription, call)?,
+            Some(PubSub::Subscription(subscription)) => consumer(&wire, subscription, &mut topics, call)?,
         };
-        Ok(Self { role, request_timeout: wire.request_timeout.and_then(time::duration) })
+        Ok(Self { role, topics: Named::of(&topics), request_timeout: wire.request_timeout.and_then(time::duration) })
     }
 }
 
@@ -53,7 +54,12 @@ fn publishes(wire: &v2::Settings) -> Result<(), ServiceError> {
     }
 }
 
-fn consumer(wire: &v2::Settings, subscription: &v2::Subscription, call: &Call) -> Result<Role, ServiceError> {
+fn consumer(
+    wire: &v2::Settings,
+    subscription: &v2::Subscription,
+    topics: &mut Vec<Topic>,
+    call: &Call,
+) -> Result<Role, ServiceError> {
     let mode = match wire.client_type() {
         ClientType::PushConsumer => ConsumeMode::Push,
         ClientType::SimpleConsumer => ConsumeMode::Simple,
@@ -69,7 +75,7 @@ fn consumer(wire: &v2::Settings, subscription: &v2::Subscription, call: &Call) -
         }
     };
     for entry in &subscription.subscriptions {
-        topic(entry.topic.as_ref(), call)?;
+        topics.push(topic(entry.topic.as_ref(), call)?);
         filter(entry.expression.clone())?;
     }
     Ok(Role::Consumer { mode, group: group(subscription.group.as_ref(), call)? })

@@ -19,6 +19,7 @@ fn call() -> Call {
         request_id: "".into(),
         peer: Some("10.1.2.3:4567".parse().unwrap()),
         connection: None,
+        departure: crate::listen::Departure::default(),
         received: NOW,
         started: Instant::now(),
         deadline: None,

@@ -3,15 +3,18 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::{Empty, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
 
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A connection being served, and the other end of its pipe.
@@ -22,17 +25,27 @@ struct Served {
     shared: Arc<Shared>,
 }
 
-/// Answers at once, except to `/wait`, which it never answers.
+/// Answers at once, except to `/wait`, which it never answers, and to `/left`, which ends when its connection leaves.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let departure: &Departure = request.extensions().get().expect("every request knows how its connection leaves");
     match request.uri().path() {
         "/wait" => std::future::pending().await,
-        _ => Ok(Response::new(Full::default())),
+        "/left" => departure.reached(Stage::Left).await,
+        "/ends" => departure.reached(Stage::Ends).await,
+        "/poll" => tokio::time::sleep(Duration::from_secs(20)).await,
+        _ => {}
     }
+    Ok(Response::new(Full::default()))
 }
 
 fn serve() -> Served {
+    serve_with(AgeSettings { max: Duration::ZERO, ..AgeSettings::default() })
+}
+
+fn serve_with(age: AgeSettings) -> Served {
     let shared = Arc::new(Shared {
         limits: ConnectionLimits::default(),
+        age,
         spread: Duration::ZERO,
         tls: Tls::disabled(),
         metrics: ListenMetrics::new(&opentelemetry::global::meter("test")),
@@ -119,6 +132,75 @@ async fn drain_waits_for_the_open_stream_only() {
     drop(send.send_request(get("/")).await.expect("answered"));
     shared.drain.cancel();
     assert_eq!(end(server, since).await, (Closed::Drain, 0));
+}
+
+/// Connection 1 leaves after 254 s: 240 s less a quarter, and 0.618 of half of it.
+const AGED: u64 = 254;
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_leaves_when_its_last_call_has_ended() {
+    let Served { client, server, since, .. } = serve_with(AgeSettings::default());
+    let mut tasks = JoinSet::new();
+    let mut send = connect(client, &mut tasks).await;
+    let telemetry = send.send_request(get("/left"));
+    tokio::time::sleep(Duration::from_secs(AGED - 1)).await;
+    let poll = send.send_request(get("/poll"));
+    let (telemetry, poll) = tokio::join!(telemetry, poll);
+    assert_eq!(
+        (telemetry.expect("ended well").status(), poll.expect("answered").status()),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    assert!(send.send_request(get("/")).await.is_err(), "there is no next call");
+    assert_eq!(end(server, since).await, (Closed::Age, AGED + 19));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stays_after_the_grace_is_cut() {
+    let Served { client, server, since, .. } = serve_with(AgeSettings::default());
+    let mut tasks = JoinSet::new();
+    let mut send = connect(client, &mut tasks).await;
+    let waiting = tasks.spawn(async move { assert!(send.send_request(get("/wait")).await.is_err(), "cut") });
+    assert_eq!(end(server, since).await, (Closed::Age, AGED + 45));
+    drop(waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_what_an_old_connection_waits_for() {
+    let Served { client, server, since, shared } = serve_with(AgeSettings::default());
+    let mut tasks = JoinSet::new();
+    let mut send = connect(client, &mut tasks).await;
+    let poll = send.send_request(get("/ends"));
+    let drain = async {
+        tokio::time::sleep(Duration::from_secs(AGED + 10)).await;
+        shared.drain.cancel();
+    };
+    let (ended, ()) = tokio::join!(poll, drain);
+    assert_eq!(ended.expect("ended well").status(), StatusCode::OK);
+    assert_eq!(end(server, since).await, (Closed::Age, AGED + 10));
+}
+
+/// A client that reads of the end of its stream first would open the next one on the same connection.
+#[tokio::test(start_paused = true)]
+async fn the_goaway_comes_before_what_ends_because_of_it() {
+    let age = AgeSettings { max: Duration::from_secs(8), ..AgeSettings::default() };
+    let Served { mut client, server, .. } = serve_with(age);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    client.write_all(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x86\x04\x05/left").await.expect("sent"); // GET http /left
+    let mut kinds = Vec::new();
+    loop {
+        let mut header = [0; 9];
+        client.read_exact(&mut header).await.expect("a frame header");
+        let length = usize::from(u16::from_be_bytes([header[1], header[2]]));
+        client.read_exact(&mut vec![0; length]).await.expect("a whole frame");
+        if let kind @ (HEADERS | GOAWAY) = header[3] {
+            kinds.push(kind);
+        }
+        if kinds.contains(&HEADERS) {
+            break;
+        }
+    }
+    assert_eq!(kinds, [GOAWAY, HEADERS]);
+    drop(server);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicT
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::store::StoreNode;
+use crate::store::{ClientHeard, StoreNode};
 
 /// A store that only watches, and never sees anything. It may be without a leader.
 #[derive(Default)]
@@ -42,7 +42,8 @@ impl StoreNode for Blind {
     }
     fn release(&self, _: Vec<DeliveryKey>) {}
     fn confirm(&self, _: Vec<DeliveryKey>) {}
-    fn heard(&self, _: Vec<ClientId>) {}
+    fn heard(&self, _: Vec<ClientHeard>) {}
+    fn hung_up(&self, _: Vec<ClientHeard>) {}
     fn lost(&self, _: ClientId) {}
     fn watch(&self, _: GroupRef, _: TopicRef, _: TagFilter) -> Box<dyn Watch> {
         Box::new(Never)

@@ -14,6 +14,7 @@ fn check(version: &str, deadline: Option<f64>, asked: Option<f64>) -> Result<f64
         request_id: "".into(),
         peer: None,
         connection: None,
+        departure: crate::listen::Departure::default(),
         received: Timestamp(0),
         started,
         deadline: deadline.map(|secs| started + Duration::from_secs_f64(secs)),

@@ -1,6 +1,7 @@
 //! What callers ask of the leader, and what they hear.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled, Settlement,
@@ -65,7 +66,10 @@ pub(crate) enum Ask {
         deliveries: Vec<DeliveryKey>,
     },
     Heard {
-        clients: Vec<u64>,
+        clients: Vec<(u64, Duration)>,
+    },
+    HungUp {
+        clients: Vec<(u64, Duration)>,
     },
     Lost {
         client: u64,

@@ -166,7 +166,11 @@ impl Leader {
                 None
             }
             Ask::Heard { clients } => {
-                clients.iter().for_each(|client| self.clock.heard(*client, now.monotonic));
+                clients.iter().for_each(|(client, ago)| self.clock.heard(*client, now.monotonic.before(*ago)));
+                None
+            }
+            Ask::HungUp { clients } => {
+                clients.iter().for_each(|(client, ago)| self.clock.hung_up(*client, now.monotonic, *ago));
                 None
             }
             Ask::Lost { client } => {

@@ -121,7 +121,7 @@ async fn auto_renewed_deliveries_live_as_long_as_their_client() {
     store.engine.confirm(vec![first.2]);
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        store.engine.heard(&[client()]);
+        store.engine.heard(&[(client(), Duration::ZERO)]);
     }
     assert_eq!(store.pop(push(1)).await, [], "five minutes later it is still held");
     store.engine.lost(&client());
@@ -139,7 +139,7 @@ async fn renewal_ends_three_hours_after_the_delivery() {
     let begun = tokio::time::Instant::now();
     while store.pop(push(1)).await.is_empty() {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        store.engine.heard(&[client()]);
+        store.engine.heard(&[(client(), Duration::ZERO)]);
     }
     let held = begun.elapsed();
     assert!((Duration::from_secs(3 * 3600 - 5)..=Duration::from_secs(3 * 3600 + 10)).contains(&held), "{held:?}");

@@ -24,7 +24,8 @@ import org.apache.rocketmq.client.apis.producer.Producer;
  * Sends and receives with the defaults of the SDK until its standard input ends, whatever happens to the server; then
  * waits until all that was sent for certain has come.
  *
- * <p>Usage: {@code Endure HOST:PORT}. Prints what it did, times in milliseconds since the Unix epoch:
+ * <p>Usage: {@code Endure HOST:PORT [resends]}. With {@code resends} connections break, after which the SDK sends at once
+ * what may have been sent: two messages of one body, each of which comes as a first delivery. Prints what it did, times in milliseconds since the Unix epoch:
  * {@code begun} once messages come and go, {@code sent BEGIN END}, {@code received BEGIN END COUNT} by the simple
  * consumer, {@code failed WHAT BEGIN END REASON}, {@code lost GROUP BODY}, {@code again BODY} for a message that came
  * after its ack and was sent once, and {@code over SENT RECEIVED PUSHED}. Exit code 0 when nothing was lost and nothing came again.
@@ -51,20 +52,22 @@ public final class Endure {
     private final Set<String> pushed = ConcurrentHashMap.newKeySet();
     private final Set<String> again = ConcurrentHashMap.newKeySet();
     private final Set<String> repeated = ConcurrentHashMap.newKeySet();
+    private final boolean resends;
     private volatile boolean sending = true;
     private volatile boolean receiving = true;
 
-    private Endure(String endpoint) {
+    private Endure(String endpoint, boolean resends) {
+        this.resends = resends;
         configuration = ClientConfiguration.newBuilder().setEndpoints(endpoint).enableSsl(false).build();
     }
 
     public static void main(String[] args) throws Exception {
-        if (args.length != 1) {
-            System.err.println("usage: Endure HOST:PORT");
+        if (args.length < 1 || args.length > 2 || args.length == 2 && !args[1].equals("resends")) {
+            System.err.println("usage: Endure HOST:PORT [resends]");
             System.exit(2);
         }
         // Without closing the clients, which wait for their last long polls.
-        System.exit(new Endure(args[0]).run() ? 0 : 1);
+        System.exit(new Endure(args[0], args.length == 2).run() ? 0 : 1);
     }
 
     private boolean run() throws Exception {
@@ -137,6 +140,7 @@ public final class Endure {
     /** Each batch is acked before the next receive begins, so that what was acked must not be in it. */
     private void receive(SimpleConsumer consumer) {
         Set<String> acked = new HashSet<>();
+        Set<String> first = new HashSet<>();
         while (receiving) {
             long begin = System.currentTimeMillis();
             List<MessageView> batch = attempt("receive", () -> consumer.receive(BATCH, LEASE));
@@ -149,6 +153,9 @@ public final class Endure {
             }
             for (MessageView view : batch) {
                 String body = body(view);
+                if (view.getDeliveryAttempt() == 1 && !first.add(body) && resends) {
+                    repeated.add(body);
+                }
                 if (acked.contains(body)) {
                     again.add(body);
                 }

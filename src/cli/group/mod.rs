@@ -1,12 +1,13 @@
 //! `apogee group …`.
 
+mod lag;
 mod reset;
 
 use apogee_proto::admin::v1;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::confirm::Confirm;
+use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
 use super::target::{Admin, Target};
@@ -24,11 +25,15 @@ pub(crate) enum Verb {
         /// Deliveries before a message is a dead letter, at least 1
         #[arg(long, default_value_t = 17)]
         max_attempts: u32,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
     /// Lists all consumer groups
     List,
     /// Shows a consumer group and its progress
     Describe { name: String },
+    /// Shows how far a consumer group is behind in each queue
+    Lag(lag::Args),
     /// Lets a consumer group go on elsewhere in a topic: shows a plan, and follows it with --yes
     ResetOffset(reset::Args),
     /// Deletes a consumer group and its progress for good
@@ -36,6 +41,8 @@ pub(crate) enum Verb {
         name: String,
         #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
 }
 
@@ -48,27 +55,41 @@ pub(crate) enum Order {
 }
 
 pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
-    if let Verb::Delete { name, confirm } = &verb {
+    if let Verb::Delete { name, confirm, rehearsal: Rehearsal { dry_run: false } } = &verb {
         confirm.deletion_of(&format!("consumer group {name} and its progress"))?;
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, order, max_attempts } => create(&mut admin, output, &name, order, max_attempts).await,
+        Verb::Create { name, order, max_attempts, rehearsal } => {
+            create(&mut admin, output, New { name, order, max_attempts }, rehearsal).await
+        }
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => describe(&mut admin, output, &name).await,
+        Verb::Lag(args) => lag::run(&args, &mut admin, output).await,
         Verb::ResetOffset(args) => reset::run(args, admin, output).await,
-        Verb::Delete { name, .. } => delete(&mut admin, output, &name).await,
+        Verb::Delete { name, rehearsal, .. } => delete(&mut admin, output, &name, rehearsal).await,
     }
 }
 
-async fn create(
-    admin: &mut Admin,
-    output: &Output,
-    full_name: &str,
+/// A consumer group to create.
+struct New {
+    name: String,
     order: Order,
     max_attempts: u32,
-) -> Result<(), CliError> {
-    let (namespace, name) = split(full_name);
+}
+
+async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
+    let New { name: full_name, order, max_attempts } = new;
+    if rehearsal.dry_run {
+        return match described(admin, &full_name).await {
+            Ok(_) => Err(CliError::Exists { what: format!("consumer group {full_name}") }),
+            Err(error) if error.is_not_found() => {
+                rehearsal.ends_before(|| format!("consumer group {full_name} would be created"))
+            }
+            Err(error) => Err(error),
+        };
+    }
+    let (namespace, name) = split(&full_name);
     let order = match order {
         Order::Concurrent => v1::DeliveryOrder::Concurrent,
         Order::Fifo => v1::DeliveryOrder::Orderly,
@@ -91,19 +112,24 @@ async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
         }
         ask = v1::ListGroupsRequest { page_size: 0, page_token: page.next_page_token };
     }
-    let mut table = Table::new(&["NAME", "ORDER", "MAX_ATTEMPTS", "ID", "CREATED"]);
+    let mut table = Table::with_wide(&["NAME", "ORDER", "MAX_ATTEMPTS", "CREATED"], &["ID"]);
     for group in &groups {
         table.row(cells(group));
     }
     Ok(output.show(&json!({ "groups": groups.iter().map(document).collect::<Vec<_>>() }), &table)?)
 }
 
-async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+/// The consumer group, and its progress in order of (topic, queue).
+async fn described(admin: &mut Admin, full_name: &str) -> Result<(v1::Group, Vec<v1::GroupQueueProgress>), CliError> {
     let (namespace, name) = split(full_name);
     let ask = v1::DescribeGroupRequest { namespace, name };
     let answer = admin.api.describe_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let v1::DescribeGroupResponse { group, progress } = answer.into_inner();
-    let group = group.ok_or(CliError::Incomplete { what: "group" })?;
+    Ok((group.ok_or(CliError::Incomplete { what: "group" })?, progress))
+}
+
+async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+    let (group, progress) = described(admin, full_name).await?;
     let headers = ["NAME", "ORDER", "MAX_ATTEMPTS", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "IN_FLIGHT"];
     let mut table = Table::new(&headers);
     let mut rows = Vec::new();
@@ -128,7 +154,11 @@ async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result
     Ok(output.show(&whole, &table)?)
 }
 
-async fn delete(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
+async fn delete(admin: &mut Admin, output: &Output, full_name: &str, rehearsal: Rehearsal) -> Result<(), CliError> {
+    if rehearsal.dry_run {
+        described(admin, full_name).await?;
+        return rehearsal.ends_before(|| format!("consumer group {full_name} would be deleted"));
+    }
     let (namespace, name) = split(full_name);
     let ask = v1::DeleteGroupRequest { namespace, name };
     admin.api.delete_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
@@ -140,8 +170,8 @@ fn cells(group: &v1::Group) -> [String; 5] {
         join(&group.namespace, &group.name),
         order_name(group).to_owned(),
         group.max_attempts.to_string(),
-        group.id.to_string(),
         group.created.map(|created| created.to_string()).unwrap_or_default(),
+        group.id.to_string(),
     ]
 }
 

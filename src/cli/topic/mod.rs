@@ -1,10 +1,12 @@
 //! `apogee topic …`.
 
+mod look;
+
 use apogee_proto::admin::v1;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::confirm::Confirm;
+use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
 use super::target::{Admin, Target};
@@ -21,16 +23,26 @@ pub(crate) enum Verb {
         /// Number of queues, 1 to 1024
         #[arg(long, default_value_t = 8)]
         queues: u32,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
     /// Lists all topics
     List,
     /// Shows a topic and what its queues hold
     Describe { name: String },
+    /// Shows how many messages a topic holds
+    Stats { name: String },
+    /// Shows the replica group of each queue, and the store-node that leads it
+    Route { name: String },
+    /// Shows each queue: where it is and what it holds
+    Queues { name: String },
     /// Deletes a topic and its messages for good
     Delete {
         name: String,
         #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
 }
 
@@ -53,26 +65,43 @@ pub(crate) enum Type {
 }
 
 pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
-    if let Verb::Delete { name, confirm } = &verb {
+    if let Verb::Delete { name, confirm, rehearsal: Rehearsal { dry_run: false } } = &verb {
         confirm.deletion_of(&format!("topic {name} and its messages"))?;
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, topic_type, queues } => create(&mut admin, output, &name, topic_type, queues).await,
+        Verb::Create { name, topic_type, queues, rehearsal } => {
+            let new = New { name, topic_type, queues };
+            create(&mut admin, output, new, rehearsal).await
+        }
         Verb::List => list(&mut admin, output).await,
-        Verb::Describe { name } => describe(&mut admin, output, &name).await,
-        Verb::Delete { name, .. } => delete(&mut admin, output, &name).await,
+        Verb::Describe { name } => look::describe(&mut admin, output, &name).await,
+        Verb::Stats { name } => look::stats(&mut admin, output, &name).await,
+        Verb::Route { name } => look::route(&mut admin, output, &name).await,
+        Verb::Queues { name } => look::queues(&mut admin, output, &name).await,
+        Verb::Delete { name, rehearsal, .. } => delete(&mut admin, output, &name, rehearsal).await,
     }
 }
 
-async fn create(
-    admin: &mut Admin,
-    output: &Output,
-    full_name: &str,
+/// A topic to create.
+struct New {
+    name: String,
     topic_type: Type,
     queues: u32,
-) -> Result<(), CliError> {
-    let (namespace, name) = split(full_name);
+}
+
+async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
+    let New { name: full_name, topic_type, queues } = new;
+    if rehearsal.dry_run {
+        return match look::described(admin, &full_name).await {
+            Ok(_) => Err(CliError::Exists { what: format!("topic {full_name}") }),
+            Err(error) if error.is_not_found() => {
+                rehearsal.ends_before(|| format!("topic {full_name} would be created with {queues} queues"))
+            }
+            Err(error) => Err(error),
+        };
+    }
+    let (namespace, name) = split(&full_name);
     let r#type = wire(topic_type).into();
     let ask = v1::CreateTopicRequest { namespace, name, r#type, read_queues: queues, write_queues: queues };
     let answer = admin.api.create_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
@@ -92,33 +121,19 @@ async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
         }
         ask = v1::ListTopicsRequest { page_size: 0, page_token: page.next_page_token };
     }
-    let mut table = Table::new(&["NAME", "TYPE", "QUEUES", "ID", "CREATED"]);
+    let mut table = Table::with_wide(&["NAME", "TYPE", "QUEUES", "CREATED"], &["ID"]);
     for topic in &topics {
         table.row(cells(topic));
     }
     Ok(output.show(&json!({ "topics": topics.iter().map(document).collect::<Vec<_>>() }), &table)?)
 }
 
-async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
-    let (namespace, name) = split(full_name);
-    let ask = v1::DescribeTopicRequest { namespace, name };
-    let answer = admin.api.describe_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
-    let v1::DescribeTopicResponse { topic, queues } = answer.into_inner();
-    let topic = topic.ok_or(CliError::Incomplete { what: "topic" })?;
-    let mut table = Table::new(&["NAME", "TYPE", "QUEUE", "MIN_OFFSET", "MAX_OFFSET"]);
-    let mut rows = Vec::new();
-    for queue in &queues {
-        let [name, topic_type, ..] = cells(&topic);
-        let (min, max) = (queue.min_offset, queue.max_offset);
-        table.row([name, topic_type, queue.queue_id.to_string(), min.to_string(), max.to_string()]);
-        rows.push(json!({ "queue_id": queue.queue_id, "min_offset": min, "max_offset": max }));
+async fn delete(admin: &mut Admin, output: &Output, full_name: &str, rehearsal: Rehearsal) -> Result<(), CliError> {
+    if rehearsal.dry_run {
+        let (_, queues) = look::described(admin, full_name).await?;
+        let messages: u64 = queues.iter().map(look::stored).sum();
+        return rehearsal.ends_before(|| format!("topic {full_name} and its {messages} messages would be deleted"));
     }
-    let mut whole = document(&topic);
-    whole["queue_stats"] = rows.into();
-    Ok(output.show(&whole, &table)?)
-}
-
-async fn delete(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
     let (namespace, name) = split(full_name);
     let ask = v1::DeleteTopicRequest { namespace, name };
     admin.api.delete_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
@@ -140,8 +155,8 @@ fn cells(topic: &v1::Topic) -> [String; 5] {
         join(&topic.namespace, &topic.name),
         type_name(topic).to_owned(),
         topic.write_queues.to_string(),
-        topic.id.to_string(),
         topic.created.map(|created| created.to_string()).unwrap_or_default(),
+        topic.id.to_string(),
     ]
 }
 

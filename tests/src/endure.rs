@@ -5,12 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use apogee_tests::sdk::java;
 use tempfile::TempDir;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::resumed::Call;
+use crate::sdk::java;
 
 /// Longest time until messages come and go.
 const BEGIN_MAX: Duration = Duration::from_secs(60);
@@ -18,8 +17,24 @@ const BEGIN_MAX: Duration = Duration::from_secs(60);
 const FINISH_MAX: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// A call that was successful. Times since whenever.
+#[derive(Copy, Clone, Debug)]
+pub struct Call {
+    pub began: Duration,
+    pub ended: Duration,
+}
+
+/// What becomes of the connections of the program.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// They end in peace, if at all.
+    Stay,
+    /// The SDK sends again what may have been sent already.
+    Break,
+}
+
 /// The running program. Killed when dropped.
-pub(crate) struct Endure {
+pub struct Endure {
     child: Child,
     /// Its home, and what it prints.
     folder: TempDir,
@@ -27,23 +42,30 @@ pub(crate) struct Endure {
 
 /// What it did.
 #[derive(Debug, Default)]
-pub(crate) struct Endured {
+pub struct Endured {
     /// Successful calls since the Unix epoch; receives only that brought something.
-    pub(crate) sent: Vec<Call>,
-    pub(crate) received: Vec<Call>,
+    pub sent: Vec<Call>,
+    pub received: Vec<Call>,
     /// Calls that threw, as printed.
-    pub(crate) failed: Vec<String>,
+    pub failed: Vec<String>,
     /// What was lost, and what came again after its ack, as printed.
-    pub(crate) broken: Vec<String>,
+    pub broken: Vec<String>,
 }
 
 impl Endure {
     /// Returns when messages come and go.
-    pub(crate) async fn start(endpoint: &str) -> anyhow::Result<Endure> {
+    ///
+    /// # Errors
+    /// When they do not within a minute; the error carries what the program printed.
+    pub async fn start(endpoint: &str, connections: Connections) -> anyhow::Result<Endure> {
         let folder = tempfile::tempdir()?;
         let output = File::create(folder.path().join(OUTPUT))?;
         let mut command = java("apogee.compat.Endure", folder.path())?;
-        command.arg(endpoint).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
+        command.arg(endpoint);
+        if connections == Connections::Break {
+            command.arg("resends");
+        }
+        command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
         let child = command.spawn().context("java does not start; `make test` sets it up")?;
         let mut endure = Endure { child, folder };
         let deadline = Instant::now() + BEGIN_MAX;
@@ -57,7 +79,10 @@ impl Endure {
     }
 
     /// Lets it end, and says what it did.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<Endured> {
+    ///
+    /// # Errors
+    /// When it breaks down, or does not end.
+    pub async fn finish(mut self) -> anyhow::Result<Endured> {
         drop(self.child.stdin.take());
         timeout(FINISH_MAX, self.child.wait()).await.context("the Java SDK does not end")??;
         let output = self.output()?;

@@ -1,16 +1,18 @@
-//! What clients reach: the gRPC port with the proxy and its health, and the admin port.
+//! What clients of a proxy reach: the gRPC port with its health, and the admin port.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_host::health::Health;
-use apogee_host::{Exit, OnError, Stop, Tasks};
+use apogee_host::{Clock, Entropy, Exit, ExitWith, OnError, Stop, Tasks};
 use apogee_proto::token::ClusterToken;
 use apogee_proxy::admin;
-use apogee_proxy::listen::{DrainSettings, ListenMetrics, ListenSettings, Listener, Tls};
+use apogee_proxy::listen::{ListenMetrics, ListenSettings, Listener, Tls, TlsMode, TlsSettings};
 use apogee_proxy::{Proxy, ProxyParts, ProxySettings, Routes, Stores};
 use opentelemetry::metrics::Meter;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -18,61 +20,72 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
-use super::config::Config;
-use super::server::Seams;
-use crate::process::ports::Bound;
+use super::ports::Bound;
 
 /// The services whose health clients may ask for: the whole port, and what SDKs use.
 const HEALTH_OF: [&str; 2] = ["", "apache.rocketmq.v2.MessagingService"];
-/// Nobody balances connections of one process: they all go at once, and calls in flight get this long.
-const DRAIN: DrainSettings =
-    DrainSettings { lame_duck: Duration::ZERO, spread: Duration::ZERO, grace: Duration::from_secs(10) };
 /// Deadline of one admin call.
 const ADMIN_CALL_MAX: Duration = Duration::from_secs(10);
 /// Admin calls of one connection at a time.
 const ADMIN_CALLS: usize = 64;
 
+/// TLS of the gRPC port.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsFiles {
+    /// PEM file with the certificate and its chain. Default: self-signed, made at every start.
+    pub(crate) cert: Option<PathBuf>,
+    /// PEM file with the private key of `tls.cert`.
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// One file without the other.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tls.cert and tls.key go together, only one is set; set both, or none for a self-signed certificate")]
+pub(crate) struct HalfTls;
+
+impl ExitWith for HalfTls {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
 /// The running front.
-pub(super) struct Front {
+pub(crate) struct Front {
     proxy: Proxy,
     stop: CancellationToken,
     drained: oneshot::Receiver<()>,
 }
 
 /// What the front is made of.
-pub(super) struct FrontParts<'a> {
-    pub(super) config: &'a Config,
-    pub(super) grpc: Bound,
-    pub(super) admin: Bound,
-    pub(super) tls: Tls,
-    pub(super) routes: Arc<dyn Routes>,
-    pub(super) stores: Stores,
-    pub(super) token: ClusterToken,
-    pub(super) seams: &'a Seams,
-    pub(super) tasks: &'a Tasks,
-    pub(super) meter: Meter,
-    pub(super) health: &'a Health,
+pub(crate) struct FrontParts<'a> {
+    pub(crate) grpc: Bound,
+    pub(crate) admin: Bound,
+    pub(crate) tls: Tls,
+    pub(crate) settings: ProxySettings,
+    pub(crate) listen: ListenSettings,
+    pub(crate) routes: Arc<dyn Routes>,
+    pub(crate) stores: Stores,
+    /// Asked for on the admin port, if there is one.
+    pub(crate) token: Option<ClusterToken>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) tasks: &'a Tasks,
+    pub(crate) meter: Meter,
+    pub(crate) health: &'a Health,
 }
 
 impl Front {
     /// Starts to serve both ports.
-    pub(super) async fn open(parts: FrontParts<'_>) -> Result<Front, Stop> {
-        let FrontParts { config, grpc, admin, tls, routes, stores, token, seams, tasks, meter, health } = parts;
-        serve_admin(tasks, admin.listener, admin::service(Arc::clone(&routes), stores.clone(), token, tasks.token()));
-
-        let proxy_parts = ProxyParts {
-            routes,
-            stores,
-            clock: Arc::clone(&seams.clock),
-            entropy: Arc::clone(&seams.entropy),
-            tasks: tasks.clone(),
-            meter: meter.clone(),
-        };
-        let proxy = Proxy::new(proxy_parts, proxy_settings(config, &grpc));
+    pub(crate) fn open(parts: FrontParts<'_>) -> Front {
+        let FrontParts { grpc, admin, tls, settings, listen, routes, stores, token, clock, entropy, .. } = parts;
+        let (tasks, meter, health) = (parts.tasks, parts.meter, parts.health);
+        let proxy_parts = ProxyParts { routes, stores, clock, entropy, tasks: tasks.clone(), meter: meter.clone() };
+        let proxy = Proxy::new(proxy_parts, settings);
+        serve_admin(tasks, admin.listener, proxy.admin(token, tasks.token()));
         let services = tonic::service::Routes::new(proxy.service()).add_service(grpc_health(tasks, health)).prepare();
-        let settings = ListenSettings { drain: DRAIN, ..ListenSettings::default() };
         let watched = proxy.clone();
-        let listener = Listener::new(grpc.listener, services, settings, tls, ListenMetrics::new(&meter))
+        let listener = Listener::new(grpc.listener, services, listen, tls, ListenMetrics::new(&meter))
             .on_closed(Arc::new(move |connection| watched.connection_closed(connection)));
         let stop = CancellationToken::new();
         let (done, drained) = oneshot::channel();
@@ -82,33 +95,32 @@ impl Front {
             let _nobody_waits = done.send(());
             Ok::<_, Infallible>(())
         });
-        Ok(Front { proxy, stop, drained })
+        Front { proxy, stop, drained }
     }
 
     /// No new calls, long polls end empty, calls in flight finish.
-    pub(super) async fn drain(self) -> Result<(), Stop> {
-        self.proxy.drain();
+    pub(crate) async fn drain(self) -> Result<(), Stop> {
         self.stop.cancel();
         let _a_panic_is_known_to_the_tasks = self.drained.await;
+        self.proxy.drain();
         Ok(())
     }
 }
 
-/// Reads the certificate and its key, or makes a pair where none are named.
-pub(super) async fn open_tls(config: &Config) -> Result<Tls, Stop> {
-    Tls::open(&config.tls_settings()).await.map_err(|error| {
-        let cause = Stop::new(Exit::Usage, error);
-        let next = "name the PEM files of a certificate and of its private key as tls.cert and tls.key, or set none";
-        Stop::new(cause.exit, format!("{cause}; {next}"))
-    })
-}
+impl TlsFiles {
+    pub(crate) fn check(&self) -> Result<(), HalfTls> {
+        if self.cert.is_some() == self.key.is_some() { Ok(()) } else { Err(HalfTls) }
+    }
 
-fn proxy_settings(config: &Config, grpc: &Bound) -> ProxySettings {
-    ProxySettings {
-        cluster_name: config.cluster.name.clone(),
-        auto_create: config.auto_create,
-        store_host: grpc.local().to_string(),
-        ..ProxySettings::default()
+    /// Reads the certificate and its key, or makes a pair where none are named.
+    pub(crate) async fn open(&self) -> Result<Tls, Stop> {
+        let settings = TlsSettings { mode: TlsMode::Permissive, cert: self.cert.clone(), key: self.key.clone() };
+        Tls::open(&settings).await.map_err(|error| {
+            let cause = Stop::new(Exit::Usage, error);
+            let next =
+                "name the PEM files of a certificate and of its private key as tls.cert and tls.key, or set none";
+            Stop::new(cause.exit, format!("{cause}; {next}"))
+        })
     }
 }
 

@@ -1,0 +1,77 @@
+//! `apogee bench e2e`: everything that is sent is received, and nothing else counts.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::error::{CliError, RequestId};
+use super::super::target::Target;
+use super::client::Client;
+use super::intake::{Expected, Intake};
+use super::load::{Load, Plan};
+use super::report::Report;
+use super::{Receiving, Run, Sending};
+
+/// The group works through what older runs left, until one message of its own comes.
+const FIRST_MAX: Duration = Duration::from_secs(60);
+/// Messages that have not come by then, after the last one that did, are missing.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+pub(super) async fn measure(
+    run: &Run,
+    sending: &Sending,
+    receiving: &Receiving,
+    target: &Target,
+    id: &RequestId,
+    stop: &CancellationToken,
+) -> Result<Report, CliError> {
+    let plan = sending.plan(run)?;
+    let producer = Client::producer(target, run, id).await?;
+    let consumer = Client::consumer(target, run, receiving, id).await?;
+    first_message(&producer, &consumer, run, receiving, stop).await?;
+
+    let load = Load::new(&producer, plan)?;
+    let (began, expected) = (Instant::now(), Expected { names: load.names, plan, start: load.start });
+    let intake = Intake::new(Some(expected));
+    let mut receivers = intake.start(&consumer, receiving);
+    let sent = load.send(stop).await?;
+    if !stop.is_cancelled() {
+        intake.until(sent.latencies.0.len(), SILENCE_MAX).await;
+    }
+    receivers.shutdown().await;
+    let taken = intake.end(began);
+    producer.end().await;
+    consumer.end().await;
+    let report = Report::new("e2e", run).sent(plan, &sent).taken(&taken).missing(&sent, &taken);
+    report.distribution(run, &taken.latencies)?;
+    Ok(report)
+}
+
+/// Waits until the consumer gets a message that was sent now, so that what older runs left is not measured.
+async fn first_message(
+    producer: &Client,
+    consumer: &Client,
+    run: &Run,
+    receiving: &Receiving,
+    stop: &CancellationToken,
+) -> Result<(), CliError> {
+    let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1 };
+    let load = Load::new(producer, plan)?;
+    let intake = Intake::new(Some(Expected { names: load.names, plan, start: load.start }));
+    let _receivers = intake.start(consumer, receiving);
+    let sent = load.send(stop).await?;
+    if let Some(reason) = sent.failures.reasons.into_keys().next() {
+        return Err(CliError::BenchFailed { what: format!("the first message could not be sent: {reason}") });
+    }
+    tokio::select! {
+        () = intake.until(1, FIRST_MAX) => {}
+        () = stop.cancelled() => return Err(CliError::Interrupted),
+    }
+    if intake.end(Instant::now()).latencies.0.is_empty() {
+        let what =
+            format!("group {} has not come to the end of topic {} within {FIRST_MAX:?}", receiving.group, run.topic);
+        return Err(CliError::BenchFailed { what });
+    }
+    Ok(())
+}

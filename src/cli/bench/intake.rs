@@ -1,0 +1,201 @@
+//! Receiving and acknowledging, as fast as messages come.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_host::{Clock as _, RealClock};
+use apogee_proto::v2;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Receiving;
+use super::client::{Client, Receiver};
+use super::load::{Names, Plan};
+use super::tally::{Failures, Latencies};
+
+/// Acknowledgements without an answer, of one receiver.
+const ACKS: usize = 64;
+/// After a refusal.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What came, so far.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Until a message arrived.
+    pub(super) latencies: Latencies,
+    /// Until the OK of an acknowledgement, from its call.
+    pub(super) acks: Latencies,
+    pub(super) failures: Failures,
+    /// Messages that came once more.
+    pub(super) again: u64,
+    pub(super) took: Duration,
+    /// Numbers that came, of a load that is known.
+    seen: Vec<u64>,
+}
+
+/// A load whose messages are expected.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Expected {
+    pub(super) names: Names,
+    pub(super) plan: Plan,
+    pub(super) start: Instant,
+}
+
+/// Where everything that comes is counted.
+pub(super) struct Intake {
+    expected: Option<Expected>,
+    taken: Mutex<Taken>,
+    /// Different messages that arrived.
+    arrived: watch::Sender<u64>,
+}
+
+impl Intake {
+    /// With a load that is expected, other messages are acknowledged and not counted, and latency is from when a message
+    /// was due. Without one it is from the birth of a message, by the clock of whoever made it.
+    pub(super) fn new(expected: Option<Expected>) -> Arc<Intake> {
+        let messages = expected.map_or(0, |expected| usize::try_from(expected.plan.messages).expect("32 bits fit"));
+        let taken = Taken { seen: vec![0; messages.div_ceil(64)], ..Taken::default() };
+        Arc::new(Intake { expected, taken: Mutex::new(taken), arrived: watch::Sender::new(0) })
+    }
+
+    /// Receives for so long, or until `stop`.
+    pub(super) async fn take_for(
+        self: &Arc<Self>,
+        client: &Client,
+        receiving: &Receiving,
+        length: Duration,
+        stop: &CancellationToken,
+    ) -> Taken {
+        let began = Instant::now();
+        let mut receivers = self.start(client, receiving);
+        tokio::select! {
+            () = sleep(length) => {}
+            () = stop.cancelled() => {}
+        }
+        receivers.shutdown().await;
+        self.end(began)
+    }
+
+    /// Receives until the result is dropped.
+    pub(super) fn start(self: &Arc<Self>, client: &Client, receiving: &Receiving) -> JoinSet<()> {
+        let mut receivers = JoinSet::new();
+        for number in 0..u32::from(receiving.receivers) {
+            receivers.spawn(Arc::clone(self).receive(client.receiver(number)));
+        }
+        receivers
+    }
+
+    /// Waits until so many different messages came, for as long as any come within `patience`.
+    pub(super) async fn until(&self, messages: u64, patience: Duration) {
+        let mut arrived = self.arrived.subscribe();
+        while *arrived.borrow_and_update() < messages {
+            if !timeout(patience, arrived.changed()).await.is_ok_and(|changed| changed.is_ok()) {
+                return;
+            }
+        }
+    }
+
+    /// What was counted.
+    pub(super) fn end(&self, began: Instant) -> Taken {
+        let mut taken = std::mem::take(&mut *self.taken());
+        taken.took = began.elapsed();
+        taken
+    }
+
+    /// Each message is acknowledged by a call of its own, as SDKs do, while the next ones are on their way.
+    async fn receive(self: Arc<Self>, mut receiver: Receiver) {
+        let (room, mut acks) = (Arc::new(Semaphore::new(ACKS)), JoinSet::new());
+        loop {
+            let mut came = Vec::new();
+            if let Err(reason) = receiver.poll(|message| came.push((message, Instant::now()))).await {
+                self.taken().failures.add(reason);
+                sleep(PAUSE).await;
+            }
+            for (message, at) in came {
+                let counts = self.arrived(&message, at);
+                let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
+                let (mut receiver, intake) = (receiver.clone(), Arc::clone(&self));
+                acks.spawn(async move {
+                    let begun = Instant::now();
+                    let answer = receiver.ack(message).await;
+                    drop(permit);
+                    intake.acked(answer, begun.elapsed(), counts);
+                });
+            }
+            while acks.try_join_next().is_some() {}
+        }
+    }
+
+    /// Counts a message, if it is one that counts.
+    fn arrived(&self, message: &v2::Message, at: Instant) -> bool {
+        let system = message.system_properties.as_ref();
+        let Some(expected) = self.expected else {
+            let born = system.and_then(|system| system.born_timestamp);
+            self.taken().latencies.record(born.map_or(Duration::ZERO, age));
+            self.arrived.send_modify(|arrived| *arrived += 1);
+            return true;
+        };
+        let Some(number) = system.and_then(|system| expected.names.number(&system.message_id)) else { return false };
+        let latency = at.saturating_duration_since(expected.start + expected.plan.due(number));
+        let mut taken = self.taken();
+        let (word, bit) = (usize::try_from(number / 64).expect("32 bits fit"), 1 << (number % 64));
+        match taken.seen.get_mut(word) {
+            None => return false,
+            Some(word) if *word & bit != 0 => taken.again += 1,
+            Some(word) => {
+                *word |= bit;
+                taken.latencies.record(latency);
+                drop(taken);
+                self.arrived.send_modify(|arrived| *arrived += 1);
+            }
+        }
+        true
+    }
+
+    fn acked(&self, answer: Result<(), String>, took: Duration, counts: bool) {
+        let mut taken = self.taken();
+        match answer {
+            Err(reason) => taken.failures.add(reason),
+            Ok(()) if counts => taken.acks.record(took),
+            Ok(()) => {}
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long ago this was, by the clock of this machine.
+fn age(born: prost_types::Timestamp) -> Duration {
+    let seconds = Duration::from_secs(u64::try_from(born.seconds).unwrap_or(0));
+    let born = seconds + Duration::from_nanos(u64::try_from(born.nanos).unwrap_or(0));
+    Duration::from_millis(RealClock.wall().0).saturating_sub(born)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str) -> v2::Message {
+        let system = v2::SystemProperties { message_id: id.to_owned(), ..v2::SystemProperties::default() };
+        v2::Message { system_properties: Some(system), ..v2::Message::default() }
+    }
+
+    #[test]
+    fn what_was_sent_counts_once_and_nothing_else_does() {
+        let (names, other, start) = (Names::draw(), Names::draw(), Instant::now());
+        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1 };
+        let intake = Intake::new(Some(Expected { names, plan, start }));
+        let at = start + Duration::from_millis(90);
+        assert!(intake.arrived(&message(&names.id(70)), at));
+        assert!(intake.arrived(&message(&names.id(70)), at));
+        assert!(!intake.arrived(&message(&other.id(70)), at));
+        assert!(!intake.arrived(&message(&names.id(4000)), at));
+        let taken = intake.end(start);
+        assert_eq!((taken.again, taken.latencies.0.len()), (1, 1));
+        assert!((taken.latencies.max() - 20.0).abs() < 0.1, "{}", taken.latencies.max()); // due at 70 ms
+    }
+}

@@ -1,0 +1,166 @@
+//! `apogee client …`: who is connected, to which proxy.
+
+use std::io::{self, Write as _};
+
+use apogee_proto::admin::v1;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::error::{CliError, RequestId};
+use super::output::{Output, Table, plain};
+use super::target::{Admin, Target};
+use super::topic::{join, split};
+
+/// Clients per page: even the longest ids and lists of topics fit into one answer.
+const PAGE: u32 = 200;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Lists the clients that the proxies of the cluster hear
+    List {
+        /// Only consumers of this group
+        #[arg(long)]
+        group: Option<String>,
+        /// Only those that named this topic
+        #[arg(long)]
+        topic: Option<String>,
+        /// Only clients of the proxy that is asked
+        #[arg(long)]
+        local_only: bool,
+    },
+    /// Shows what every proxy knows of one client
+    Describe { id: String },
+}
+
+pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
+    let wanted = match verb {
+        Verb::Describe { id: client } => return describe(&mut target.admin(id).await?, output, client).await,
+        Verb::List { group, topic, local_only } => wanted(group, topic, local_only)?,
+    };
+    list(&mut target.admin(id).await?, output, wanted).await
+}
+
+/// The first page of what is asked for; a group and a topic are of one namespace.
+fn wanted(group: Option<String>, topic: Option<String>, local_only: bool) -> Result<v1::ListClientsRequest, CliError> {
+    let (of_group, group) = group.as_deref().map(split).unwrap_or_default();
+    let (of_topic, topic) = topic.as_deref().map(split).unwrap_or_default();
+    if !group.is_empty() && !topic.is_empty() && of_group != of_topic {
+        let message = format!("group {group} and topic {topic} are of different namespaces, which no client spans");
+        return Err(CliError::Usage { message });
+    }
+    let namespace = if group.is_empty() { of_topic } else { of_group };
+    Ok(v1::ListClientsRequest { page_size: PAGE, page_token: String::new(), local_only, namespace, group, topic })
+}
+
+async fn list(admin: &mut Admin, output: &Output, mut ask: v1::ListClientsRequest) -> Result<(), CliError> {
+    let (mut clients, mut missing) = (Vec::new(), Vec::new());
+    loop {
+        let answer = admin.api.list_clients(ask.clone()).await;
+        let page = answer.map_err(|status| CliError::call(&admin.address, status))?.into_inner();
+        clients.extend(page.clients);
+        note(&mut missing, page.missing);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        ask.page_token = page.next_page_token;
+    }
+    show(output, &clients, &missing)
+}
+
+async fn describe(admin: &mut Admin, output: &Output, id: String) -> Result<(), CliError> {
+    let answer = admin.api.describe_client(v1::DescribeClientRequest { id, local_only: false }).await;
+    let found = answer.map_err(|status| CliError::call(&admin.address, status))?.into_inner();
+    show(output, &found.clients, &found.missing)
+}
+
+/// Adds what was missing on a page; a proxy is named once.
+fn note(missing: &mut Vec<v1::MissingProxy>, more: Vec<v1::MissingProxy>) {
+    for proxy in more {
+        if missing.iter().all(|known| known.proxy != proxy.proxy) {
+            missing.push(proxy);
+        }
+    }
+}
+
+/// Clients to stdout; whose clients are not among them to stderr, because the rest is still worth having.
+fn show(output: &Output, clients: &[v1::Client], missing: &[v1::MissingProxy]) -> Result<(), CliError> {
+    let headers = ["ID", "KIND", "GROUP", "TOPICS", "LANGUAGE", "VERSION", "ADDRESS", "LAST_HEARD", "CONNS", "PROXY"];
+    let mut table = Table::new(&headers);
+    for client in clients {
+        table.row(cells(client));
+    }
+    let mut document = json!({ "clients": clients.iter().map(document).collect::<Vec<_>>() });
+    if !missing.is_empty() {
+        let rows = missing.iter().map(|proxy| json!({ "proxy": proxy.proxy, "why": proxy.why }));
+        document["missing"] = rows.collect();
+    }
+    output.show(&document, &table)?;
+    for v1::MissingProxy { proxy, why } in missing {
+        let whose = if proxy.is_empty() { "other proxies".to_owned() } else { format!("proxy {}", plain(proxy)) };
+        writeln!(io::stderr(), "warning: clients of {whose} are missing: {}", plain(why))?;
+    }
+    Ok(())
+}
+
+fn cells(client: &v1::Client) -> [String; 10] {
+    let dash = |text: String| if text.is_empty() { "-".to_owned() } else { plain(&text) };
+    let more = usize::try_from(client.topics_total).unwrap_or(usize::MAX).saturating_sub(client.topics.len());
+    let more = if more > 0 { format!(",+{more}") } else { String::new() };
+    [
+        plain(&client.id),
+        kind(client).to_owned(),
+        dash(if client.group.is_empty() { String::new() } else { join(&client.namespace, &client.group) }),
+        dash(client.topics.join(",") + &more),
+        client.language.clone(),
+        dash(client.version.clone()),
+        dash(client.remote_address.clone()),
+        client.last_heard.map(|heard| heard.to_string()).unwrap_or_default(),
+        client.connections.to_string(),
+        dash(client.proxy.clone()),
+    ]
+}
+
+fn document(client: &v1::Client) -> Value {
+    json!({
+        "id": client.id,
+        "proxy": client.proxy,
+        "kind": kind(client),
+        "namespace": client.namespace,
+        "group": client.group,
+        "topics": client.topics,
+        "topics_total": client.topics_total,
+        "language": client.language,
+        "version": client.version,
+        "remote_address": client.remote_address,
+        "last_heard": client.last_heard.map(|heard| heard.to_string()),
+        "connections": client.connections,
+    })
+}
+
+fn kind(client: &v1::Client) -> &'static str {
+    match client.kind() {
+        v1::ClientKind::Unspecified => "unknown",
+        v1::ClientKind::Producer => "producer",
+        v1::ClientKind::PushConsumer => "push_consumer",
+        v1::ClientKind::SimpleConsumer => "simple_consumer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_and_a_group_are_of_one_namespace() {
+        let ask = |group: &str, topic: &str| {
+            let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            wanted(given(group), given(topic), false).map(|ask| (ask.namespace, ask.group, ask.topic)).ok()
+        };
+        let words = |words: [&str; 3]| Some(words.map(str::to_owned).into());
+        assert_eq!(ask("", ""), words(["", "", ""]));
+        assert_eq!(ask("g", "t"), words(["", "g", "t"]));
+        assert_eq!(ask("n/g", ""), words(["n", "g", ""]));
+        assert_eq!(ask("", "n/t"), words(["n", "", "t"]));
+        assert_eq!(ask("n/g", "t"), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Colours, where they are seen and wanted.
+
+use clap::ValueEnum;
+
+/// When to use colours.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Colours or none, for one stream.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Paint(bool);
+
+const BOLD: &str = "\u{1b}[1m";
+const RED: &str = "\u{1b}[31m";
+const GREEN: &str = "\u{1b}[32m";
+const YELLOW: &str = "\u{1b}[33m";
+const PLAIN: &str = "\u{1b}[0m";
+
+impl Paint {
+    /// Source: no-color.org (NO_COLOR counts when it is set and not empty).
+    pub(crate) fn new(when: When, terminal: bool) -> Paint {
+        let unwanted = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Paint(match when {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => terminal && !unwanted(),
+        })
+    }
+
+    pub(crate) fn none() -> Paint {
+        Paint(false)
+    }
+
+    pub(crate) fn title(self, text: &str) -> String {
+        self.with(BOLD, text)
+    }
+
+    pub(crate) fn error(self, text: &str) -> String {
+        self.with(RED, text)
+    }
+
+    /// A line of a table in which words that name a state stand out.
+    pub(crate) fn states(self, line: &str) -> String {
+        if !self.0 {
+            return line.to_owned();
+        }
+        let word = |word: &str| match word.trim() {
+            "alive" | "healthy" => self.with(GREEN, word),
+            "draining" => self.with(YELLOW, word),
+            "suspect" | "unhealthy" => self.with(RED, word),
+            _ => word.to_owned(),
+        };
+        line.split("  ").map(word).collect::<Vec<_>>().join("  ")
+    }
+
+    fn with(self, colour: &str, text: &str) -> String {
+        if self.0 { format!("{colour}{text}{PLAIN}") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_come_only_where_they_are_wanted() {
+        assert_eq!(Paint::new(When::Never, true).title("A"), "A");
+        assert_eq!(Paint::new(When::Auto, false).error("A"), "A");
+        let always = Paint::new(When::Always, false);
+        assert_eq!(always.title("A"), "\u{1b}[1mA\u{1b}[0m");
+        assert_eq!(always.states("n1  alive  x"), "n1  \u{1b}[32malive\u{1b}[0m  x");
+        assert_eq!(always.states("n1  alive-again  x"), "n1  alive-again  x");
+    }
+}

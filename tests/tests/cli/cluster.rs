@@ -1,0 +1,151 @@
+//! The cluster, its store-nodes, and where the queues of a topic are.
+
+use std::time::Duration;
+
+use apogee_tests::server::{Ports, apogee, command, ran};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::{Cli, Options, ephemeral, server};
+
+#[tokio::test]
+async fn a_cluster_of_one_process_is_whole() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create orders --queues 4").await;
+    let info = cli.json("cluster info").await;
+    let node = json!({
+        "name": "dev",
+        "standing": "alive",
+        "zone": "",
+        "lanes": "",
+        "replication": "",
+        "replicas": ["broker-0"],
+        "leads": ["broker-0"],
+    });
+    assert_eq!(info["nodes"], json!([node]));
+    assert_eq!(info["replica_groups"][0]["leader_node"], "dev");
+    assert_eq!((&info["topics"], &info["replica_groups"][0]["queues"]), (&json!(1), &json!(4)));
+    assert_eq!((&info["namesrv"][0]["leads"], &info["problems"]), (&json!(true), &json!([])));
+    assert_eq!(info["cluster_id"].as_str().map(str::len), Some(16));
+    let table = cli.ok("cluster info").await;
+    for title in ["CLUSTER", "NAMESRV\n", "STORE-NODES\n", "REPLICA GROUPS\n", "broker-0"] {
+        assert!(table.contains(title), "{title} in {table}");
+    }
+
+    assert_eq!(cli.json("cluster health").await, json!({ "health": "healthy", "problems": [] }));
+    assert_eq!(cli.ok("cluster health --exit-when-healthy").await, "healthy\n");
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_leader_is_unhealthy() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let state = folder.path().join("state");
+    let any = Ports { grpc: 0, admin: 0, metrics: 0, health: 0 };
+    let options = Options { args: vec!["--stores=127.0.0.1:1".to_owned()], ..Options::default() };
+    let mut dev = command(&options, folder.path(), any).expect("a command");
+    let _killed_when_dropped = dev.env("XDG_STATE_HOME", &state).spawn().expect("it starts");
+    let cli = async |line: &str| {
+        let mut command = apogee().expect("a command");
+        command.args(line.split(' ')).env("XDG_STATE_HOME", &state);
+        ran(command).await.expect("it ends")
+    };
+    let look = async {
+        loop {
+            let health = cli("cluster health -o json").await;
+            if health.code != 6 {
+                return health;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let health = timeout(Duration::from_secs(30), look).await.expect("it answers soon");
+    assert_eq!(health.code, 7, "{health:?}");
+    let told: Value = serde_json::from_str(&health.stdout).expect("one document");
+    assert_eq!((&told["health"], &told["problems"][0]["subject"]), (&json!("unhealthy"), &json!("broker-0")));
+    assert_eq!(told["problems"][0]["kind"], "no_leader");
+    assert!(health.stderr.contains("\"code\":\"unhealthy\""), "{health:?}");
+
+    let waited = cli("cluster health --exit-when-healthy --timeout 1s").await;
+    assert_eq!(waited.code, 7, "{waited:?}");
+    assert!(waited.stdout.starts_with("unhealthy; nobody is known to lead broker-0"), "{waited:?}");
+    let groups = cli("cluster info -o json").await;
+    let groups: Value = serde_json::from_str(&groups.stdout).expect("one document");
+    assert_eq!(groups["replica_groups"][0]["leader"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_watch_ends_by_an_interrupt() {
+    let server = server(ephemeral()).await;
+    let mut watch = server.cli_command().expect("a command");
+    watch.args(["cluster", "health", "--watch"]).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut child = watch.stderr(std::process::Stdio::null()).spawn().expect("it starts");
+    let mut first = [0; 8];
+    let mut stdout = child.stdout.take().expect("a pipe");
+    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut first).await.expect("a first word");
+    assert_eq!(&first, b"healthy\n");
+    let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())).expect("it runs");
+    rustix::process::kill_process(pid, Signal::INT).expect("it can be interrupted");
+    let ended = timeout(Duration::from_secs(10), child.wait()).await.expect("it ends").expect("it is ours");
+    assert_eq!(ended.code(), Some(130));
+}
+
+#[tokio::test]
+async fn store_nodes_are_drained_and_stay_after_all() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    assert_eq!(cli.ok("node list -o name").await, "dev\n");
+    let told = cli.ok("node drain dev").await;
+    assert!(told.starts_with("store-node dev is draining; it leads 1 replica group"), "{told}");
+    let described = cli.json("node describe dev").await;
+    assert_eq!((&described["standing"], &described["leads"]), (&json!("draining"), &json!(["broker-0"])));
+    assert_eq!(cli.json("cluster health").await["health"], "healthy");
+    cli.ok("node drain dev --dry-run").await; // it is drained: nothing would change
+    assert_eq!(cli.ok("node undrain dev").await, "store-node dev stays\n");
+    assert_eq!(cli.json("node describe dev").await["standing"], "alive");
+    for line in ["node describe s9", "node drain s9", "node undrain s9"] {
+        assert_eq!(cli.refused(line, 3, "not_found").await, "there is no store-node \"s9\"");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_shows_where_its_queues_are_and_what_they_hold() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create orders --queues 2").await;
+    for body in ["a", "b", "c"] {
+        cli.ok(&format!("message send orders {body}")).await;
+    }
+    let stats = cli.json("topic stats orders").await;
+    assert_eq!(stats, json!({ "name": "orders", "queues": 2, "stored": 3, "ever_sent": 3 }));
+    let route = cli.json("topic route orders").await;
+    let queue = json!({ "queue_id": 1, "replica_group": "broker-0", "leader_node": "dev", "leader_replica": 1 });
+    assert_eq!((&route["queues"][1], route["queues"].as_array().map(Vec::len)), (&queue, Some(2)));
+    let queues = cli.json("topic queues orders").await["queues"].take();
+    let stored = queues.as_array().into_iter().flatten().filter_map(|queue| queue["stored"].as_u64());
+    assert_eq!(stored.sum::<u64>(), 3, "{queues}");
+    cli.refused("topic route nowhere", 3, "not_found").await;
+    cli.refused("topic stats nowhere", 3, "not_found").await;
+}
+
+#[tokio::test]
+async fn a_group_shows_how_far_it_is_behind() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create orders --queues 1").await;
+    cli.ok("topic create others --queues 1").await;
+    cli.ok("message send orders a").await;
+    cli.ok("message receive orders --group g").await;
+    cli.ok("message send orders b").await;
+    cli.ok("message send orders c").await;
+    cli.refused("message receive others --group g --timeout 100ms", 3, "message_not_found").await;
+    let lag = cli.json("group lag g").await;
+    assert_eq!(lag["total"], json!({ "committed": 1, "max_offset": 3, "lag": 2, "in_flight": 0 }), "{lag}");
+    let lag = cli.json("group lag g --topic orders").await;
+    assert_eq!((&lag["queues"][0]["topic"], &lag["queues"][0]["lag"]), (&json!("orders"), &json!(2)));
+    let table = cli.ok("group lag g --no-headers").await;
+    assert_eq!(table.lines().last().map(|line| line.split_whitespace().nth(5)), Some(Some("2")), "{table}");
+    cli.refused("group lag g --topic elsewhere", 3, "not_found").await;
+    cli.refused("group lag nobody", 3, "not_found").await;
+}

@@ -1,0 +1,224 @@
+//! Processes that end and come back under load: proxies without warning, namesrv for a minute, and all of them in turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_tests::cluster::{Balancer, Cluster, Process, Shape};
+use apogee_tests::endure::{Connections, Endure, Endured};
+use apogee_tests::grpc::{Client, Crowd, Load, judged};
+use apogee_tests::history::{Call, History, Outcome, What};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::sdks::kill_proxies;
+use crate::{ALONE, no_errors, ports};
+
+/// More would only make two cores busy.
+const CROWD: Crowd = Crowd { producers: 4, groups: 2, consumers: 2, pace: Duration::from_millis(10) };
+/// Of our clients, each to an arbitrary proxy.
+const CONNECTIONS: usize = 6;
+/// How long proxies die.
+const KILLING: Duration = Duration::from_secs(40);
+/// How long no namesrv is there.
+const AWAY: Duration = Duration::from_secs(60);
+/// From the death of a namesrv until a topic can be created.
+const CREATED_MAX: Duration = Duration::from_secs(3);
+/// Some time in which nothing happens.
+const CALM: Duration = Duration::from_secs(2);
+
+/// A cluster with clients at work on it, all of whom come through the balancer.
+struct Scene {
+    cluster: Cluster,
+    history: History,
+    client: Arc<Client>,
+    load: Load,
+    java: Endure,
+    _balancer: Balancer,
+}
+
+/// What clients saw, after the judgement.
+struct Seen {
+    calls: Vec<Call>,
+    /// Statuses other than OK that our clients got.
+    refusals: Vec<String>,
+    java: Endured,
+}
+
+impl Scene {
+    async fn open(connections: Connections) -> Scene {
+        let cluster = Cluster::start(Shape::WHOLE, &["--set", "drain.lame_duck=1s", "--set", "drain.spread=2s"]).await;
+        let cluster = cluster.expect("the cluster starts");
+        let balancer = Balancer::start(ports(&cluster)).await.expect("a port");
+        let history = History::new();
+        let behind = format!("127.0.0.1:{}", balancer.port());
+        let client = Client::of_all(&vec![behind.clone(); CONNECTIONS], history.clone());
+        let client = Arc::new(client.expect("endpoints"));
+        client.create_topic().await.expect("the topic is created on first use");
+        let java = Endure::start(&behind, connections).await.expect("the Java SDK begins");
+        let load = Load::start(Arc::clone(&client), CROWD);
+        Scene { cluster, history, client, load, java, _balancer: balancer }
+    }
+
+    /// Ends the load and judges it: nothing is lost, nothing that was acked came again, no log has an ERROR.
+    async fn close(self) -> Seen {
+        let Scene { cluster, history, client, load, java, _balancer } = self;
+        let (java, ()) = tokio::join!(java.finish(), load.finish());
+        let java = java.expect("the Java SDK ends by itself");
+        let told = judged(&history);
+        assert!(told.is_empty(), "violations:\n{}", told.join("\n"));
+        assert!(java.broken.is_empty(), "the Java SDK saw:\n{}", java.broken.join("\n"));
+        no_errors(&cluster);
+        Seen { calls: history.calls(), refusals: client.refusals(), java }
+    }
+}
+
+impl Seen {
+    /// Sends of the Java SDK that failed after its own attempts.
+    fn failed_sends(&self) -> Vec<&String> {
+        self.java.failed.iter().filter(|failed| failed.starts_with("failed send")).collect()
+    }
+
+    /// Calls of ours that nobody answered.
+    fn unanswered(&self) -> usize {
+        let outcome = |call: &Call| match &call.what {
+            What::Send { outcome, .. } | What::Receive { outcome, .. } | What::Ack { outcome, .. } => Some(*outcome),
+            _ => None,
+        };
+        self.calls.iter().filter(|call| outcome(call) == Some(Outcome::Indeterminate)).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_are_killed_every_5_s() {
+    let _alone = ALONE.lock().await;
+    let mut scene = Scene::open(Connections::Break).await;
+    let killed = timeout(KILLING, kill_proxies(&mut scene.cluster)).await;
+    assert!(killed.is_err(), "the proxies did not come back: {killed:?}");
+    for proxy in &mut scene.cluster.proxies {
+        if !proxy.runs() {
+            proxy.start().expect("it starts again");
+        }
+        proxy.ready().await.expect("it is ready again");
+    }
+    let seen = scene.close().await;
+    eprintln!("{} sends of Java, {} calls failed", seen.java.sent.len(), seen.java.failed.len());
+    assert_eq!(seen.failed_sends(), Vec::<&String>::new(), "sends of the Java SDK failed");
+    assert_eq!(seen.refusals, Vec::<String>::new(), "calls were refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_flow_without_namesrv() {
+    let _alone = ALONE.lock().await;
+    let mut scene = Scene::open(Connections::Stay).await;
+    sleep(CALM).await;
+
+    let leader = leading(&scene.cluster).await;
+    scene.cluster.namesrvs[leader].kill().await.expect("the namesrv that leads is killed");
+    let began = Instant::now();
+    let created = scene.cluster.cli(0, &["topic", "create", "with-two"]).await.expect("the CLI runs");
+    let took = began.elapsed();
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    eprintln!("a topic was created {} ms after the death of a namesrv", took.as_millis());
+    assert!(took <= CREATED_MAX, "a topic was created after {took:?} only");
+
+    for namesrv in &mut scene.cluster.namesrvs {
+        if namesrv.runs() {
+            namesrv.kill().await.expect("a namesrv is killed");
+        }
+    }
+    let refused = scene.cluster.cli(0, &["topic", "create", "with-none"]).await.expect("the CLI runs");
+    assert_ne!(refused.code, 0, "nobody could have created it");
+    sleep(AWAY.saturating_sub(began.elapsed())).await;
+    for namesrv in &mut scene.cluster.namesrvs {
+        namesrv.start().expect("it starts again");
+    }
+    for namesrv in &mut scene.cluster.namesrvs {
+        namesrv.ready().await.expect("it is ready again");
+    }
+    let created = scene.cluster.cli(1, &["topic", "create", "with-all"]).await.expect("the CLI runs");
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    let seen = scene.close().await;
+    assert_eq!(seen.refusals, Vec::<String>::new(), "calls were refused");
+    assert_eq!(seen.unanswered(), 0, "calls of ours failed");
+    assert_eq!(seen.java.failed, Vec::<String>::new(), "calls of the Java SDK failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_restarted_in_turn() {
+    let _alone = ALONE.lock().await;
+    let mut scene = Scene::open(Connections::Stay).await;
+    sleep(CALM).await;
+    for process in scene.cluster.all() {
+        eprint!("after {:>6} ms: ", scene.history.start().at.as_millis());
+        let ended = restart(process).await;
+        assert!(ended.success(), "{} ended with {ended}", process.name());
+        sleep(CALM).await;
+    }
+    let seen = scene.close().await;
+    let (deliveries, again) = deliveries(&seen.calls);
+    eprintln!(
+        "{} sends of Java, {} of its calls failed; {} calls of ours unanswered; {again} of {deliveries} deliveries came again",
+        seen.java.sent.len(),
+        seen.java.failed.len(),
+        seen.unanswered(),
+    );
+    assert_eq!(seen.failed_sends(), Vec::<&String>::new(), "sends of the Java SDK failed");
+    assert_eq!(seen.refusals, Vec::<String>::new(), "calls were refused");
+    assert!(100 * again <= deliveries, "{again} of {deliveries} deliveries came again");
+}
+
+async fn restart(process: &mut Process) -> std::process::ExitStatus {
+    let began = Instant::now();
+    let ended = process.stop().await.expect("it ends when asked to");
+    let stopped = began.elapsed();
+    process.start().expect("it starts again");
+    process.ready().await.expect("it is ready again");
+    eprintln!(
+        "{:<10} stopped in {:>5} ms, ready after {:>5} ms",
+        process.name(),
+        stopped.as_millis(),
+        began.elapsed().as_millis()
+    );
+    ended
+}
+
+/// The namesrv that leads.
+async fn leading(cluster: &Cluster) -> usize {
+    for (at, namesrv) in cluster.namesrvs.iter().enumerate() {
+        let metrics = apogee_tests::server::metrics(namesrv.ports().metrics).await.expect("it shows metrics");
+        if metrics.get("rocketmq_namesrv_raft_is_leader") == Some(&1.0) {
+            return at;
+        }
+    }
+    panic!("no namesrv leads");
+}
+
+/// All deliveries, and those that nobody wanted: after one that its consumer acked, or that no consumer saw.
+fn deliveries(calls: &[Call]) -> (usize, usize) {
+    let acked: BTreeSet<_> = calls
+        .iter()
+        .filter_map(|call| match &call.what {
+            What::Ack { group, handle, .. } => Some((group.clone(), *handle)),
+            _ => None,
+        })
+        .collect();
+    let mut received: Vec<&Call> = calls.iter().filter(|call| matches!(call.what, What::Receive { .. })).collect();
+    received.sort_by_key(|call| call.span.end.order);
+    let (mut all, mut again, mut last) = (0, 0, BTreeMap::new());
+    for call in received {
+        let What::Receive { group, deliveries, .. } = &call.what else { continue };
+        for delivery in deliveries {
+            let earlier = last.insert((group.clone(), delivery.message), delivery.handle);
+            let unwanted = match earlier {
+                None => delivery.attempt > 1,
+                Some(handle) => acked.contains(&(group.clone(), handle)),
+            };
+            all += 1;
+            if unwanted {
+                again += 1;
+                eprintln!("{} {} attempt {} earlier {earlier:?}", call.span, delivery.message, delivery.attempt);
+            }
+        }
+    }
+    (all, again)
+}

@@ -1,0 +1,84 @@
+//! The official SDKs, every connection to an arbitrary proxy; then while proxies are killed and come back.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use apogee_tests::cluster::{Balancer, Cluster, Shape};
+use apogee_tests::sdk::{Sdk, Transport, java, run};
+use tokio::time::{Instant, sleep};
+
+use crate::{ALONE, no_errors, ports};
+
+/// Between two deaths.
+const PACE: Duration = Duration::from_secs(5);
+/// Messages that a consumer holds, and for how long: longer than any lease that is not renewed.
+const HELD: (&str, &str) = ("8", "80");
+
+#[tokio::test]
+async fn the_java_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
+    check(Sdk::Java).await
+}
+
+#[tokio::test]
+async fn the_python_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
+    check(Sdk::Python).await
+}
+
+#[tokio::test]
+async fn the_go_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
+    check(Sdk::Go).await
+}
+
+#[tokio::test]
+async fn the_node_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
+    check(Sdk::Node).await
+}
+
+#[tokio::test]
+async fn the_rust_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
+    check(Sdk::Rust).await
+}
+
+/// Every scenario passes on a fresh cluster.
+async fn check(sdk: Sdk) -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
+    let cluster = Cluster::start(Shape::WHOLE, &[]).await?;
+    let balancer = Balancer::start(ports(&cluster)).await?;
+    let home = tempfile::tempdir()?;
+    sdk.check(Transport::Plaintext, balancer.port(), home.path()).await?;
+    let taken = balancer.taken();
+    ensure!(taken.iter().sum::<usize>() > 0, "nobody came through the balancer");
+    eprintln!("{sdk:?}: connections to each proxy {taken:?}");
+    no_errors(&cluster);
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_are_held_while_proxies_are_killed() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
+    let mut cluster = Cluster::start(Shape::WHOLE, &[]).await?;
+    let balancer = Balancer::start(ports(&cluster)).await?;
+    let home = tempfile::tempdir()?;
+    let mut hold = java("apogee.compat.Hold", home.path())?;
+    hold.arg(format!("127.0.0.1:{}", balancer.port())).args([HELD.0, HELD.1]);
+    let (success, output) = tokio::select! {
+        held = run(hold) => held.context("the Java SDK")?,
+        failed = kill_proxies(&mut cluster) => match failed? {},
+    };
+    ensure!(success, "the Java SDK saw:\n{output}");
+    no_errors(&cluster);
+    Ok(())
+}
+
+/// Kills one proxy after the other, for good measure at uneven times, and starts each again.
+pub(crate) async fn kill_proxies(cluster: &mut Cluster) -> anyhow::Result<std::convert::Infallible> {
+    for at in (0..cluster.proxies.len()).cycle() {
+        let until = Instant::now() + PACE;
+        let proxy = &mut cluster.proxies[at];
+        proxy.kill().await?;
+        proxy.start()?;
+        proxy.ready().await?;
+        sleep(until.saturating_duration_since(Instant::now())).await;
+    }
+    anyhow::bail!("there are no proxies")
+}
