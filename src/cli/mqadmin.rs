@@ -55,6 +55,8 @@ const BROKER: Flag = flag("b", "brokerAddr", Meaning::Ignored);
 const TOPIC: Flag = flag("t", "topic", Meaning::Name);
 const GROUP: Flag = flag("g", "groupName", Meaning::Name);
 
+const MESSAGE: Flag = flag("i", "msgId", Meaning::Name);
+
 const ALIASES: &[Alias] = &[
     Alias {
         name: "updateTopic",
@@ -129,6 +131,43 @@ const ALIASES: &[Alias] = &[
             flag("p", "body", Meaning::Name),
             flag("k", "keys", Meaning::Value("--key")),
             flag("c", "tags", Meaning::Value("--tag")),
+            NAMESRV,
+        ],
+    },
+    Alias {
+        name: "resetOffsetByTime",
+        words: &["group", "reset-offset"],
+        flags: &[
+            flag("g", "group", Meaning::Name),
+            flag("t", "topic", Meaning::Filter("--topic")),
+            flag("s", "timestamp", Meaning::Words(reset_to)),
+            flag("f", "force", Meaning::Ignored),
+            flag("c", "cplus", Meaning::IgnoredSwitch),
+            BROKER,
+            NAMESRV,
+        ],
+    },
+    Alias {
+        name: "skipAccumulatedMessage",
+        words: &["group", "reset-offset", "--to", "latest"],
+        flags: &[
+            flag("g", "group", Meaning::Name),
+            flag("t", "topic", Meaning::Filter("--topic")),
+            flag("f", "force", Meaning::Ignored),
+            CLUSTER,
+            NAMESRV,
+        ],
+    },
+    Alias { name: "queryMsgById", words: &["message", "get"], flags: &[TOPIC, MESSAGE, CLUSTER, NAMESRV] },
+    Alias { name: "queryMsgByUniqueKey", words: &["message", "get"], flags: &[TOPIC, MESSAGE, CLUSTER, NAMESRV] },
+    Alias {
+        name: "queryMsgByOffset",
+        words: &["message", "get"],
+        flags: &[
+            TOPIC,
+            flag("i", "queueId", Meaning::Value("--queue")),
+            flag("o", "offset", Meaning::Value("--offset")),
+            flag("b", "brokerName", Meaning::Ignored),
             NAMESRV,
         ],
     },
@@ -245,6 +284,16 @@ fn permission(value: &str) -> Option<Vec<String>> {
     Some(vec!["--permission".to_owned(), named.to_owned()])
 }
 
+/// `now` or -1 is the end; other times are milliseconds here.
+fn reset_to(time: &str) -> Option<Vec<String>> {
+    let words: &[&str] = match time {
+        "now" | "-1" => &["--to", "latest"],
+        _ => &["--to", "timestamp", "--timestamp", time],
+    };
+    let known = words.len() == 2 || time.parse::<u64>().is_ok();
+    known.then(|| words.iter().map(|word| (*word).to_owned()).collect())
+}
+
 /// Theirs are what comes after the first delivery.
 fn attempts(value: &str) -> Option<Vec<String>> {
     let attempts = value.parse::<u32>().ok()?.checked_add(1)?;
@@ -284,6 +333,12 @@ mod tests {
         check("updateSubGroup -c C -g g -o true -r 16", "group create g --order fifo --max-attempts 17", 2);
         check("deleteTopic -t t -c C --yes", "topic delete t --yes", 2);
         check("sendMessage -p body -t t -c red", "message send t body --tag red", 1);
+        check("resetOffsetByTime -g g -t t -s now", "group reset-offset g --topic t --to latest", 1);
+        let to = "--to timestamp --timestamp 1700000000000";
+        check("resetOffsetByTime -s 1700000000000 -g g -t t", &format!("group reset-offset g {to} --topic t"), 1);
+        check("skipAccumulatedMessage -g g -t t", "group reset-offset --to latest g --topic t", 1);
+        check("queryMsgById -i 01AB -t t", "message get t 01AB", 1);
+        check("queryMsgByOffset -t t -b b -i 3 -o 7", "message get t --queue 3 --offset 7", 2);
         assert_eq!(line("apogee topic list", true), None);
     }
 
@@ -296,5 +351,6 @@ mod tests {
         assert_eq!(refused("apogee topicRoute", true), "topicRoute needs -t (topic)");
         assert_eq!(refused("apogee topicRoute -t", true), "-t of topicRoute needs a value");
         assert_eq!(refused("apogee updateTopic -t t -a x", true), "-a x means nothing here");
+        assert_eq!(refused("apogee resetOffsetByTime -g g -s noon", true), "-s noon means nothing here");
     }
 }

@@ -17,6 +17,7 @@ use super::error::AdminError;
 use super::offsets::queue_of;
 use super::stored::shown;
 use super::{Admin, known_topic};
+use crate::Stores;
 
 /// A message may have been stored this long before its id says it was born, because clocks differ,
 const EARLY: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ impl Admin {
     ) -> Result<(QueueId, FetchedMessage), AdminError> {
         let from = FetchFrom::Offset(offset);
         let ask = Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None };
-        let found = self.fetch(topic, ask).await?.messages.into_iter().find(|found| found.offset == offset);
+        let found = fetch(&self.stores, topic, ask).await?.messages.into_iter().find(|found| found.offset == offset);
         let nothing = || AdminError::NoSuchMessage {
             topic: topic.topic.clone(),
             what: format!("at offset {offset} of queue {queue}"),
@@ -89,7 +90,7 @@ impl Admin {
                 bytes: Fetch::BYTES_MAX,
                 message_id: Some(search.id.to_owned()),
             };
-            let Fetched { max, next, reached, messages, .. } = self.fetch(search.topic, ask).await?;
+            let Fetched { max, next, reached, messages, .. } = fetch(&self.stores, search.topic, ask).await?;
             if let Some(found) = messages.into_iter().next() {
                 return Ok(Some((queue, found)));
             }
@@ -100,17 +101,17 @@ impl Admin {
             from = FetchFrom::Offset(next);
         }
     }
+}
 
-    /// # Errors
-    /// [`AdminError::Store`], also for a queue whose replica group this proxy has not heard of.
-    pub(super) async fn fetch(&self, topic: &TopicConfig, ask: Fetch) -> Result<Fetched, AdminError> {
-        let group = topic.replica_group(ask.queue).ok_or_else(|| AdminError::NoSuchQueue {
-            topic: topic.topic.clone(),
-            queue: ask.queue.0.into(),
-            queues: topic.queues,
-        })?;
-        Ok(self.stores.of(group)?.fetch(ask).await?)
-    }
+/// # Errors
+/// [`AdminError::Store`], also for a queue whose replica group this proxy has not heard of.
+pub(super) async fn fetch(stores: &Stores, topic: &TopicConfig, ask: Fetch) -> Result<Fetched, AdminError> {
+    let group = topic.replica_group(ask.queue).ok_or_else(|| AdminError::NoSuchQueue {
+        topic: topic.topic.clone(),
+        queue: ask.queue.0.into(),
+        queues: topic.queues,
+    })?;
+    Ok(stores.of(group)?.fetch(ask).await?)
 }
 
 /// One search by id.

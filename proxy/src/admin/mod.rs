@@ -61,8 +61,7 @@ pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
-/// The decisions behind the admin API. Clones share it.
-#[derive(Clone)]
+/// The decisions behind the admin API.
 pub struct Admin {
     cluster_name: String,
     routes: Arc<dyn Routes>,

@@ -17,8 +17,10 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::error::AdminError;
+use super::find::fetch;
 use super::stored::shown;
 use super::{Admin, known_topic};
+use crate::{Routes, Stores};
 
 /// How often the leaders are asked how far the queues are.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -30,7 +32,8 @@ pub(super) type Parts = BoxStream<'static, Result<v1::TailMessagesResponse, Stat
 
 /// One caller who watches a topic.
 struct Tail {
-    admin: Admin,
+    routes: Arc<dyn Routes>,
+    stores: Stores,
     topic: Arc<TopicConfig>,
     filter: TagFilter,
     /// What the caller has seen of each queue.
@@ -44,7 +47,8 @@ impl Admin {
     pub(super) async fn do_tail_messages(&self, ask: v1::TailMessagesRequest) -> Result<Parts, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.topic)?)?;
         let filter = TagFilter::parse(&ask.tag)?;
-        let mut tail = Tail { admin: self.clone(), topic, filter, seen: BTreeMap::new(), grown: VecDeque::new() };
+        let (routes, stores) = (Arc::clone(&self.routes), self.stores.clone());
+        let mut tail = Tail { routes, stores, topic, filter, seen: BTreeMap::new(), grown: VecDeque::new() };
         tail.seen = tail.ends().await?;
         let parts = stream::unfold(Some(tail), async |tail| {
             let mut tail = tail?;
@@ -77,7 +81,7 @@ impl Tail {
         let seen = self.seen.get(&queue).copied().unwrap_or_default();
         let (topic, from) = (self.topic.id, FetchFrom::Offset(seen));
         let ask = Fetch { topic, queue, from, messages: BATCH, bytes: Fetch::BYTES_MAX, message_id: None };
-        let Fetched { max, next, messages, .. } = self.admin.fetch(&self.topic, ask).await?;
+        let Fetched { max, next, messages, .. } = fetch(&self.stores, &self.topic, ask).await?;
         self.seen.insert(queue, next);
         if next < max {
             self.grown.push_back(queue);
@@ -99,12 +103,12 @@ impl Tail {
 
     /// Where the queues end. The topic may have got more of them.
     async fn ends(&mut self) -> Result<BTreeMap<QueueId, QueueOffset>, AdminError> {
-        let topic = known_topic(&self.admin.routes.cluster(), self.topic.topic.clone())?;
+        let topic = known_topic(&self.routes.cluster(), self.topic.topic.clone())?;
         if topic.id != self.topic.id {
             return Err(AdminError::no_such_topic(topic.topic.clone())); // another one by the same name
         }
         self.topic = topic;
-        let stores = self.admin.stores.of_topic(&self.topic)?;
+        let stores = self.stores.of_topic(&self.topic)?;
         let statuses = try_join_all(stores.iter().map(|store| store.topic_status(self.topic.id))).await?.concat();
         Ok(statuses.iter().map(|status| (status.queue, status.max)).collect())
     }

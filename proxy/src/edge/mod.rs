@@ -93,7 +93,7 @@ impl v2::messaging_service_server::MessagingService for Edge {
     {
         match self.begin_receive(request) {
             Ok(begun) => Box::pin(self.receive(begun)),
-            Err(refused) => Box::pin(ready(Ok(Response::new(refused)))),
+            Err(refused) => Box::pin(ready(Ok(Response::new(*refused)))),
         }
     }
 
@@ -212,21 +212,21 @@ impl Edge {
     }
 
     /// Admits and parses a ReceiveMessage, or refuses it.
-    fn begin_receive(&self, request: Request<v2::ReceiveMessageRequest>) -> Result<BegunReceive, Parts> {
+    fn begin_receive(&self, request: Request<v2::ReceiveMessageRequest>) -> Result<BegunReceive, Box<Parts>> {
         let (rpc, started) = (Rpc::ReceiveMessage, Instant::now());
         let refuse = |error: &ServiceError| self.done(rpc, status::code(error), Some(error), started.elapsed());
         let (call, permit) = match self.gate.admit(rpc, &request) {
             Ok(admitted) => admitted,
             Err(error) => {
                 refuse(&error);
-                return Err(self.receiver.refused(&error));
+                return Err(Box::new(self.receiver.refused(&error)));
             }
         };
         match service::receive::Receive::parse(request.into_inner(), &call) {
             Ok(ask) => Ok(BegunReceive { call, ask, started, _permit: permit }),
             Err(error) => {
                 refuse(&error);
-                Err(self.receiver.parts(Err(error)))
+                Err(Box::new(self.receiver.parts(Err(error))))
             }
         }
     }

@@ -4,7 +4,7 @@ use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::get_message_request::By;
 
 use super::super::error::CliError;
-use super::super::output::{Output, Table, plain};
+use super::super::output::{Format, Output, Table, line, plain};
 use super::super::target::Admin;
 use super::super::topic::split;
 use super::stored::{ANSWER_MAX, body, document};
@@ -34,7 +34,10 @@ pub(super) async fn run(args: Args, admin: Admin, output: &Output) -> Result<(),
     let answer = admin.api.max_decoding_message_size(ANSWER_MAX).get_message(ask).await;
     let answer = answer.map_err(|status| CliError::call(&admin.address, status))?.into_inner();
     let message = answer.message.ok_or(CliError::Incomplete { what: "message" })?;
-    Ok(output.show(&document(&message), &table(&message))?)
+    match output.format {
+        Format::Name => Ok(line(&plain(&message.message_id))?),
+        _ => Ok(output.show(&document(&message), &table(&message))?),
+    }
 }
 
 /// One line for each thing that is known.

@@ -3,7 +3,7 @@
 use apogee_proto::admin::v1;
 
 use super::super::error::CliError;
-use super::super::output::{Format, Output, line, plain};
+use super::super::output::{Output, line, plain};
 use super::super::target::Admin;
 use super::super::topic::split;
 use super::stored::{ANSWER_MAX, body, document};
@@ -43,8 +43,8 @@ pub(super) async fn run(args: Args, admin: Admin, output: &Output) -> Result<(),
 }
 
 fn print(message: &v1::Message, output: &Output, first: bool) -> Result<(), CliError> {
-    if output.format == Format::Json {
-        return Ok(line(&document(message).to_string())?);
+    if output.item(&document(message))? {
+        return Ok(());
     }
     if first && !output.no_headers {
         line(&row("MESSAGE_ID", "QUEUE", "OFFSET", "TAG", "BODY"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apogee_model::store::{Append, LeaseTerms, Pop, RequestId, Settlement, TopicRef};
+use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, Settlement, TopicRef};
 use apogee_model::{
     BlockIndex, ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, StoredMessage, TagFilter, Topic,
 };
@@ -74,6 +74,10 @@ fn topic() -> TopicRef {
     TopicRef { id: TopicId(1), name: Topic::parse("", "orders").unwrap(), queues: 3 }
 }
 
+fn group() -> GroupRef {
+    GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() }
+}
+
 impl Site {
     fn new(retention: Retention) -> Self {
         let now = Now { wall: Timestamp(1_000_000_000), monotonic: Monotonic::from_duration(Duration::ZERO) };
@@ -127,8 +131,14 @@ impl Site {
         self.leader.decide(ask, self.now);
     }
 
+    fn reset_to_earliest(&mut self) {
+        let reset = Reset { group: group(), topic: topic(), to: ResetTo::Earliest, dry_run: false };
+        let (reply, _answer) = oneshot::channel();
+        self.leader.decide(Ask::Reset { reset, reply }, self.now);
+    }
+
     fn pop(&mut self, batch: usize) -> oneshot::Receiver<Granted> {
-        let group = apogee_model::store::GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
+        let group = group();
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
         let client = ClientId::parse("c@1@1").unwrap();
         let pop = Pop { group, topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client };
@@ -249,6 +259,26 @@ fn a_delivery_on_its_way_to_the_log_is_not_trimmed() {
     site.settle_down();
     assert_eq!(site.held(0), (6, 6));
     assert_eq!(late.try_recv().unwrap().grants.len(), 0, "the trim is on its way, so there is nothing to deliver");
+}
+
+/// It is of messages before the cursor that the log knows, and nobody holds them there.
+#[test]
+fn a_delivery_behind_a_reset_on_its_way_is_not_trimmed() {
+    let mut site = Site::new(rules(1, None));
+    for _ in 0..6 {
+        site.send(0, 10);
+    }
+    site.settle_down();
+    let mut first = site.pop(6);
+    site.settle_down();
+    site.ack(&first.try_recv().unwrap());
+    site.settle_down();
+    site.pass(2 * HOUR);
+    site.reset_to_earliest();
+    let mut again = site.pop(2);
+    site.walk();
+    site.settle_down();
+    assert_eq!((again.try_recv().unwrap().grants.len(), site.held(0)), (2, (0, 6)));
 }
 
 #[test]
