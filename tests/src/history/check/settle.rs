@@ -94,10 +94,14 @@ fn overlooked(
     group: &Group<'_>,
     rules: Rules,
 ) -> Option<Violation> {
-    let mut hidden_until = Duration::ZERO;
+    // A reset behind a delivery ends it; what is said about that delivery afterwards changes nothing.
+    let (mut hidden_until, mut delivered) = (Duration::ZERO, 0);
     for (position, Event { span, what }) in life.iter().enumerate() {
         match what {
-            Fact::Delivered { delivery, .. } => hidden_until = hidden_until.max(span.end.at + delivery.invisible),
+            Fact::Delivered { delivery, .. } => {
+                hidden_until = hidden_until.max(span.end.at + delivery.invisible);
+                delivered = span.start.order;
+            }
             Fact::Changed { outcome: Outcome::Failed, .. } | Fact::Acked { outcome: Outcome::Failed, .. } => {}
             Fact::Changed { after, outcome, .. } => {
                 let late = if *outcome == Outcome::Ok { Duration::ZERO } else { rules.late_effect };
@@ -110,7 +114,7 @@ fn overlooked(
         let ready = hidden_until + Rules::RETURN_ALLOWANCE;
         let from = group.found_nothing.partition_point(|empty| empty.start.at <= ready);
         let empty = group.found_nothing.get(from).filter(|empty| empty.end.order < next);
-        let skipped = |empty: &&Span| group.may_be_reset_to(ResetTo::Latest, span.start.order, empty.end.order);
+        let skipped = |empty: &&Span| group.may_be_reset_to(ResetTo::Latest, delivered, empty.end.order);
         if let Some(empty) = empty.filter(|empty| !skipped(empty)) {
             return Some(Invariant::I05.broken(format!(
                 "{message} was unacked and free in group {name} from {hidden_until:?} on, and the receive {empty} found \

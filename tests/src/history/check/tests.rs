@@ -363,6 +363,7 @@ fn a_reset_to_the_end_skips_what_was_sent() {
     let held = || sent_two().receive(vec![got(1, 0, 1, 10)]).at(5);
     let over = |script: Script| script.at(60).receive(vec![]);
     over(held().reset(ResetTo::Latest)).gives(&[]);
+    over(held().reset(ResetTo::Latest).release(1, 10)).gives(&[]);
     over(held().but(Outcome::Indeterminate).reset(ResetTo::Latest)).gives(&[]);
     over(held().reset(ResetTo::Earliest)).gives(&[Invariant::I01, Invariant::I05]);
     over(held().but(Outcome::Failed).reset(ResetTo::Latest)).gives(&[Invariant::I01, Invariant::I05]);
