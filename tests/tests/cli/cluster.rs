@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use apogee_tests::server::{Ports, apogee, command, ran};
+use apogee_tests::cluster::{Cluster, Shape};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::{Cli, Options, ephemeral, server};
+use super::{Cli, ephemeral, server};
 
 #[tokio::test]
 async fn a_cluster_of_one_process_is_whole() {
@@ -40,39 +40,30 @@ async fn a_cluster_of_one_process_is_whole() {
 
 #[tokio::test]
 async fn a_cluster_without_a_leader_is_unhealthy() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let state = folder.path().join("state");
-    let any = Ports { grpc: 0, admin: 0, metrics: 0, health: 0 };
-    let options = Options { args: vec!["--stores=127.0.0.1:1".to_owned()], ..Options::default() };
-    let mut dev = command(&options, folder.path(), any).expect("a command");
-    let _killed_when_dropped = dev.env("XDG_STATE_HOME", &state).spawn().expect("it starts");
-    let cli = async |line: &str| {
-        let mut command = apogee().expect("a command");
-        command.args(line.split(' ')).env("XDG_STATE_HOME", &state);
-        ran(command).await.expect("it ends")
-    };
-    let look = async {
+    let shape = Shape { namesrvs: 1, stores: 1, replication_factor: 1, proxies: 1 };
+    let mut cluster = Cluster::start(shape, &[]).await.expect("the cluster starts");
+    let health = ["cluster", "health", "-o", "json"];
+    assert_eq!(cluster.cli(0, &health).await.expect("it ends").code, 0);
+    cluster.stores[0].kill().await.expect("it runs");
+    let unhealthy = async {
         loop {
-            let health = cli("cluster health -o json").await;
-            if health.code != 6 {
+            let health = cluster.cli(0, &health).await.expect("it ends");
+            if health.code != 0 {
                 return health;
             }
-            sleep(Duration::from_millis(20)).await;
         }
     };
-    let health = timeout(Duration::from_secs(30), look).await.expect("it answers soon");
+    let health = timeout(Duration::from_secs(30), unhealthy).await.expect("it is noticed soon");
     assert_eq!(health.code, 7, "{health:?}");
     let told: Value = serde_json::from_str(&health.stdout).expect("one document");
     assert_eq!((&told["health"], &told["problems"][0]["subject"]), (&json!("unhealthy"), &json!("broker-0")));
     assert_eq!(told["problems"][0]["kind"], "no_leader");
     assert!(health.stderr.contains("\"code\":\"unhealthy\""), "{health:?}");
 
-    let waited = cli("cluster health --exit-when-healthy --timeout 1s").await;
+    let wait = ["cluster", "health", "--exit-when-healthy", "--timeout", "1s"];
+    let waited = cluster.cli(0, &wait).await.expect("it ends");
     assert_eq!(waited.code, 7, "{waited:?}");
     assert!(waited.stdout.starts_with("unhealthy; nobody is known to lead broker-0"), "{waited:?}");
-    let groups = cli("cluster info -o json").await;
-    let groups: Value = serde_json::from_str(&groups.stdout).expect("one document");
-    assert_eq!(groups["replica_groups"][0]["leader"], Value::Null);
 }
 
 #[tokio::test]
