@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run cluster demo test sim lint fix bench bench-cluster bench-restart
+.PHONY: help run cluster demo test sim lint fix bench bench-cluster bench-topics bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -41,7 +41,8 @@ help:
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
-	@echo "make bench-cluster  what three replicas cost                ROUNDS=$(ROUNDS)"
+	@echo "make bench-cluster  what roles apart and three replicas cost  ROUNDS=$(ROUNDS)"
+	@echo "make bench-topics   what a thousand topics cost             ROUNDS=$(ROUNDS)"
 	@echo "make bench-restart  kill -9 with a large log, and how long until it serves again    ARGS='GIB BODY_BYTES RUNS'"
 
 run:
@@ -104,6 +105,12 @@ bench-cluster:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/bench-cluster.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
+
+# One topic and a thousand of them in turn.
+bench-topics:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/bench-topics.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
 
 bench-restart:
 	@tests/setup/build.sh

@@ -47,7 +47,10 @@ impl Life {
         if let Some(failed) = outcome {
             return failed;
         }
-        consensus.leave().await;
+        consensus.hand_over().await;
+        // The others are told that nobody is here, instead of being left to a consensus that has stopped.
+        namesrv.shared().consensus.send_replace(None);
+        consensus.stop().await;
         Ok(())
     }
 

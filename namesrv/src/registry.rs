@@ -92,6 +92,11 @@ impl Registry for Door {
         self.topic(Command::CreateTopic { new, created }).await
     }
 
+    async fn alter_topic(&self, request: Request<v1::AlterTopicRequest>) -> Reply<v1::Topic> {
+        let changes = wire::read_topic_changes(request.into_inner()).map_err(malformed)?;
+        self.topic(Command::AlterTopic { changes }).await
+    }
+
     async fn delete_topic(&self, request: Request<v1::Name>) -> Reply<v1::Topic> {
         let topic = wire::read_topic_name(Some(request.into_inner())).map_err(malformed)?;
         self.topic(Command::DeleteTopic { topic }).await

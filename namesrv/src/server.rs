@@ -8,7 +8,7 @@ use std::time::Duration;
 use apogee_host::{Clock, Disk, Entropy, OnError, Tasks};
 use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, NodeStanding,
-    Topic, TopicConfig,
+    Topic, TopicChanges, TopicConfig,
 };
 use apogee_proto::token::ClusterToken;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -163,6 +163,19 @@ impl Namesrv {
         let created = self.shared.clock.wall();
         match self.change(Command::CreateTopic { new, created }).await? {
             Change::TopicCreated(topic) => Ok(topic),
+            other => not_an_answer(&other),
+        }
+    }
+
+    /// Gives a topic more queues, behind those it has, or another permission.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoSuchTopic`]; [`MetadataError::OutOfRange`] for fewer queues than it has, or more than
+    /// [`TopicConfig::QUEUES_MAX`]; [`MetadataError::Refused`] for other queues of a FIFO or MIXED topic; those of
+    /// [`Namesrv`].
+    pub async fn alter_topic(&self, changes: TopicChanges) -> Result<Arc<TopicConfig>, MetadataError> {
+        match self.change(Command::AlterTopic { changes }).await? {
+            Change::TopicAltered(topic) => Ok(topic),
             other => not_an_answer(&other),
         }
     }
@@ -324,7 +337,7 @@ impl Namesrv {
         match (consensus, question) {
             (Some(consensus), question) => consensus.answer(question).await.map_err(|error| error.to_string()),
             (None, Question::Standing) if *lock(&self.shared.fresh) => Ok(Answer::Standing(Standing::Fresh)),
-            (None, _) => Err("this namesrv has not begun yet".to_owned()),
+            (None, _) => Err("this namesrv does not take part".to_owned()),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Proxy {
     routes: Arc<dyn Routes>,
     stores: Stores,
     clock: Arc<dyn Clock>,
+    /// Cancelled when the tasks close.
+    closing: CancellationToken,
 }
 
 impl Proxy {
@@ -92,6 +94,7 @@ impl Proxy {
         let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
+        let closing = tasks.token();
 
         let receive = receive::Service {
             directory: directory.clone(),
@@ -121,7 +124,8 @@ impl Proxy {
             metrics,
             entropy,
         };
-        Self { edge: Arc::new(edge), budget, name: settings.name.into(), cluster_name, routes, stores, clock }
+        let (edge, name) = (Arc::new(edge), settings.name.into());
+        Self { edge, budget, name, cluster_name, routes, stores, clock, closing }
     }
 
     /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener. All of one proxy share one budget of
@@ -132,8 +136,8 @@ impl Proxy {
     }
 
     /// The admin API, which knows the clients of this proxy and asks the others for theirs; for whoever knows `token`, for
-    /// everybody without one. Answers that have no end of their own end with `stop`.
-    pub fn admin(&self, token: Option<ClusterToken>, stop: CancellationToken) -> admin::Service {
+    /// everybody without one.
+    pub fn admin(&self, token: Option<ClusterToken>) -> admin::Service {
         let (name, sessions, clock) = (&self.name, &self.edge.sessions, &self.clock);
         let here = admin::Here { name: Arc::clone(name), sessions: Arc::clone(sessions), clock: Arc::clone(clock) };
         let parts = AdminParts {
@@ -141,7 +145,7 @@ impl Proxy {
             routes: Arc::clone(&self.routes),
             stores: self.stores.clone(),
             token,
-            stop,
+            stop: self.closing.clone(),
         };
         admin::service_beside(Some(here), parts)
     }

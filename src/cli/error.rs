@@ -119,6 +119,11 @@ impl CliError {
         self.exit().0 == UNAVAILABLE
     }
 
+    /// Whether there is something of the name already.
+    pub(crate) fn exists_already(&self) -> bool {
+        matches!(self, CliError::Admin(status) if status.code() == Code::AlreadyExists)
+    }
+
     /// Whether there is nothing of the name.
     pub(crate) fn is_not_found(&self) -> bool {
         self.exit().0 == NOT_FOUND

@@ -118,7 +118,8 @@ pub(crate) fn understood(args: Vec<OsString>) -> Result<Vec<OsString>, ExitCode>
     match mqadmin::translate(&args, server_is_named) {
         None => Ok(args),
         Some(Ok(translated)) => {
-            if !args.iter().any(|arg| arg == "-q" || arg == "--quiet") {
+            let quiet = wants_json(&args) || args.iter().any(|arg| arg == "-q" || arg == "--quiet");
+            if !quiet {
                 translated.hints.iter().for_each(|hint| output::hint(hint));
             }
             Ok(translated.args)

@@ -60,7 +60,7 @@ const MESSAGE: Flag = flag("i", "msgId", Meaning::Name);
 const ALIASES: &[Alias] = &[
     Alias {
         name: "updateTopic",
-        words: &["topic", "create"],
+        words: &["topic", "create", "--or-alter"],
         flags: &[
             TOPIC,
             flag("r", "readQueueNums", Meaning::Ignored),
@@ -179,9 +179,19 @@ const ALIASES: &[Alias] = &[
 /// # Errors
 /// What is wrong with the line, in words.
 pub(crate) fn translate(args: &[OsString], server_is_named: bool) -> Option<Result<Translated, String>> {
-    let name = args.get(1)?.to_str()?;
+    let place = 1 + before_the_name(args.get(1..)?);
+    let name = args.get(place)?.to_str()?;
     let alias = ALIASES.iter().find(|alias| alias.name == name)?;
-    Some(alias.translate(args, server_is_named))
+    Some(alias.translate(args, place, server_is_named))
+}
+
+/// How many words of flags about the output stand before the first other word.
+fn before_the_name(args: &[OsString]) -> usize {
+    match args.first().map(|arg| arg.to_string_lossy()).as_deref() {
+        Some("-o" | "--output" | "--color") if args.len() > 1 => 2 + before_the_name(&args[2..]),
+        Some(flag) if flag.starts_with('-') => 1 + before_the_name(&args[1..]),
+        _ => 0,
+    }
 }
 
 impl Alias {
@@ -190,9 +200,9 @@ impl Alias {
         self.flags.iter().filter(|flag| matches!(flag.meaning, Meaning::Name))
     }
 
-    fn translate(&self, args: &[OsString], server_is_named: bool) -> Result<Translated, String> {
+    fn translate(&self, args: &[OsString], place: usize, server_is_named: bool) -> Result<Translated, String> {
         let mut names = vec![None; self.names().count()];
-        let (mut rest, mut hints, mut words) = (Vec::new(), Vec::new(), args.iter().skip(2));
+        let (mut rest, mut hints, mut words) = (Vec::new(), Vec::new(), args.iter().skip(place + 1));
         let server_is_named = server_is_named || args.iter().any(|arg| names_a_server(&arg.to_string_lossy()));
         while let Some(word) = words.next() {
             let text = word.to_string_lossy();
@@ -231,6 +241,7 @@ impl Alias {
         let missing = |flag: &Flag| format!("{} needs -{} ({})", self.name, flag.short, flag.long);
         let names = self.names().zip(names).map(|(flag, name)| name.ok_or_else(|| missing(flag)));
         let mut line: Vec<OsString> = vec!["apogee".into()];
+        line.extend_from_slice(&args[1..place]);
         line.extend(self.words.iter().map(OsString::from));
         line.extend(names.collect::<Result<Vec<_>, _>>()?);
         line.extend(rest);
@@ -262,9 +273,15 @@ fn ordered_group(value: &str) -> Option<Vec<String>> {
     Some(vec!["--order".to_owned(), order.to_owned()])
 }
 
-/// 6 is reading and writing.
+/// 4 for reading, 2 for writing.
 fn permission(value: &str) -> Option<Vec<String>> {
-    (value == "6").then(Vec::new)
+    let named = match value {
+        "2" => "write",
+        "4" => "read",
+        "6" => "read-write",
+        _ => return None,
+    };
+    Some(vec!["--permission".to_owned(), named.to_owned()])
 }
 
 /// `now` or -1 is the end; other times are milliseconds here.
@@ -304,9 +321,13 @@ mod tests {
     fn lines_of_mqadmin_are_understood() {
         check("topicList", "topic list", 1);
         check("topicList -c -n h:9876 -o json", "topic list -o json", 2);
-        check("updateTopic -n h:9876 -c C -t t -r 4 -w 4", "topic create t --queues 4", 4);
-        check("updateTopic --topic t -a +message.type=FIFO", "topic create t --type fifo", 1);
-        check("topicRoute -t t", "topic route t", 1);
+        check("updateTopic -n h:9876 -c C -t t -r 4 -w 4", "topic create --or-alter t --queues 4", 4);
+        check(
+            "updateTopic --topic t -a +message.type=FIFO -p 4",
+            "topic create --or-alter t --type fifo --permission read",
+            1,
+        );
+        check("-o json -q topicRoute -t t", "-o json -q topic route t", 1);
         check("topicStatus -t t", "topic stats t", 1);
         check("consumerProgress -g g -t t", "group lag g --topic t", 1);
         check("updateSubGroup -c C -g g -o true -r 16", "group create g --order fifo --max-attempts 17", 2);

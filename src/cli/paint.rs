@@ -43,18 +43,14 @@ impl Paint {
         self.with(RED, text)
     }
 
-    /// A line of a table in which words that name a state stand out.
-    pub(crate) fn states(self, line: &str) -> String {
-        if !self.0 {
-            return line.to_owned();
+    /// A cell of a table: one that names a state stands out.
+    pub(crate) fn state(self, cell: &str) -> String {
+        match cell.trim_end() {
+            "alive" | "healthy" => self.with(GREEN, cell),
+            "draining" => self.with(YELLOW, cell),
+            "suspect" | "unhealthy" => self.with(RED, cell),
+            _ => cell.to_owned(),
         }
-        let word = |word: &str| match word.trim() {
-            "alive" | "healthy" => self.with(GREEN, word),
-            "draining" => self.with(YELLOW, word),
-            "suspect" | "unhealthy" => self.with(RED, word),
-            _ => word.to_owned(),
-        };
-        line.split("  ").map(word).collect::<Vec<_>>().join("  ")
     }
 
     fn with(self, colour: &str, text: &str) -> String {
@@ -72,7 +68,7 @@ mod tests {
         assert_eq!(Paint::new(When::Auto, false).error("A"), "A");
         let always = Paint::new(When::Always, false);
         assert_eq!(always.title("A"), "\u{1b}[1mA\u{1b}[0m");
-        assert_eq!(always.states("n1  alive  x"), "n1  \u{1b}[32malive\u{1b}[0m  x");
-        assert_eq!(always.states("n1  alive-again  x"), "n1  alive-again  x");
+        assert_eq!(always.state("alive   "), "\u{1b}[32malive   \u{1b}[0m");
+        assert_eq!(always.state("alive-again"), "alive-again");
     }
 }

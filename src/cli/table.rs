@@ -41,10 +41,14 @@ impl Table {
         let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         let mut text = String::new();
         for (number, row) in self.rows.iter().enumerate().skip(usize::from(no_headers)) {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            let line = cells.collect::<Vec<_>>().join("  ");
+            let last = row.len().min(columns).saturating_sub(1);
+            let cell = |(column, (cell, width)): (usize, (&String, &usize))| {
+                let padded = if column == last { cell.clone() } else { format!("{cell:width$}") };
+                if number == 0 { padded } else { paint.state(&padded) }
+            };
+            let line = row.iter().zip(&widths).enumerate().map(cell).collect::<Vec<_>>().join("  ");
             let line = line.trim_end();
-            text.push_str(&if number == 0 { paint.title(line) } else { paint.states(line) });
+            text.push_str(&if number == 0 { paint.title(line) } else { line.to_owned() });
             text.push('\n');
         }
         text

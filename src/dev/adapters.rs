@@ -10,7 +10,7 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
-    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicConfig, TopicId,
+    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
@@ -27,6 +27,10 @@ impl Routes for LocalRoutes {
 
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
         Box::pin(self.0.create_topic(new))
+    }
+
+    fn alter_topic(&self, changes: TopicChanges) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
+        Box::pin(self.0.alter_topic(changes))
     }
 
     fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use apogee_host::config::Secret;
-use apogee_host::{Exit, ExitWith};
+use apogee_host::{Entropy, Exit, ExitWith};
 use apogee_proto::token::{ClusterToken, TokenError};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,14 @@ impl Cluster {
 }
 
 impl Namesrv {
+    /// The addresses, beginning at an arbitrary one: not everybody is to follow the first.
+    pub(crate) fn shuffled(&self, entropy: &dyn Entropy) -> Vec<String> {
+        let mut addresses = self.addresses.clone();
+        let count = u64::try_from(addresses.len()).unwrap_or(1).max(1);
+        addresses.rotate_left(usize::try_from(entropy.next_u64() % count).unwrap_or_default());
+        addresses
+    }
+
     pub(crate) fn check(&self) -> Result<(), BadCluster> {
         if self.addresses.is_empty() {
             return Err(BadCluster::NoNamesrv);
@@ -88,7 +96,10 @@ impl Namesrv {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
+
+    use apogee_host::SeededEntropy;
 
     use super::*;
 
@@ -102,6 +113,17 @@ mod tests {
         assert!(cluster.check(everywhere).is_ok_and(|token| token.is_some()));
         cluster.token = "ab".to_owned().into();
         assert_eq!(cluster.check(here), Err(BadCluster::Token(TokenError)));
+    }
+
+    #[test]
+    fn everybody_begins_at_another_namesrv() {
+        let all = Namesrv { addresses: ["a:1", "b:1", "c:1"].map(str::to_owned).into() };
+        let entropy = SeededEntropy::new(1);
+        let firsts: BTreeSet<_> = (0..100).map(|_| all.shuffled(&entropy).remove(0)).collect();
+        assert_eq!(firsts.len(), 3);
+        let mut one = all.shuffled(&entropy);
+        one.sort_unstable();
+        assert_eq!(one, all.addresses);
     }
 
     #[test]

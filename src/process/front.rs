@@ -82,7 +82,7 @@ impl Front {
         let (tasks, meter, health) = (parts.tasks, parts.meter, parts.health);
         let proxy_parts = ProxyParts { routes, stores, clock, entropy, tasks: tasks.clone(), meter: meter.clone() };
         let proxy = Proxy::new(proxy_parts, settings);
-        serve_admin(tasks, admin.listener, proxy.admin(token, tasks.token()));
+        serve_admin(tasks, admin.listener, proxy.admin(token));
         let services = tonic::service::Routes::new(proxy.service()).add_service(grpc_health(tasks, health)).prepare();
         let watched = proxy.clone();
         let listener = Listener::new(grpc.listener, services, listen, tls, ListenMetrics::new(&meter))

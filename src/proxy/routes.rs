@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName,
-    ProxyNode, Topic, TopicConfig,
+    ProxyNode, Topic, TopicChanges, TopicConfig,
 };
 use apogee_namesrv::{Member, NamesrvClient};
 use apogee_proxy::Routes;
@@ -35,6 +35,10 @@ impl Routes for RemoteRoutes {
 
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
         Box::pin(self.client.create_topic(new))
+    }
+
+    fn alter_topic(&self, changes: TopicChanges) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
+        Box::pin(self.client.alter_topic(changes))
     }
 
     fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>> {

@@ -58,7 +58,7 @@ async fn start(
     serve(tasks, "metrics", metrics_port.listener, metrics_routes(metrics.clone()));
 
     let client = NamesrvClientParts {
-        addresses: config.namesrv.addresses.clone(),
+        addresses: config.namesrv.shuffled(&OsEntropy),
         token: token.clone(),
         cluster_id: None,
         tasks: tasks.clone(),

@@ -152,7 +152,7 @@ async fn start(
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let kept = Wiring::read(&*disk).await?;
     let client = NamesrvClientParts {
-        addresses: config.namesrv.addresses.clone(),
+        addresses: config.namesrv.shuffled(&OsEntropy),
         token: token.clone(),
         cluster_id: kept.as_ref().map(|kept| kept.cluster_id),
         tasks: tasks.clone(),

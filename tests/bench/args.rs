@@ -52,6 +52,9 @@ pub(crate) struct Parked {
     /// Consumer groups the clients belong to.
     #[arg(long, default_value_t = 20)]
     pub(crate) groups: usize,
+    /// Give every call an attempt id, as push consumers do.
+    #[arg(long)]
+    pub(crate) attempts: bool,
     /// Length of the measurement, after all calls have begun.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -71,6 +74,9 @@ pub(crate) struct Load {
     /// Topic to send to; created by the first QueryRoute where the server does that.
     #[arg(long, default_value = "bench")]
     pub(crate) topic: String,
+    /// Topics to send to in turn, numbered from 0 behind the name of the topic; `e2e` has one.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) topics: usize,
     /// Sends waiting for their answer at any time, over all connections.
     #[arg(long, default_value_t = 64)]
     pub(crate) in_flight: usize,
@@ -137,6 +143,14 @@ impl Parked {
 }
 
 impl Load {
+    /// The names of all topics.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        match self.topics {
+            0 | 1 => vec![self.topic.clone()],
+            many => (0..many).map(|number| format!("{}-{number}", self.topic)).collect(),
+        }
+    }
+
     pub(crate) fn length(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }

@@ -12,7 +12,8 @@ const ID_EPOCH_SECONDS: u64 = 1_609_459_200;
 
 /// Makes the messages of one run.
 pub(crate) struct Outgoing {
-    topic: v2::Resource,
+    /// One after the other.
+    topics: Vec<v2::Resource>,
     body: Bytes,
     id_prefix: String,
     next: AtomicU32,
@@ -21,10 +22,15 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Messages to `topic` with bodies of `size` bytes and ids that no other run has.
     pub(crate) fn new(topic: &str, size: usize) -> Outgoing {
+        Outgoing::to_all(vec![resource(topic)], size)
+    }
+
+    /// The same to several topics in turn.
+    pub(crate) fn to_all(topics: Vec<v2::Resource>, size: usize) -> Outgoing {
         let seconds = RealClock.wall().0 / 1_000 - ID_EPOCH_SECONDS;
         let run = OsEntropy.next_u64();
         Outgoing {
-            topic: resource(topic),
+            topics,
             body: (0..size).map(|at| b"apogeemq"[at % 8]).collect(),
             id_prefix: format!("01{run:016X}{seconds:08X}"),
             next: AtomicU32::new(0),
@@ -42,8 +48,9 @@ impl Outgoing {
             born_host: "bench".to_owned(),
             ..v2::SystemProperties::default()
         };
+        let turn = usize::try_from(number).unwrap_or_default() % self.topics.len();
         let message = v2::Message {
-            topic: Some(self.topic.clone()),
+            topic: Some(self.topics[turn].clone()),
             system_properties: Some(system),
             body: self.body.clone(),
             ..v2::Message::default()
@@ -80,7 +87,7 @@ impl Outgoing {
         if message.body != self.body {
             return wrong("body");
         }
-        if message.topic.as_ref() != Some(&self.topic) {
+        if message.topic.as_ref() != self.topics.first() {
             return wrong("topic");
         }
         if system.delivery_attempt != Some(1) {

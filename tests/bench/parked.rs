@@ -54,7 +54,8 @@ pub(crate) async fn run(parked: &Parked) -> anyhow::Result<Figures> {
         let begins = Instant::now() + POLL * u32::try_from(n).unwrap_or(0) / receives;
         let session = connections[n % connections.len()].session(0);
         let ask = ask(parked, n % connections.len());
-        polls.spawn(poll(session, ask, begins, Arc::clone(&answered)));
+        let attempts = parked.attempts.then(|| format!("parked-{n}"));
+        polls.spawn(poll(session, ask, attempts, begins, Arc::clone(&answered)));
     }
     sleep(POLL + POLL / 2).await;
     let (begun, spent) = (Instant::now(), (cpu::spent(parked.pid)?, cpu::spent(std::process::id())?));
@@ -108,18 +109,21 @@ fn ask(parked: &Parked, client: usize) -> v2::ReceiveMessageRequest {
 /// Polls for ever. Ends with an error when an answer is not an empty one.
 async fn poll(
     mut session: Session,
-    ask: v2::ReceiveMessageRequest,
+    mut ask: v2::ReceiveMessageRequest,
+    attempts: Option<String>,
     begins: Instant,
     answered: Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
     sleep_until(begins).await;
-    loop {
+    for number in 0_u64.. {
+        ask.attempt_id = attempts.as_ref().map(|attempts| format!("{attempts}-{number}"));
         match session.receive(ask.clone()).await.context("ReceiveMessage")? {
             Ok(messages) if messages.is_empty() => answered.fetch_add(1, Ordering::Relaxed),
             Ok(messages) => bail!("{} messages came, where none was sent", messages.len()),
             Err(refused) => bail!("ReceiveMessage: {refused}"),
         };
     }
+    Ok(())
 }
 
 /// Resident bytes of a process, from `/proc/<pid>/status` (proc(5)).

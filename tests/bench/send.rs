@@ -21,7 +21,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) async fn run(load: &Load) -> anyhow::Result<Report> {
     let connections = prepare(load).await?;
-    let outgoing = Arc::new(Outgoing::new(&load.topic, load.size));
+    let topics = load.topics();
+    for topic in topics.iter().skip(1) {
+        connections.session(0).query_route(resource(topic), &load.endpoint).await?;
+    }
+    let outgoing = Arc::new(Outgoing::to_all(topics.iter().map(|topic| resource(topic)).collect(), load.size));
     let window = Window::after(load.warm_up(), load.length());
     let mut producers = JoinSet::new();
     for n in 0..load.in_flight {
@@ -44,7 +48,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Report> {
 pub(crate) async fn prepare(load: &Load) -> anyhow::Result<Connections> {
     let client_id = format!("bench@{}", std::process::id());
     let connections = Connections::open(&load.endpoint, load.connections, &client_id).await?;
-    connections.session(0).query_route(resource(&load.topic), &load.endpoint).await?;
+    connections.session(0).query_route(resource(&load.topics()[0]), &load.endpoint).await?;
     Ok(connections)
 }
 

@@ -22,9 +22,12 @@ start() {
     pids+=($!)
 }
 
+# All at once, so that nobody waits for his turn or for a namesrv: who is asked twice ends at once.
 stop() {
     trap '' INT TERM
     local pid
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    sleep 0.5
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
 }

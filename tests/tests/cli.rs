@@ -1,5 +1,7 @@
 //! The binary as its users meet it: `apogee dev`, then the commands, their output and their exit codes.
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/cluster.rs"]
 mod cluster;
 #[path = "cli/shapes.rs"]

@@ -27,7 +27,9 @@ pub use ids::{
 };
 pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
-pub use metadata::{Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicConfig};
+pub use metadata::{
+    Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges, TopicConfig,
+};
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
 pub use proxy::ProxyNode;

@@ -133,6 +133,17 @@ pub struct NewTopic {
     pub permission: Permission,
 }
 
+/// What somebody wants to be otherwise about a topic.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TopicChanges {
+    pub topic: Topic,
+    /// `None` leaves them as they are. Never fewer than there are, and never others where message groups are hashed over
+    /// them: in FIFO and MIXED topics.
+    pub queues: Option<u16>,
+    /// `None` leaves it as it is.
+    pub permission: Option<Permission>,
+}
+
 /// A consumer group somebody wants.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NewGroup {

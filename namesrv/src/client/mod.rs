@@ -11,7 +11,7 @@ use std::time::Duration;
 use apogee_host::{OnError, Tasks};
 use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode, Topic,
-    TopicConfig,
+    TopicChanges, TopicConfig,
 };
 use apogee_proto::namesrv::v1;
 use apogee_proto::token::ClusterToken;
@@ -104,6 +104,17 @@ impl NamesrvClient {
         self.topic(move |mut client| {
             let request = request.clone();
             Box::pin(async move { client.create_topic(request).await })
+        })
+        .await
+    }
+
+    /// # Errors
+    /// Those of [`crate::Namesrv::alter_topic`]; those of this client.
+    pub async fn alter_topic(&self, changes: TopicChanges) -> Result<Arc<TopicConfig>, MetadataError> {
+        let request = wire::topic_changes(&changes);
+        self.topic(move |mut client| {
+            let request = request.clone();
+            Box::pin(async move { client.alter_topic(request).await })
         })
         .await
     }

@@ -240,9 +240,8 @@ impl Consensus {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Hands the lead over if this member has it and another one can take it, and leaves. Nothing is appended or committed
-    /// by this member after it returns.
-    pub(crate) async fn leave(&self) {
+    /// Hands the lead over if this member has it and another one can take it.
+    pub(crate) async fn hand_over(&self) {
         if self.leads() && !self.alone {
             let next = {
                 let metrics = self.raft.data_metrics();
@@ -256,6 +255,10 @@ impl Consensus {
                 let _it_goes_anyway = timeout(HAND_OVER_MAX, self.until_leads(false)).await;
             }
         }
+    }
+
+    /// Nothing is appended or committed by this member after it returns.
+    pub(crate) async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(event = "consensus_shutdown", %error, "consensus did not stop cleanly");
         }

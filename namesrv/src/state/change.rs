@@ -13,6 +13,7 @@ pub(crate) enum Change {
         mac_keys: Arc<MacKeys>,
     },
     TopicCreated(Arc<TopicConfig>),
+    TopicAltered(Arc<TopicConfig>),
     TopicDeleted(Arc<TopicConfig>),
     GroupCreated(Arc<GroupConfig>),
     GroupDeleted(Arc<GroupConfig>),
@@ -44,7 +45,7 @@ impl Change {
     fn make(&self, cluster: &mut Cluster) {
         match self {
             Change::Born { .. } | Change::Nothing => {}
-            Change::TopicCreated(topic) => {
+            Change::TopicCreated(topic) | Change::TopicAltered(topic) => {
                 cluster.topics.insert(topic.topic.clone(), Arc::clone(topic));
             }
             Change::TopicDeleted(topic) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use apogee_model::{ConsumerGroup, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic};
+use apogee_model::{ConsumerGroup, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic, TopicChanges};
 use serde::{Deserialize, Serialize};
 
 /// One request for a change, as the journal keeps it. What was random or read from a clock is in here, drawn before
@@ -19,6 +19,9 @@ pub(crate) enum Command {
     CreateTopic {
         new: NewTopic,
         created: Timestamp,
+    },
+    AlterTopic {
+        changes: TopicChanges,
     },
     DeleteTopic {
         topic: Topic,
@@ -63,6 +66,7 @@ impl fmt::Display for Command {
         match self {
             Command::Birth { cluster_id, .. } => write!(f, "birth of {cluster_id:016x}"),
             Command::CreateTopic { new, .. } => write!(f, "create topic {}", new.topic),
+            Command::AlterTopic { changes } => write!(f, "alter topic {}", changes.topic),
             Command::DeleteTopic { topic } => write!(f, "delete topic {topic}"),
             Command::CreateGroup { new, .. } => write!(f, "create group {}", new.group),
             Command::DeleteGroup { group } => write!(f, "delete group {group}"),

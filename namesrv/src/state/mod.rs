@@ -5,6 +5,7 @@ mod command;
 mod nodes;
 mod picture;
 mod placement;
+mod topics;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -93,6 +94,9 @@ impl State {
             (Some(cluster), Command::CreateTopic { new, created }) => {
                 Ok(Change::TopicCreated(self.new_topic(cluster, new, *created)?))
             }
+            (Some(cluster), Command::AlterTopic { changes }) => {
+                Ok(Change::TopicAltered(topics::altered(cluster, changes)?))
+            }
             (Some(cluster), Command::DeleteTopic { topic }) => {
                 Ok(Change::TopicDeleted(existing_topic(cluster, topic)?))
             }
@@ -131,7 +135,11 @@ impl State {
                 }
             }
             Change::Nothing => return,
-            Change::Born { .. } | Change::TopicDeleted(_) | Change::GroupDeleted(_) | Change::KeysRotated(_) => {}
+            Change::Born { .. }
+            | Change::TopicAltered(_)
+            | Change::TopicDeleted(_)
+            | Change::GroupDeleted(_)
+            | Change::KeysRotated(_) => {}
         }
         self.cluster = Some(Arc::new(change.after(self.cluster.as_deref())));
     }

@@ -7,7 +7,7 @@ mod update;
 use apogee_model::{
     ConsumerGroup, DeliveryOrder, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic, NodeName,
     NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic,
-    TopicConfig, TopicId, TopicType,
+    TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
@@ -179,6 +179,25 @@ pub(crate) fn read_new_topic(new: v1::CreateTopicRequest) -> Read<NewTopic> {
     // More queues than there can be are refused with the limit, not here.
     let queues = u16::try_from(new.queues).unwrap_or(u16::MAX);
     Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission })
+}
+
+pub(crate) fn topic_changes(changes: &TopicChanges) -> v1::AlterTopicRequest {
+    v1::AlterTopicRequest {
+        name: Some(topic_name(&changes.topic)),
+        queues: changes.queues.unwrap_or_default().into(),
+        permission: changes.permission.map_or(v1::Permission::Unspecified, permission).into(),
+    }
+}
+
+pub(crate) fn read_topic_changes(changes: v1::AlterTopicRequest) -> Read<TopicChanges> {
+    let permission = match changes.permission() {
+        v1::Permission::Unspecified => None,
+        given => Some(read_permission(given)?),
+    };
+    let queues = Some(changes.queues).filter(|queues| *queues != 0);
+    // More queues than there can be are refused with the limit, not here.
+    let queues = queues.map(|queues| u16::try_from(queues).unwrap_or(u16::MAX));
+    Ok(TopicChanges { topic: read_topic_name(changes.name)?, queues, permission })
 }
 
 pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {

@@ -35,6 +35,7 @@ const PATIENCE: Patience = Patience { connect: ASK_MAX, ping_every: ASK_MAX, pin
 type Peer = AdminClient<InterceptedService<Channel, TokenShown>>;
 
 /// What an admin API knows of clients.
+#[derive(Clone)]
 pub(crate) struct Clients {
     /// The proxy beside it.
     pub(crate) here: Option<Here>,
@@ -43,6 +44,7 @@ pub(crate) struct Clients {
 }
 
 /// A proxy in this process.
+#[derive(Clone)]
 pub(crate) struct Here {
     pub(crate) name: Arc<str>,
     pub(crate) sessions: Arc<Sessions>,
@@ -131,6 +133,7 @@ impl Clients {
         while let Some(found) = asked.next().await {
             all.add(found);
         }
+        all.missing.sort_by(|one, other| one.proxy.cmp(&other.proxy));
         all
     }
 
@@ -205,7 +208,6 @@ impl Found {
 
     /// Keeps the first `size` clients, each with all its proxies; returns the token of the next page.
     fn cut(&mut self, size: usize) -> String {
-        self.missing.sort_by(|one, other| one.proxy.cmp(&other.proxy));
         self.clients.sort_by(|one, other| (&one.id, &one.proxy).cmp(&(&other.id, &other.proxy)));
         let ids = self.clients.chunk_by(|one, other| one.id == other.id);
         let kept: usize = ids.take(size).map(<[v1::Client]>::len).sum();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use apogee_model::store::{GroupStatus, QueueStatus};
 use apogee_model::{
     Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, NodeStanding, Permission,
-    StoreNodeConfig, Timestamp, Topic, TopicConfig, TopicType,
+    StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
 };
 use apogee_proto::admin::v1;
 
@@ -22,6 +22,36 @@ pub(super) fn new_topic(ask: &v1::CreateTopicRequest) -> Result<NewTopic, AdminE
         queues: u16::try_from(read).map_err(|_| too_many_queues(read))?,
         permission: Permission::ReadWrite,
     })
+}
+
+pub(super) fn topic_changes(ask: &v1::AlterTopicRequest) -> Result<TopicChanges, AdminError> {
+    let queues = match ask.queues {
+        0 => None,
+        queues => Some(u16::try_from(queues).map_err(|_| too_many_queues(queues))?),
+    };
+    let permission = permission(ask.permission)?;
+    Ok(TopicChanges { topic: Topic::parse(&ask.namespace, &ask.name)?, queues, permission })
+}
+
+/// `None` where nothing is said.
+fn permission(given: i32) -> Result<Option<Permission>, AdminError> {
+    let unknown = || AdminError::Choice { field: "permission", given, allowed: "NONE, READ, WRITE, READ_WRITE" };
+    Ok(match v1::Permission::try_from(given).map_err(|_| unknown())? {
+        v1::Permission::Unspecified => None,
+        v1::Permission::None => Some(Permission::None),
+        v1::Permission::Read => Some(Permission::Read),
+        v1::Permission::Write => Some(Permission::Write),
+        v1::Permission::ReadWrite => Some(Permission::ReadWrite),
+    })
+}
+
+fn wire_permission(permission: Permission) -> v1::Permission {
+    match permission {
+        Permission::None => v1::Permission::None,
+        Permission::Read => v1::Permission::Read,
+        Permission::Write => v1::Permission::Write,
+        Permission::ReadWrite => v1::Permission::ReadWrite,
+    }
 }
 
 pub(super) fn new_group(ask: &v1::CreateGroupRequest) -> Result<NewGroup, AdminError> {
@@ -41,6 +71,7 @@ pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
         write_queues: u32::from(topic.queues),
         id: topic.id.0,
         created: Some(time(topic.created)),
+        permission: wire_permission(topic.permission).into(),
     }
 }
 

@@ -36,8 +36,8 @@ pub enum AdminError {
     #[error("no proxy hears a client {id}")]
     NoSuchClient { id: ClientId },
     #[error(
-        "no proxy that answered hears a client {id}, but {} and {others} others did not answer: {why}",
-        proxies(proxy)
+        "no proxy that answered hears a client {id}, but {} did not answer: {why}",
+        proxies(proxy, *others)
     )]
     ClientNotFound { id: ClientId, proxy: String, others: usize, why: String },
     #[error(transparent)]
@@ -62,8 +62,12 @@ impl AdminError {
     }
 }
 
-fn proxies(name: &str) -> String {
-    if name.is_empty() { "other proxies".to_owned() } else { format!("proxy {name}") }
+fn proxies(first: &str, others: usize) -> String {
+    match (first, others) {
+        ("", _) => "other proxies".to_owned(),
+        (first, 0) => format!("proxy {first}"),
+        (first, others) => format!("proxy {first} and {others} more"),
+    }
 }
 
 impl From<AdminError> for Status {

@@ -44,7 +44,7 @@ pub struct AdminParts {
     pub stores: Stores,
     /// Asked for with every call, if there is one.
     pub token: Option<ClusterToken>,
-    /// Answers that have no end of their own end with it.
+    /// Ends answers that have no end of their own.
     pub stop: CancellationToken,
 }
 
@@ -61,7 +61,8 @@ pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
-/// The decisions behind the admin API.
+/// The decisions behind the admin API. Clones share it.
+#[derive(Clone)]
 pub struct Admin {
     cluster_name: String,
     routes: Arc<dyn Routes>,
@@ -84,6 +85,10 @@ impl v1::admin_server::Admin for Admin {
         answer(self.do_list_topics(&request.into_inner()))
     }
 
+    async fn alter_topic(&self, request: Request<v1::AlterTopicRequest>) -> Reply<v1::AlterTopicResponse> {
+        answer(self.do_alter_topic(request.into_inner()).await)
+    }
+
     async fn delete_topic(&self, request: Request<v1::DeleteTopicRequest>) -> Reply<v1::DeleteTopicResponse> {
         answer(self.do_delete_topic(request.into_inner()).await)
     }
@@ -102,20 +107,6 @@ impl v1::admin_server::Admin for Admin {
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
         answer(self.do_delete_group(request.into_inner()).await)
-    }
-
-    async fn reset_offset(&self, request: Request<v1::ResetOffsetRequest>) -> Reply<v1::ResetOffsetResponse> {
-        answer(self.do_reset_offset(request.into_inner()).await)
-    }
-
-    async fn get_message(&self, request: Request<v1::GetMessageRequest>) -> Reply<v1::GetMessageResponse> {
-        answer(self.do_get_message(request.into_inner()).await)
-    }
-
-    type TailMessagesStream = tail::Parts;
-
-    async fn tail_messages(&self, request: Request<v1::TailMessagesRequest>) -> Reply<tail::Parts> {
-        answer(self.do_tail_messages(request.into_inner()).await)
     }
 
     async fn list_clients(&self, request: Request<v1::ListClientsRequest>) -> Reply<v1::ListClientsResponse> {
@@ -144,6 +135,20 @@ impl v1::admin_server::Admin for Admin {
     async fn undrain_node(&self, request: Request<v1::UndrainNodeRequest>) -> Reply<v1::UndrainNodeResponse> {
         answer(self.do_undrain_node(request.into_inner()).await)
     }
+
+    async fn reset_offset(&self, request: Request<v1::ResetOffsetRequest>) -> Reply<v1::ResetOffsetResponse> {
+        answer(self.do_reset_offset(request.into_inner()).await)
+    }
+
+    async fn get_message(&self, request: Request<v1::GetMessageRequest>) -> Reply<v1::GetMessageResponse> {
+        answer(self.do_get_message(request.into_inner()).await)
+    }
+
+    type TailMessagesStream = tail::Parts;
+
+    async fn tail_messages(&self, request: Request<v1::TailMessagesRequest>) -> Reply<tail::Parts> {
+        answer(self.do_tail_messages(request.into_inner()).await)
+    }
 }
 
 impl Admin {
@@ -170,6 +175,13 @@ impl Admin {
             topics: page.items.into_iter().map(convert::topic).collect(),
             next_page_token: page.next,
         })
+    }
+
+    async fn do_alter_topic(&self, ask: v1::AlterTopicRequest) -> Result<v1::AlterTopicResponse, AdminError> {
+        let topic = self.routes.alter_topic(convert::topic_changes(&ask)?).await?;
+        let (name, queues, permission) = (&topic.topic, topic.queues, topic.permission);
+        tracing::info!(event = "topic_altered", topic = %name, queues, ?permission, "topic altered");
+        Ok(v1::AlterTopicResponse { topic: Some(convert::topic(&topic)) })
     }
 
     /// The topic is gone with the answer of namesrv; the store then forgets its queues.

@@ -11,7 +11,7 @@ use apogee_model::store::{
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
     NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
-    ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
+    ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -61,6 +61,17 @@ impl Routes for FakeRoutes {
         let made = Arc::new(made);
         let before = self.change(|cluster| cluster.topics.insert(topic.clone(), Arc::clone(&made)));
         ready(if before.is_some() { Err(MetadataError::TopicExists { topic }) } else { Ok(made) }).boxed()
+    }
+
+    fn alter_topic(&self, changes: TopicChanges) -> Answer<'_, Arc<TopicConfig>> {
+        let TopicChanges { topic, queues, permission } = changes;
+        let altered = self.change(|cluster| {
+            let known = cluster.topics.get_mut(&topic).ok_or(MetadataError::NoSuchTopic { topic })?;
+            let (queues, permission) = (queues.unwrap_or(known.queues), permission.unwrap_or(known.permission));
+            *known = Arc::new(TopicConfig { queues, permission, ..(**known).clone() });
+            Ok(Arc::clone(known))
+        });
+        ready(altered).boxed()
     }
 
     fn delete_topic<'a>(&'a self, topic: &'a Topic) -> Answer<'a, Arc<TopicConfig>> {
@@ -362,4 +373,20 @@ async fn a_store_node_is_drained_and_stays_after_all() {
     };
     assert_eq!(drained("s9").await, (Code::NotFound, "store-node s9 has not registered".to_owned()));
     assert_eq!(drained("S 9").await.0, Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_topic_is_altered_where_something_is_said() {
+    let mut admin = client(&Arc::default());
+    admin.create_topic(new_topic("orders")).await.expect("a fair wish");
+    let mut alter = async |queues, permission| {
+        let ask = v1::AlterTopicRequest { namespace: String::new(), name: "orders".to_owned(), queues, permission };
+        let altered = admin.alter_topic(ask).await.map(tonic::Response::into_inner);
+        altered.map(|altered| altered.topic.map(|topic| (topic.write_queues, topic.permission())))
+    };
+    let (any, read) = (v1::Permission::Unspecified.into(), v1::Permission::Read);
+    assert_eq!(alter(0, read.into()).await.expect("a fair wish"), Some((2, read)));
+    assert_eq!(alter(4, any).await.expect("a fair wish"), Some((4, read)));
+    assert_eq!(alter(70_000, any).await.expect_err("too many").code(), Code::InvalidArgument);
+    assert_eq!(alter(4, 99).await.expect_err("none of them").code(), Code::InvalidArgument);
 }

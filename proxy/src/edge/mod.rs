@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_proto::v2::{self, Code};
+use futures::future::{BoxFuture, ready};
 use futures::stream::BoxStream;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +25,7 @@ use tracing::Instrument as _;
 
 pub use self::admit::AdmissionLimits;
 pub(crate) use self::admit::Gate;
+use self::admit::Permit;
 use self::answer::Answer;
 pub use self::budget::Budgeted;
 pub(crate) use self::budget::ByteBudget;
@@ -80,8 +82,19 @@ impl v2::messaging_service_server::MessagingService for Edge {
         self.unary(Rpc::QueryAssignment, request, |call, query| self.query_assignment.run(call, query)).await
     }
 
-    async fn receive_message(&self, request: Request<v2::ReceiveMessageRequest>) -> Reply<Parts> {
-        self.receive(request).await
+    // By hand what the macro does, so that the future holds what was parsed and not the request: thousands of them wait.
+    fn receive_message<'me, 'call>(
+        &'me self,
+        request: Request<v2::ReceiveMessageRequest>,
+    ) -> BoxFuture<'call, Reply<Parts>>
+    where
+        'me: 'call,
+        Self: 'call,
+    {
+        match self.begin_receive(request) {
+            Ok(begun) => Box::pin(self.receive(begun)),
+            Err(refused) => Box::pin(ready(Ok(Response::new(refused)))),
+        }
     }
 
     async fn ack_message(&self, request: Request<v2::AckMessageRequest>) -> Reply<v2::AckMessageResponse> {
@@ -158,6 +171,14 @@ impl v2::messaging_service_server::MessagingService for Edge {
     }
 }
 
+/// A ReceiveMessage that was let in and makes sense.
+struct BegunReceive {
+    call: Call,
+    ask: service::receive::Receive,
+    started: Instant,
+    _permit: Permit,
+}
+
 impl Edge {
     /// Admits, parses, runs, answers: the same for every unary RPC.
     async fn unary<W, In, Out, Run>(
@@ -190,21 +211,32 @@ impl Edge {
         Ok(Response::new(Out::answer(outcome)))
     }
 
-    /// The same for ReceiveMessage, whose time is the long poll and whose answer comes in parts.
-    async fn receive(&self, request: Request<v2::ReceiveMessageRequest>) -> Reply<Parts> {
+    /// Admits and parses a ReceiveMessage, or refuses it.
+    fn begin_receive(&self, request: Request<v2::ReceiveMessageRequest>) -> Result<BegunReceive, Parts> {
         let (rpc, started) = (Rpc::ReceiveMessage, Instant::now());
-        let (call, _permit) = match self.gate.admit(rpc, &request) {
+        let refuse = |error: &ServiceError| self.done(rpc, status::code(error), Some(error), started.elapsed());
+        let (call, permit) = match self.gate.admit(rpc, &request) {
             Ok(admitted) => admitted,
             Err(error) => {
-                self.done(rpc, status::code(&error), Some(&error), started.elapsed());
-                return Ok(Response::new(self.receiver.refused(&error)));
+                refuse(&error);
+                return Err(self.receiver.refused(&error));
             }
         };
+        match service::receive::Receive::parse(request.into_inner(), &call) {
+            Ok(ask) => Ok(BegunReceive { call, ask, started, _permit: permit }),
+            Err(error) => {
+                refuse(&error);
+                Err(self.receiver.parts(Err(error)))
+            }
+        }
+    }
+
+    /// The same as for unary RPCs for ReceiveMessage, whose time is the long poll and whose answer comes in parts.
+    async fn receive(&self, begun: BegunReceive) -> Reply<Parts> {
+        let BegunReceive { call, ask, started, _permit } = begun;
+        let rpc = Rpc::ReceiveMessage;
         let span = span(rpc, &call);
-        let outcome = match service::receive::Receive::parse(request.into_inner(), &call) {
-            Ok(ask) => self.receive.run(call, ask).instrument(span).await,
-            Err(error) => Err(error),
-        };
+        let outcome = self.receive.run(call, ask).instrument(span).await;
         let code = outcome.as_ref().map_or_else(status::code, deliver::code);
         self.done(rpc, code, outcome.as_ref().err(), started.elapsed());
         Ok(Response::new(self.receiver.parts(outcome)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apogee_model::{
     Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, Topic,
-    TopicConfig,
+    TopicChanges, TopicConfig,
 };
 use futures::future::BoxFuture;
 
@@ -25,6 +25,9 @@ pub trait Routes: Send + Sync + 'static {
 
     /// Creates a topic; returns once the snapshot has it.
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>>;
+
+    /// Gives a topic more queues or another permission; returns once the snapshot has it.
+    fn alter_topic(&self, changes: TopicChanges) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>>;
 
     /// Deletes a topic and returns what it was.
     fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>>;

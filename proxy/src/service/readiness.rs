@@ -7,8 +7,9 @@
 //!
 //! A line remembers which replica groups may have something: those that told an edge since a pop of them found nothing.
 //! A receive asks one of these after the other, in turn with the receives beside it, and sleeps when none is left. It
-//! asks one replica group in any case, and first the one that served an earlier try of it, whose batch it gets again.
-//! Only this proxy remembers which that was; elsewhere the batch comes again when its lease ends.
+//! asks one replica group in any case when it may be another try, and first the one that served an earlier one, whose
+//! batch it gets again. Only this proxy remembers which that was; elsewhere the batch comes again when its lease ends. A
+//! receive that names no try goes to sleep at once where nothing was told since somebody asked, a moment ago.
 //!
 //! A receive enters the line before it first asks a store, so an edge between its question and its sleep is not lost.
 //! The watches of a line live while somebody waits and a minute longer.
@@ -34,6 +35,8 @@ use crate::store::{Stores, Watch};
 
 /// How long the watch of a line outlives its last receive: consumers come back.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// A receive asks for itself when nobody in its line has asked for this long. What was told since is asked for anyway.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Tries of a line that are remembered.
 const ATTEMPTS_MAX: usize = 256;
 
@@ -72,7 +75,8 @@ struct Lines {
     next_ticket: u64,
 }
 
-type Key = (GroupId, TopicId, TagFilter);
+/// With the number of queues: a topic that has grown begins new lines, which watch the replica groups that it has now.
+type Key = (GroupId, TopicId, u16, TagFilter);
 
 struct Line {
     /// By ticket, hence in order of arrival.
@@ -86,8 +90,9 @@ struct Line {
     maybe: BTreeMap<ReplicaGroupId, u64>,
     /// Who served the last tries, where there is a choice.
     attempts: VecDeque<(Bytes, ReplicaGroupId)>,
-    /// Who was asked last.
+    /// Who was asked last, and when.
     asked: ReplicaGroupId,
+    asked_at: Option<Instant>,
     edges: u64,
 }
 
@@ -113,7 +118,7 @@ impl Readiness {
         batch: usize,
         attempt: Option<Bytes>,
     ) -> Result<Place, ServiceError> {
-        let key = (group.id, topic.id, filter.clone());
+        let key = (group.id, topic.id, topic.queues, filter.clone());
         let bell = Arc::new(Notify::new());
         let waiter = Waiter { batch: u64::try_from(batch).unwrap_or(u64::MAX).max(1), bell: Arc::clone(&bell) };
         let watch = |replica_group| {
@@ -242,6 +247,7 @@ impl Line {
             maybe: groups.iter().map(|group| (*group, 0)).collect(),
             attempts: VecDeque::new(),
             asked: groups.last().copied().unwrap_or_default(),
+            asked_at: None,
             groups,
             edges: 0,
         }
@@ -253,12 +259,15 @@ impl Line {
     }
 
     /// The first question of a receive: to whoever served an earlier try of it, else to one that may have something, else
-    /// to any one that passes `able`.
+    /// to any one that passes `able`, unless it is no other try and somebody has just asked.
     fn first(&mut self, attempt: Option<&Bytes>, able: impl Fn(ReplicaGroupId) -> bool) -> Option<Offer> {
         let same = self.attempts.iter().find(|(earlier, _)| Some(earlier) == attempt);
         match same.map(|(_, group)| *group).filter(|group| able(*group)) {
             Some(group) => Some(self.offer(group)),
-            None => self.next(&able).or_else(|| self.turn(able)),
+            None => self.next(&able).or_else(|| {
+                let just_asked = self.asked_at.is_some_and(|asked| asked.elapsed() < ASK_AGAIN);
+                if attempt.is_none_or(Bytes::is_empty) && just_asked { None } else { self.turn(able) }
+            }),
         }
     }
 
@@ -275,7 +284,7 @@ impl Line {
     }
 
     fn offer(&mut self, group: ReplicaGroupId) -> Offer {
-        self.asked = group;
+        (self.asked, self.asked_at) = (group, Some(Instant::now()));
         Offer { group, edge: self.maybe.get(&group).copied().unwrap_or_default() }
     }
 

@@ -12,7 +12,6 @@ use apogee_proto::v2;
 use apogee_proxy::admin::{self, AdminParts};
 use apogee_proxy::{ProxySettings, Stores};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
@@ -65,7 +64,7 @@ async fn one_proxy_tells_what_it_knows() {
     let mut world = proxy("p1").await;
     let _stream = open(&mut world, "producer", producer()).await;
     beats(&mut world, "consumer", "workers").await;
-    let (mut admin, _) = serve(&world, world.proxy.admin(Some(token()), CancellationToken::new())).await;
+    let (mut admin, _) = serve(&world, world.proxy.admin(Some(token()))).await;
     let known = admin.describe_client(describe("producer")).await.unwrap().into_inner();
     let [client] = &known.clients[..] else { panic!("{known:?}") };
     assert_eq!(
@@ -99,14 +98,14 @@ async fn any_proxy_tells_what_all_know_and_names_those_that_do_not_answer() {
     for client in ["b", "c", "d"] {
         beats(&mut two, client, "workers").await;
     }
-    let (mut admin, first) = serve(&one, one.proxy.admin(Some(token()), CancellationToken::new())).await;
-    let (_, second) = serve(&two, two.proxy.admin(Some(token()), CancellationToken::new())).await;
+    let (mut admin, first) = serve(&one, one.proxy.admin(Some(token()))).await;
+    let (_, second) = serve(&two, two.proxy.admin(Some(token()))).await;
     let other_token = admin::service(AdminParts {
         cluster_name: "testing".to_owned(),
         routes: Arc::clone(&two.routes) as _,
         stores: Stores::default(),
         token: Some(ClusterToken::new([8; 32])),
-        stop: CancellationToken::new(),
+        stop: tokio_util::sync::CancellationToken::new(),
     });
     let (_, foreign) = serve(&two, other_token).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing
@@ -144,7 +143,7 @@ async fn any_proxy_tells_what_all_know_and_names_those_that_do_not_answer() {
     assert!(missing[2].why.contains("not the one of this cluster"), "{missing:?}");
     let refused = admin.describe_client(describe("z")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-    assert!(refused.message().contains("proxy p3 and 3 others did not answer"), "{refused}");
+    assert!(refused.message().contains("proxy p3 and 3 more did not answer"), "{refused}");
 
     *one.routes.proxies.lock().unwrap() = Err("namesrv is away".to_owned());
     let (rows, missing, _) = list(&mut admin, all).await;

@@ -12,8 +12,8 @@ use apogee_model::store::{
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
     InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission,
-    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicConfig, TopicId,
-    TopicType,
+    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicChanges,
+    TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
@@ -294,6 +294,9 @@ impl Routes for FakeRoutes {
     }
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
         Box::pin(async { self.add_topic(new) })
+    }
+    fn alter_topic(&self, _: TopicChanges) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
+        unreachable!("no client alters a topic")
     }
     fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>> {
         let missing = || MetadataError::NoSuchTopic { topic: topic.clone() };

@@ -34,12 +34,12 @@ pub(super) async fn measure(
     let load = Load::new(&producer, plan)?;
     let (began, expected) = (Instant::now(), Expected { names: load.names, plan, start: load.start });
     let intake = Intake::new(Some(expected));
-    let mut receivers = intake.start(&consumer, receiving);
+    let receivers = intake.start(&consumer, receiving);
     let sent = load.send(stop).await?;
     if !stop.is_cancelled() {
         intake.until(sent.latencies.0.len(), SILENCE_MAX).await;
     }
-    receivers.shutdown().await;
+    receivers.end().await;
     let taken = intake.end(began);
     producer.end().await;
     consumer.end().await;
@@ -59,7 +59,7 @@ async fn first_message(
     let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1 };
     let load = Load::new(producer, plan)?;
     let intake = Intake::new(Some(Expected { names: load.names, plan, start: load.start }));
-    let _receivers = intake.start(consumer, receiving);
+    let receivers = intake.start(consumer, receiving);
     let sent = load.send(stop).await?;
     if let Some(reason) = sent.failures.reasons.into_keys().next() {
         return Err(CliError::BenchFailed { what: format!("the first message could not be sent: {reason}") });
@@ -68,6 +68,7 @@ async fn first_message(
         () = intake.until(1, FIRST_MAX) => {}
         () = stop.cancelled() => return Err(CliError::Interrupted),
     }
+    receivers.end().await;
     if intake.end(Instant::now()).latencies.0.is_empty() {
         let what =
             format!("group {} has not come to the end of topic {} within {FIRST_MAX:?}", receiving.group, run.topic);

@@ -43,6 +43,20 @@ pub(super) struct Expected {
     pub(super) start: Instant,
 }
 
+/// Loops that receive; dropped, they are gone, and what they have not acknowledged comes again.
+pub(super) struct Receivers {
+    loops: JoinSet<()>,
+    over: CancellationToken,
+}
+
+impl Receivers {
+    /// Receives nothing more, and waits until what came is acknowledged.
+    pub(super) async fn end(mut self) {
+        self.over.cancel();
+        while self.loops.join_next().await.is_some() {}
+    }
+}
+
 /// Where everything that comes is counted.
 pub(super) struct Intake {
     expected: Option<Expected>,
@@ -69,22 +83,22 @@ impl Intake {
         stop: &CancellationToken,
     ) -> Taken {
         let began = Instant::now();
-        let mut receivers = self.start(client, receiving);
+        let receivers = self.start(client, receiving);
         tokio::select! {
             () = sleep(length) => {}
             () = stop.cancelled() => {}
         }
-        receivers.shutdown().await;
+        receivers.end().await;
         self.end(began)
     }
 
-    /// Receives until the result is dropped.
-    pub(super) fn start(self: &Arc<Self>, client: &Client, receiving: &Receiving) -> JoinSet<()> {
-        let mut receivers = JoinSet::new();
+    /// Begins to receive.
+    pub(super) fn start(self: &Arc<Self>, client: &Client, receiving: &Receiving) -> Receivers {
+        let (mut loops, over) = (JoinSet::new(), CancellationToken::new());
         for number in 0..u32::from(receiving.receivers) {
-            receivers.spawn(Arc::clone(self).receive(client.receiver(number)));
+            loops.spawn(Arc::clone(self).receive(client.receiver(number), over.clone()));
         }
-        receivers
+        Receivers { loops, over }
     }
 
     /// Waits until so many different messages came, for as long as any come within `patience`.
@@ -104,14 +118,16 @@ impl Intake {
         taken
     }
 
-    /// Each message is acknowledged by a call of its own, as SDKs do, while the next ones are on their way.
-    async fn receive(self: Arc<Self>, mut receiver: Receiver) {
+    /// Until it is over. Each message is acknowledged by a call of its own, as SDKs do, while the next ones are on their
+    /// way; what has come when it is over is acknowledged, too.
+    async fn receive(self: Arc<Self>, mut receiver: Receiver, over: CancellationToken) {
         let (room, mut acks) = (Arc::new(Semaphore::new(ACKS)), JoinSet::new());
-        loop {
+        while !over.is_cancelled() {
             let mut came = Vec::new();
-            if let Err(reason) = receiver.poll(|message| came.push((message, Instant::now()))).await {
+            let poll = receiver.poll(|message| came.push((message, Instant::now())));
+            if let Some(Err(reason)) = over.run_until_cancelled(poll).await {
                 self.taken().failures.add(reason);
-                sleep(PAUSE).await;
+                over.run_until_cancelled(sleep(PAUSE)).await;
             }
             for (message, at) in came {
                 let counts = self.arrived(&message, at);
@@ -126,6 +142,7 @@ impl Intake {
             }
             while acks.try_join_next().is_some() {}
         }
+        while acks.join_next().await.is_some() {}
     }
 
     /// Counts a message, if it is one that counts.

@@ -7,7 +7,6 @@ use apogee_proto::admin::v1::reset_offset_request::To;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::super::confirm::Rehearsal;
 use super::super::error::CliError;
 use super::super::output::{Output, Table};
 use super::super::target::Admin;
@@ -29,8 +28,9 @@ pub(crate) struct Args {
     /// With `--to offset`: for all queues, or for one; may be given more than once
     #[arg(long = "offset", value_name = "[QUEUE=]OFFSET", value_parser = offset, required_if_eq("to", "offset"))]
     offsets: Vec<v1::QueueOffset>,
-    #[command(flatten)]
-    rehearsal: Rehearsal,
+    /// Shows the plan only; exit code 8 when it would change something
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
     /// Follows the plan
     #[arg(long)]
     yes: bool,
@@ -56,23 +56,17 @@ pub(super) async fn run(args: Args, mut admin: Admin, output: &Output) -> Result
         group,
         topic: args.topic.clone(),
         to: Some(target(&args)?),
-        dry_run: !args.follows(),
+        dry_run: !args.yes,
     };
     let answer = admin.api.reset_offset(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let queues = answer.into_inner().queues;
     show(&args, &queues, output)?;
     let changes = queues.iter().any(|row| row.before != row.after || row.in_flight > 0);
-    if args.follows() || args.rehearsal.dry_run && !changes {
-        return Ok(());
-    }
-    args.rehearsal.ends_before(|| format!("{what} would change"))?;
-    Err(CliError::PlanOnly { what })
-}
-
-impl Args {
-    /// Whether the plan is followed.
-    fn follows(&self) -> bool {
-        self.yes && !self.rehearsal.dry_run
+    match (args.yes, args.dry_run) {
+        (true, _) => Ok(()),
+        (false, true) if changes => Err(CliError::WouldChange { what: format!("{what} would change") }),
+        (false, true) => Ok(()),
+        (false, false) => Err(CliError::PlanOnly { what }),
     }
 }
 
@@ -107,7 +101,7 @@ fn show(args: &Args, queues: &[v1::QueueReset], output: &Output) -> Result<(), C
     let document = json!({
         "group": args.group,
         "topic": args.topic,
-        "changed": args.follows(),
+        "changed": args.yes,
         "queues": queues.iter().map(document).collect::<Vec<_>>(),
     });
     Ok(output.show(&document, &table)?)

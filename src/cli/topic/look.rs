@@ -20,7 +20,8 @@ pub(super) async fn described(
     Ok((topic.ok_or(CliError::Incomplete { what: "topic" })?, queues))
 }
 
-async fn routed(admin: &mut Admin, full_name: &str) -> Result<(v1::Topic, Vec<v1::QueueRoute>), CliError> {
+/// The topic, and where its queues are. Asks no store-node.
+pub(super) async fn routed(admin: &mut Admin, full_name: &str) -> Result<(v1::Topic, Vec<v1::QueueRoute>), CliError> {
     let (namespace, name) = split(full_name);
     let ask = v1::DescribeTopicRouteRequest { namespace, name };
     let answer = admin.api.describe_topic_route(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
@@ -35,15 +36,17 @@ pub(super) fn stored(queue: &v1::TopicQueueStats) -> u64 {
 
 pub(super) async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
     let (topic, queues) = described(admin, full_name).await?;
-    let mut table =
-        Table::with_wide(&["NAME", "TYPE", "QUEUE", "MIN_OFFSET", "MAX_OFFSET", "STORED"], &["CREATED", "ID"]);
+    let mut table = Table::with_wide(
+        &["NAME", "TYPE", "QUEUE", "MIN_OFFSET", "MAX_OFFSET", "STORED"],
+        &["CREATED", "PERMISSION", "ID"],
+    );
     let mut rows = Vec::new();
-    let [name, topic_type, _, created, id] = cells(&topic);
+    let [name, topic_type, _, rest @ ..] = cells(&topic);
     for queue in &queues {
         let (min, max) = (queue.min_offset, queue.max_offset);
         let numbers = [u64::from(queue.queue_id), min, max, stored(queue)].map(|number| number.to_string());
         let about = [name.clone(), topic_type.clone()];
-        table.row(about.into_iter().chain(numbers).chain([created.clone(), id.clone()]));
+        table.row(about.into_iter().chain(numbers).chain(rest.iter().cloned()));
         rows.push(json!({ "queue_id": queue.queue_id, "min_offset": min, "max_offset": max }));
     }
     let mut whole = document(&topic);

@@ -1,5 +1,7 @@
 //! `apogee topic …`.
 
+mod alter;
+mod create;
 mod look;
 
 use apogee_proto::admin::v1;
@@ -14,22 +16,13 @@ use super::target::{Admin, Target};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Creates a topic
-    Create {
-        /// Letters, digits and % | - _, at most 127; `namespace/name` for a namespace
-        name: String,
-        /// What its messages may ask for; fixed for good
-        #[arg(long = "type", value_enum, default_value_t = Type::Normal)]
-        topic_type: Type,
-        /// Number of queues, 1 to 1024
-        #[arg(long, default_value_t = 8)]
-        queues: u32,
-        #[command(flatten)]
-        rehearsal: Rehearsal,
-    },
+    Create(create::Args),
     /// Lists all topics
     List,
     /// Shows a topic and what its queues hold
     Describe { name: String },
+    /// Gives a topic more queues or another permission
+    Alter(alter::Args),
     /// Shows how many messages a topic holds
     Stats { name: String },
     /// Shows the replica group of each queue, and the store-node that leads it
@@ -46,7 +39,7 @@ pub(crate) enum Verb {
     },
 }
 
-#[derive(Copy, Clone, Debug, ValueEnum)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Type {
     /// Messages without order
     Normal,
@@ -70,43 +63,15 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, topic_type, queues, rehearsal } => {
-            let new = New { name, topic_type, queues };
-            create(&mut admin, output, new, rehearsal).await
-        }
+        Verb::Create(args) => create::run(&args, &mut admin, output).await,
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => look::describe(&mut admin, output, &name).await,
+        Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
         Verb::Stats { name } => look::stats(&mut admin, output, &name).await,
         Verb::Route { name } => look::route(&mut admin, output, &name).await,
         Verb::Queues { name } => look::queues(&mut admin, output, &name).await,
         Verb::Delete { name, rehearsal, .. } => delete(&mut admin, output, &name, rehearsal).await,
     }
-}
-
-/// A topic to create.
-struct New {
-    name: String,
-    topic_type: Type,
-    queues: u32,
-}
-
-async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
-    let New { name: full_name, topic_type, queues } = new;
-    if rehearsal.dry_run {
-        return match look::described(admin, &full_name).await {
-            Ok(_) => Err(CliError::Exists { what: format!("topic {full_name}") }),
-            Err(error) if error.is_not_found() => {
-                rehearsal.ends_before(|| format!("topic {full_name} would be created with {queues} queues"))
-            }
-            Err(error) => Err(error),
-        };
-    }
-    let (namespace, name) = split(&full_name);
-    let r#type = wire(topic_type).into();
-    let ask = v1::CreateTopicRequest { namespace, name, r#type, read_queues: queues, write_queues: queues };
-    let answer = admin.api.create_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
-    let topic = answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })?;
-    Ok(output.tell(&document(&topic), &format!("topic {full_name} created"))?)
 }
 
 async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
@@ -121,7 +86,7 @@ async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
         }
         ask = v1::ListTopicsRequest { page_size: 0, page_token: page.next_page_token };
     }
-    let mut table = Table::with_wide(&["NAME", "TYPE", "QUEUES", "CREATED"], &["ID"]);
+    let mut table = Table::with_wide(&["NAME", "TYPE", "QUEUES", "CREATED"], &["PERMISSION", "ID"]);
     for topic in &topics {
         table.row(cells(topic));
     }
@@ -150,12 +115,13 @@ pub(super) fn join(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
-fn cells(topic: &v1::Topic) -> [String; 5] {
+fn cells(topic: &v1::Topic) -> [String; 6] {
     [
         join(&topic.namespace, &topic.name),
         type_name(topic).to_owned(),
         topic.write_queues.to_string(),
         topic.created.map(|created| created.to_string()).unwrap_or_default(),
+        permission_name(topic).to_owned(),
         topic.id.to_string(),
     ]
 }
@@ -166,9 +132,20 @@ fn document(topic: &v1::Topic) -> Value {
         "name": topic.name,
         "type": type_name(topic),
         "queues": topic.write_queues,
+        "permission": permission_name(topic),
         "id": topic.id,
         "created": topic.created.map(|created| created.to_string()),
     })
+}
+
+fn permission_name(topic: &v1::Topic) -> &'static str {
+    match topic.permission() {
+        v1::Permission::Unspecified => "unknown",
+        v1::Permission::None => "none",
+        v1::Permission::Read => "read",
+        v1::Permission::Write => "write",
+        v1::Permission::ReadWrite => "read-write",
+    }
 }
 
 fn type_name(topic: &v1::Topic) -> &'static str {

@@ -1,13 +1,16 @@
-//! One address before several proxies: every connection goes to an arbitrary one that takes it, as behind a Service of
+//! One address before several proxies: every connection goes to an arbitrary one that answers, as behind a Service of
 //! Kubernetes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apogee_host::{Entropy, OsEntropy};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+
+/// First words that are kept until somebody answered them.
+const WORDS_MAX: usize = 64 << 10;
 
 /// Ends all connections when dropped.
 #[derive(Debug)]
@@ -54,13 +57,36 @@ impl Drop for Balancer {
 
 /// Carries bytes both ways until one side ends.
 async fn carry(mut client: TcpStream, proxies: Vec<u16>, taken: Arc<Mutex<Vec<usize>>>) {
+    let Some((mut proxy, at)) = taken_by(&mut client, &proxies).await else { return };
+    taken.lock().unwrap_or_else(PoisonError::into_inner)[at] += 1;
+    let _either_may_end = copy_bidirectional(&mut client, &mut proxy).await;
+}
+
+/// Lets an arbitrary proxy answer the first words of a client. One that dies may take a connection and never answer.
+async fn taken_by(client: &mut TcpStream, proxies: &[u16]) -> Option<(TcpStream, usize)> {
+    client.set_nodelay(true).ok()?;
+    let mut words = vec![0; WORDS_MAX];
+    let said = client.read(&mut words).await.ok().filter(|said| *said > 0)?;
     let from = usize::try_from(OsEntropy.next_u64() % 1024).unwrap_or_default();
     for at in (0..proxies.len()).map(|step| (from + step) % proxies.len()) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, proxies[at]));
-        let Ok(mut proxy) = TcpStream::connect(address).await else { continue };
-        taken.lock().unwrap_or_else(PoisonError::into_inner)[at] += 1;
-        let _either_may_break_off = (client.set_nodelay(true), proxy.set_nodelay(true));
-        let _either_may_end = copy_bidirectional(&mut client, &mut proxy).await;
-        return;
+        if let Ok((proxy, answer)) = ask(proxies[at], &words[..said]).await {
+            client.write_all(&answer).await.ok()?;
+            return Some((proxy, at));
+        }
     }
+    None
+}
+
+/// Says the first words to a proxy, and hears its own.
+async fn ask(port: u16, words: &[u8]) -> std::io::Result<(TcpStream, Vec<u8>)> {
+    let mut proxy = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    proxy.set_nodelay(true)?;
+    proxy.write_all(words).await?;
+    let mut answer = vec![0; WORDS_MAX];
+    let heard = proxy.read(&mut answer).await?;
+    if heard == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    answer.truncate(heard);
+    Ok((proxy, answer))
 }

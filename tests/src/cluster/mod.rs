@@ -113,6 +113,23 @@ impl Cluster {
         self.proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.ports().first)).collect()
     }
 
+    /// One more process, which is down, with a role and flags of the caller's choice; `{first}` and `{second}` are ports of
+    /// its own, and `{namesrv}` is where this cluster's namesrv are.
+    ///
+    /// # Errors
+    /// When there are hardly any ports.
+    pub fn another(&self, name: &str, role: &str, args: &[&str]) -> anyhow::Result<Process> {
+        let registries = self.namesrvs.iter().map(|namesrv| format!("127.0.0.1:{}", namesrv.ports().first));
+        let role = role.replace("{namesrv}", &registries.collect::<Vec<_>>().join(","));
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Ok(Process::new(name.to_owned(), &role, Ports::free()?, self.folder.path(), &args))
+    }
+
+    /// File with the cluster token.
+    pub fn token_file(&self) -> PathBuf {
+        token_file(self.folder.path())
+    }
+
     /// Runs the CLI against the admin port of a proxy.
     ///
     /// # Errors

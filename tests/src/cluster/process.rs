@@ -132,7 +132,7 @@ impl Process {
     /// When it runs.
     pub fn wipe(&mut self) -> anyhow::Result<()> {
         ensure!(!self.runs(), "{} still runs", self.name);
-        Ok(std::fs::remove_dir_all(self.folder.join(DATA))?)
+        Ok(std::fs::remove_dir_all(self.data())?)
     }
 
     pub fn runs(&mut self) -> bool {
@@ -155,6 +155,11 @@ impl Process {
             Some((group.to_owned(), state.to_owned()))
         };
         page.body.lines().filter_map(state).collect()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(DATA)
     }
 
     /// What all lives of this process have logged: JSON lines.

@@ -149,3 +149,36 @@ async fn a_group_shows_how_far_it_is_behind() {
     cli.refused("group lag g --topic elsewhere", 3, "not_found").await;
     cli.refused("group lag nobody", 3, "not_found").await;
 }
+
+#[tokio::test]
+async fn a_topic_grows_and_its_consumers_see_all_of_it() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create orders --queues 1").await;
+    cli.refused("message receive orders --group g --timeout 100ms", 3, "message_not_found").await;
+    cli.refused("topic alter orders --queues 4 --dry-run", 8, "would_change").await;
+    let told = cli.ok("topic alter orders --queues 4").await;
+    assert_eq!(told, "topic orders has 4 queues and permission read-write\n");
+    cli.ok("topic alter orders --queues 4 --dry-run").await;
+    for body in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        cli.ok(&format!("message send orders {body}")).await;
+    }
+    let queues = cli.json("topic queues orders").await["queues"].take();
+    let used = queues.as_array().into_iter().flatten().filter(|queue| queue["stored"] != 0);
+    assert_eq!(used.count(), 4, "{queues}");
+    let mut came = 0;
+    while came < 8 {
+        came += cli.ok("message receive orders --group g --no-headers").await.lines().count();
+    }
+    assert_eq!(cli.json("group lag g").await["total"]["lag"], 0);
+
+    let told = cli.refused("topic alter orders --queues 2", 2, "invalid_argument").await;
+    assert!(told.contains('2') && told.contains('4'), "{told}");
+    cli.ok("topic alter orders --permission read").await;
+    cli.refused("message send orders x", 5, "forbidden").await;
+    cli.refused("topic alter orders", 2, "usage").await;
+    cli.refused("topic alter nowhere --queues 3", 3, "not_found").await;
+    cli.ok("topic create fifo --type fifo").await;
+    let told = cli.refused("topic alter fifo --queues 9", 4, "conflict").await;
+    assert!(told.contains("message groups"), "{told}");
+}

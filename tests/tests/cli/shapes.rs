@@ -124,9 +124,16 @@ async fn lines_of_mqadmin_do_what_they_say() {
     let cli = Cli(&server);
     let made = cli.run("updateTopic -c DefaultCluster -t orders -r 4 -w 4").await;
     assert_eq!((made.code, made.stdout.as_str()), (0, "topic orders created\n"), "{made:?}");
-    assert!(made.stderr.ends_with("hint: the line for this is `apogee topic create orders --queues 4`\n"), "{made:?}");
+    assert!(
+        made.stderr.ends_with("hint: the line for this is `apogee topic create --or-alter orders --queues 4`\n"),
+        "{made:?}"
+    );
+    assert_eq!(cli.run("updateTopic -t orders -w 6 -p 4").await.code, 0); // it exists: altered
+    let altered = cli.json("topic describe orders").await;
+    assert_eq!((&altered["queues"], &altered["permission"]), (&json!(6), &json!("read")));
+    cli.refused("updateTopic -t orders -a +message.type=FIFO", 4, "already_exists").await;
     assert_eq!(cli.ok("topicList -o name -q").await, "orders\n");
-    assert_eq!(cli.ok("topicRoute -t orders --no-headers -q").await.lines().count(), 4);
+    assert_eq!(cli.ok("topicRoute -t orders --no-headers -q").await.lines().count(), 6);
     assert!(cli.ok("clusterList -m -q").await.contains("broker-0"));
     assert_eq!(cli.run("updateSubGroup -g g -c C -o true -q").await.code, 0);
     assert_eq!(cli.json("group describe g").await["order"], "fifo");

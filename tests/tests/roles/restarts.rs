@@ -65,6 +65,12 @@ impl Scene {
         let (java, ()) = tokio::join!(java.finish(), load.finish());
         let java = java.expect("the Java SDK ends by itself");
         let told = judged(&history);
+        for failed in java.failed.iter().take(3) {
+            eprintln!("{failed}");
+        }
+        if !java.failed.is_empty() {
+            cluster.proxies.iter().for_each(|proxy| eprintln!("{}", proxy.log().unwrap_or_default()));
+        }
         assert!(told.is_empty(), "violations:\n{}", told.join("\n"));
         assert!(java.broken.is_empty(), "the Java SDK saw:\n{}", java.broken.join("\n"));
         no_errors(&cluster);

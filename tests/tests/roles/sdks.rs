@@ -73,11 +73,19 @@ async fn messages_are_held_while_proxies_are_killed() -> anyhow::Result<()> {
 /// Kills one proxy after the other, for good measure at uneven times, and starts each again.
 pub(crate) async fn kill_proxies(cluster: &mut Cluster) -> anyhow::Result<std::convert::Infallible> {
     for at in (0..cluster.proxies.len()).cycle() {
-        let until = Instant::now() + PACE;
+        let began = Instant::now();
+        let until = began + PACE;
         let proxy = &mut cluster.proxies[at];
         proxy.kill().await?;
+        let killed = began.elapsed();
         proxy.start()?;
         proxy.ready().await?;
+        eprintln!(
+            "{} dead after {} ms, ready after {} ms",
+            proxy.name(),
+            killed.as_millis(),
+            began.elapsed().as_millis()
+        );
         sleep(until.saturating_duration_since(Instant::now())).await;
     }
     anyhow::bail!("there are no proxies")

@@ -93,7 +93,7 @@ fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Byte
 }
 
 fn edge(readiness: &Readiness, group: u32, ready: u64) {
-    readiness.shared.wake(&(GroupId(1), TopicId(1), TagFilter::All), ReplicaGroupId(group), ready);
+    readiness.shared.wake(&(GroupId(1), TopicId(1), 8, TagFilter::All), ReplicaGroupId(group), ready);
 }
 
 fn is_awake(place: &mut Place) -> bool {

@@ -1,0 +1,99 @@
+//! Topics that become otherwise.
+
+use std::sync::Arc;
+
+use apogee_model::{Cluster, MetadataError, TopicChanges, TopicConfig, TopicType};
+
+use super::{existing_topic, placement, within};
+
+/// The topic as it is wanted. The queues it has stay where they are; new ones go where those of a new topic would.
+///
+/// # Errors
+/// [`MetadataError::NoSuchTopic`]; [`MetadataError::OutOfRange`] for fewer queues than there are or too many;
+/// [`MetadataError::Refused`] for other queues of a topic that hashes message groups over them.
+pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<TopicConfig>, MetadataError> {
+    let mut topic = (*existing_topic(cluster, &changes.topic)?).clone();
+    if let Some(queues) = changes.queues.filter(|queues| *queues != topic.queues) {
+        if matches!(topic.topic_type, TopicType::Fifo | TopicType::Mixed) {
+            let why = format!("topic {} keeps message groups in order, so its queues stay as they are", topic.topic);
+            return Err(MetadataError::Refused { why });
+        }
+        within("queues", u64::from(queues), u64::from(topic.queues)..=u64::from(TopicConfig::QUEUES_MAX))?;
+        let wanted = placement::queues(cluster, topic.id, queues);
+        topic.placement.extend(wanted.into_iter().skip(usize::from(topic.queues)));
+        topic.queues = queues;
+    }
+    topic.permission = changes.permission.unwrap_or(topic.permission);
+    Ok(Arc::new(topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use apogee_model::{
+        MacKey, MacKeys, Permission, ReplicaGroup, ReplicaGroupId, ReplicaId, Timestamp, Topic, TopicId,
+    };
+
+    use super::*;
+
+    fn cluster(topic_type: TopicType) -> Cluster {
+        let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 1, secret: [0; 32] }, previous: None });
+        let mut cluster = Cluster::born(1, 1, mac_keys);
+        for id in (0..3).map(ReplicaGroupId) {
+            let group = ReplicaGroup { id, replicas: BTreeMap::new(), preferred: ReplicaId(1) };
+            cluster.replica_groups.insert(id, Arc::new(group));
+        }
+        let topic = TopicConfig {
+            topic: orders(),
+            id: TopicId(1),
+            topic_type,
+            queues: 2,
+            placement: vec![ReplicaGroupId(0); 2], // of a time when there was only one
+            permission: Permission::ReadWrite,
+            created: Timestamp(0),
+        };
+        cluster.topics.insert(orders(), Arc::new(topic));
+        cluster
+    }
+
+    fn orders() -> Topic {
+        Topic::parse("", "orders").expect("a good name")
+    }
+
+    fn alter(
+        topic_type: TopicType,
+        queues: Option<u16>,
+        permission: Option<Permission>,
+    ) -> Result<Arc<TopicConfig>, MetadataError> {
+        altered(&cluster(topic_type), &TopicChanges { topic: orders(), queues, permission })
+    }
+
+    #[test]
+    fn queues_are_added_behind_those_that_stay_where_they_are() {
+        let grown = alter(TopicType::Normal, Some(5), None).unwrap();
+        let placement: Vec<_> = grown.placement.iter().map(|group| group.0).collect();
+        assert_eq!((grown.queues, placement), (5, vec![0, 0, 0, 1, 2]));
+        assert_eq!((grown.id, grown.permission), (TopicId(1), Permission::ReadWrite));
+    }
+
+    #[test]
+    fn queues_never_become_fewer_or_too_many() {
+        for asked in [1, 1025] {
+            let refused = MetadataError::OutOfRange { what: "queues", asked: u64::from(asked), min: 2, max: 1024 };
+            assert_eq!(alter(TopicType::Normal, Some(asked), None), Err(refused));
+        }
+    }
+
+    #[test]
+    fn the_queues_of_message_groups_are_fixed_and_the_permission_is_not() {
+        for topic_type in [TopicType::Fifo, TopicType::Mixed] {
+            assert!(matches!(alter(topic_type, Some(3), None), Err(MetadataError::Refused { .. })));
+            let altered = alter(topic_type, Some(2), Some(Permission::Read)).unwrap();
+            assert_eq!((altered.queues, altered.permission), (2, Permission::Read));
+        }
+        let nowhere = TopicChanges { topic: Topic::parse("", "x").unwrap(), queues: None, permission: None };
+        let missing = altered(&cluster(TopicType::Normal), &nowhere);
+        assert!(matches!(missing, Err(MetadataError::NoSuchTopic { .. })));
+    }
+}
