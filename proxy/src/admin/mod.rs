@@ -61,7 +61,8 @@ pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
 
-/// The decisions behind the admin API.
+/// The decisions behind the admin API. Clones share it.
+#[derive(Clone)]
 pub struct Admin {
     cluster_name: String,
     routes: Arc<dyn Routes>,
