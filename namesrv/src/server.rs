@@ -346,7 +346,11 @@ impl Namesrv {
     }
 
     pub(crate) fn consensus(&self) -> Result<Consensus, MetadataError> {
-        self.shared.consensus.borrow().clone().ok_or(MetadataError::NotLeader { leader: None })
+        let consensus = self.shared.consensus.borrow().clone();
+        consensus.ok_or_else(|| match self.shared.left.is_cancelled() {
+            true => MetadataError::Stopped,
+            false => MetadataError::NotLeader { leader: None },
+        })
     }
 
     /// # Errors

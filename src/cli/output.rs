@@ -157,10 +157,9 @@ mod tests {
     fn texts_that_look_like_something_else_stay_texts_in_yaml() {
         let document = json!({ "texts": ["yes", "1", "a: b", "- x", "", "null", "~", "line\nbreak", "#", "1e3", "é"] });
         let text = yaml(&document).unwrap();
-        let read: Vec<_> = text.lines().skip(1).map(|line| line.trim().trim_start_matches("- ")).collect();
-        for (plain, shown) in [("yes", read[0]), ("1", read[1]), ("a: b", read[2]), ("null", read[5]), ("1e3", read[9])]
-        {
-            assert!(shown.trim_matches(['"', '\'']) == plain && shown != plain, "{shown} in {text}");
+        for plain in ["yes", "1", "a: b", "null", "1e3"] {
+            let quoted = [format!("- \"{plain}\"\n"), format!("- '{plain}'\n")];
+            assert!(quoted.iter().any(|quoted| text.contains(quoted)), "{plain} in {text}");
         }
         let numbers = yaml(&json!({ "n": 1, "t": true, "none": null, "list": [], "object": {} })).unwrap();
         assert!(numbers.contains("n: 1\n") && numbers.contains("t: true\n"), "{numbers}");
