@@ -161,7 +161,7 @@ mod tests {
             let quoted = [format!("- \"{plain}\"\n"), format!("- '{plain}'\n")];
             assert!(quoted.iter().any(|quoted| text.contains(quoted)), "{plain} in {text}");
         }
-        let numbers = yaml(&json!({ "n": 1, "t": true, "none": null, "list": [], "object": {} })).unwrap();
-        assert!(numbers.contains("n: 1\n") && numbers.contains("t: true\n"), "{numbers}");
+        let numbers = yaml(&json!({ "number": 1, "truth": true, "none": null, "list": [], "object": {} })).unwrap();
+        assert!(numbers.contains("number: 1\n") && numbers.contains("truth: true\n"), "{numbers}");
     }
 }

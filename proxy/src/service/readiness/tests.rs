@@ -210,9 +210,10 @@ async fn a_repeated_try_begins_with_who_served_it() {
     place.found_nothing(first);
     assert_eq!(second.group, ReplicaGroupId(1));
     place.served(second, false);
-    let mut others = join(&readiness, 1, 1).unwrap();
-    assert_eq!(others.offer().map(|offer| offer.group), Some(ReplicaGroupId(0)), "everybody asks once");
+    let mut others = attempt(&readiness, 1, 1, Some(Bytes::from_static(b"other"))).unwrap();
+    assert_eq!(others.offer().map(|offer| offer.group), Some(ReplicaGroupId(0)), "who may be another try asks once");
     assert_eq!(others.offer(), None);
+    assert_eq!(join(&readiness, 1, 1).unwrap().offer(), None, "who is none sleeps where somebody has just asked");
     let _another = join(&readiness, 1, 1).unwrap().offer();
     edge(&readiness, 0, 1);
     assert_eq!(again().offer().map(|offer| offer.group), Some(ReplicaGroupId(1)));
