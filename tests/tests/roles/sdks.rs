@@ -15,42 +15,27 @@ const PACE: Duration = Duration::from_secs(5);
 const HELD: (&str, &str) = ("8", "80");
 
 #[tokio::test]
-async fn the_java_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
-    check(Sdk::Java).await
-}
-
-#[tokio::test]
-async fn the_python_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
-    check(Sdk::Python).await
-}
-
-#[tokio::test]
-async fn the_go_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
-    check(Sdk::Go).await
-}
-
-#[tokio::test]
-async fn the_node_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
-    check(Sdk::Node).await
-}
-
-#[tokio::test]
-async fn the_rust_sdk_through_arbitrary_proxies() -> anyhow::Result<()> {
-    check(Sdk::Rust).await
-}
-
-/// Every scenario passes on a fresh cluster.
-async fn check(sdk: Sdk) -> anyhow::Result<()> {
+async fn the_sdks_through_arbitrary_proxies() -> anyhow::Result<()> {
     let _alone = ALONE.lock().await;
     let cluster = Cluster::start(Shape::WHOLE, &[]).await?;
     let balancer = Balancer::start(ports(&cluster)).await?;
-    let home = tempfile::tempdir()?;
-    sdk.check(Transport::Plaintext, balancer.port(), home.path()).await?;
+    // The start of a Java machine takes a whole processor, and this SDK gives up when it is slow.
+    check(Sdk::Java, &balancer).await?;
+    let others = [Sdk::Python, Sdk::Go, Sdk::Node, Sdk::Rust].map(|sdk| check(sdk, &balancer));
+    for checked in futures::future::join_all(others).await {
+        checked?;
+    }
     let taken = balancer.taken();
-    ensure!(taken.iter().sum::<usize>() > 0, "nobody came through the balancer");
-    eprintln!("{sdk:?}: connections to each proxy {taken:?}");
+    eprintln!("connections to each proxy: {taken:?}");
+    ensure!(taken.iter().all(|taken| *taken > 0), "a proxy had no connection: {taken:?}");
     no_errors(&cluster);
     Ok(())
+}
+
+/// Every scenario passes.
+async fn check(sdk: Sdk, balancer: &Balancer) -> anyhow::Result<()> {
+    let home = tempfile::tempdir()?;
+    sdk.check(Transport::Plaintext, balancer.port(), home.path()).await
 }
 
 /// The Java SDK works on some messages for longer than any lease that is not renewed.
