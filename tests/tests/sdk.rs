@@ -5,10 +5,15 @@
 use anyhow::{Context, ensure};
 use apogee_tests::sdk::{Sdk, Transport, certificates};
 use apogee_tests::server::{Options, Server, has_level};
+use tokio::sync::RwLock;
+
+/// The start of a Java machine takes a whole processor, and its SDK gives up clients that are not there within three
+/// seconds, so it has the machine for itself; the others mostly wait, and share it.
+static MACHINE: RwLock<()> = RwLock::const_new(());
 
 #[tokio::test]
 async fn the_java_sdk() -> anyhow::Result<()> {
-    // One after the other: the start of a Java machine takes a whole processor, and this SDK gives up when it is slow.
+    let _alone = MACHINE.write().await;
     check(Sdk::Java, Transport::Plaintext).await.context("in plaintext")?;
     check(Sdk::Java, Transport::Tls).await.context("with TLS")
 }
@@ -35,6 +40,7 @@ async fn the_rust_sdk() -> anyhow::Result<()> {
 
 /// With both transports at once, because the programs mostly wait.
 async fn check_both(sdk: Sdk) -> anyhow::Result<()> {
+    let _beside_others = MACHINE.read().await;
     let (plaintext, tls) = tokio::join!(check(sdk, Transport::Plaintext), check(sdk, Transport::Tls));
     plaintext.context("in plaintext")?;
     tls.context("with TLS")
