@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apogee_host::{Exit, OnError, Stop, Tasks};
-use apogee_model::{Cluster, MetadataError};
+use apogee_model::{Cluster, MetadataError, NodeName};
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::registry_server::{Registry, RegistryServer};
@@ -55,25 +55,19 @@ impl Registry for Door {
     }
 
     async fn heartbeat(&self, request: Request<v1::Life>) -> Reply<v1::HeartbeatReply> {
-        let life = request.into_inner();
-        self.check_cluster(life.cluster_id)?;
-        let node = wire::read_node_name(&life.name).map_err(malformed)?;
-        self.namesrv.heartbeat(&node, life.incarnation).await.map_err(refused)?;
+        let (node, incarnation) = self.life(&request.into_inner())?;
+        self.namesrv.heartbeat(&node, incarnation).await.map_err(refused)?;
         Ok(Response::new(v1::HeartbeatReply {}))
     }
 
     async fn unregister(&self, request: Request<v1::Life>) -> Reply<v1::Changed> {
-        let life = request.into_inner();
-        self.check_cluster(life.cluster_id)?;
-        let node = wire::read_node_name(&life.name).map_err(malformed)?;
-        self.change(Command::NodeHeard { node, incarnation: life.incarnation, alive: false }).await
+        let (node, incarnation) = self.life(&request.into_inner())?;
+        self.change(Command::NodeHeard { node, incarnation, alive: false }).await
     }
 
     async fn leave(&self, request: Request<v1::Life>) -> Reply<v1::Changed> {
-        let life = request.into_inner();
-        self.check_cluster(life.cluster_id)?;
-        let node = wire::read_node_name(&life.name).map_err(malformed)?;
-        self.change(Command::LeaveInTurn { node, incarnation: life.incarnation }).await
+        let (node, incarnation) = self.life(&request.into_inner())?;
+        self.change(Command::LeaveInTurn { node, incarnation }).await
     }
 
     type WatchStream = BoxStream<'static, Result<v1::Update, Status>>;
@@ -175,6 +169,12 @@ impl Door {
             }
             (_, other) => Err(Status::internal(format!("{other:?} is no answer to this question"))),
         }
+    }
+
+    /// Whose life it is, and which, if it is one of this cluster.
+    fn life(&self, life: &v1::Life) -> Result<(NodeName, u64), Status> {
+        self.check_cluster(life.cluster_id)?;
+        Ok((wire::read_node_name(&life.name).map_err(malformed)?, life.incarnation))
     }
 
     /// Refuses those of another cluster.

@@ -38,7 +38,7 @@ impl Args {
     /// What the flags say, by dotted key.
     fn flags(&self) -> toml::Table {
         self.common.flags([
-            ("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into())),
+            ("data", shell::path(self.data.as_deref())),
             ("ephemeral", self.ephemeral.then_some(Value::Boolean(true))),
             ("auto_create", self.auto_create.map(Value::Boolean)),
         ])
@@ -54,9 +54,10 @@ fn live(args: &Args) -> Result<Exit, Stop> {
     let loaded = Config::load(args)?;
     loaded.config.check()?;
     args.common.print(&loaded)?;
+    if args.common.check_config {
+        loaded.config.tls.try_out()?;
+    }
     if args.common.only_looks() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(loaded.config.tls.open())?;
         return Ok(Exit::Clean);
     }
     let (identity, config) = (identity(&loaded.config), loaded.config);

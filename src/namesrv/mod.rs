@@ -46,13 +46,13 @@ impl Args {
     /// What the flags say, by dotted key.
     fn flags(&self) -> toml::Table {
         self.common.flags([
-            ("data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned().into())),
+            ("data", shell::path(self.data.as_deref())),
             ("member.id", self.id.and_then(|id| Value::try_from(id).ok())),
             ("member.all", self.members.clone().map(Value::from)),
-            ("replication_factor", self.replication_factor.map(|factor| i64::from(factor).into())),
-            ("cluster.token_file", self.token_file.as_ref().map(|file| file.to_string_lossy().into_owned().into())),
-            ("namesrv.port", self.port.map(|port| i64::from(port).into())),
-            ("raft.port", self.raft_port.map(|port| i64::from(port).into())),
+            ("replication_factor", shell::number(self.replication_factor)),
+            ("cluster.token_file", shell::path(self.token_file.as_deref())),
+            ("namesrv.port", shell::number(self.port)),
+            ("raft.port", shell::number(self.raft_port)),
         ])
     }
 }

@@ -112,6 +112,15 @@ impl TlsFiles {
         if self.cert.is_some() == self.key.is_some() { Ok(()) } else { Err(HalfTls) }
     }
 
+    /// Reads the certificate and its key if they are named, and does nothing with them.
+    pub(crate) fn try_out(&self) -> Result<(), Stop> {
+        if self.cert.is_some() {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            runtime.block_on(self.open())?;
+        }
+        Ok(())
+    }
+
     /// Reads the certificate and its key, or makes a pair where none are named.
     pub(crate) async fn open(&self) -> Result<Tls, Stop> {
         let settings = TlsSettings { mode: TlsMode::Permissive, cert: self.cert.clone(), key: self.key.clone() };

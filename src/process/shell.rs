@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,6 +67,16 @@ impl Common {
     pub(crate) fn only_looks(&self) -> bool {
         self.check_config || self.print_config
     }
+}
+
+/// A path on the command line as the value of a key.
+pub(crate) fn path(path: Option<&Path>) -> Option<Value> {
+    path.map(|path| path.to_string_lossy().into_owned().into())
+}
+
+/// The same for a number.
+pub(crate) fn number(number: Option<impl Into<i64>>) -> Option<Value> {
+    number.map(|number| number.into().into())
 }
 
 /// Starts the logs and runs a role on a runtime of its own.

@@ -45,9 +45,9 @@ impl Args {
     fn flags(&self) -> toml::Table {
         self.common.flags([
             ("namesrv.addresses", self.namesrv.clone().map(Value::from)),
-            ("cluster.token_file", self.token_file.as_ref().map(|file| file.to_string_lossy().into_owned().into())),
-            ("grpc.port", self.port.map(|port| i64::from(port).into())),
-            ("admin.port", self.admin_port.map(|port| i64::from(port).into())),
+            ("cluster.token_file", shell::path(self.token_file.as_deref())),
+            ("grpc.port", shell::number(self.port)),
+            ("admin.port", shell::number(self.admin_port)),
             ("auto_create", self.auto_create.map(Value::Boolean)),
         ])
     }
@@ -62,9 +62,10 @@ fn live(args: &Args) -> Result<Exit, Stop> {
     let loaded = Config::load(args)?;
     args.common.print(&loaded)?;
     let token = loaded.config.check()?;
+    if args.common.check_config {
+        loaded.config.tls.try_out()?;
+    }
     if args.common.only_looks() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        runtime.block_on(loaded.config.tls.open())?;
         return Ok(Exit::Clean);
     }
     let identity = Identity {

@@ -55,16 +55,14 @@ pub(crate) struct Args {
 impl Args {
     /// What the flags say, by dotted key.
     fn flags(&self) -> toml::Table {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned().into());
-        let port = |port: Option<u16>| port.map(|port| i64::from(port).into());
         self.common.flags([
-            ("data", path(&self.data)),
+            ("data", shell::path(self.data.as_deref())),
             ("node.name", self.name.clone().map(Value::from)),
             ("node.zone", self.zone.clone().map(Value::from)),
             ("namesrv.addresses", self.namesrv.clone().map(Value::from)),
-            ("cluster.token_file", path(&self.token_file)),
-            ("lanes.port", port(self.lanes_port)),
-            ("replication.port", port(self.replication_port)),
+            ("cluster.token_file", shell::path(self.token_file.as_deref())),
+            ("lanes.port", shell::number(self.lanes_port)),
+            ("replication.port", shell::number(self.replication_port)),
             ("store.ack_mode", self.ack_mode.and_then(|mode| Value::try_from(mode).ok())),
         ])
     }

@@ -281,42 +281,43 @@ impl NamesrvClient {
     }
 
     async fn topic(&self, call: impl Fn(Client) -> Call<v1::Topic>) -> Result<Arc<TopicConfig>, MetadataError> {
-        let deadline = Instant::now() + CHANGE_MAX;
-        let answer = match self.links.ask(deadline, call).await {
-            Ok(answer) => answer,
-            Err(refused) => return Err(self.until_true(refused, deadline).await),
-        };
-        self.until(answer.version, deadline).await?;
+        let answer = self.agreed(call, |topic| topic.version).await?;
         wire::read_topic(answer).map(Arc::new).map_err(|error| MetadataError::Refused { why: error.to_string() })
     }
 
     async fn group(&self, call: impl Fn(Client) -> Call<v1::Group>) -> Result<Arc<GroupConfig>, MetadataError> {
-        let deadline = Instant::now() + CHANGE_MAX;
-        let answer = match self.links.ask(deadline, call).await {
-            Ok(answer) => answer,
-            Err(refused) => return Err(self.until_true(refused, deadline).await),
-        };
-        self.until(answer.version, deadline).await?;
+        let answer = self.agreed(call, |group| group.version).await?;
         wire::read_group(answer).map(Arc::new).map_err(|error| MetadataError::Refused { why: error.to_string() })
     }
 
     async fn change(&self, call: impl Fn(Client) -> Call<v1::Changed>) -> Result<(), MetadataError> {
+        self.agreed(call, |changed| changed.version).await.map(drop)
+    }
+
+    /// The answer to a call, once the copy here agrees with it.
+    async fn agreed<T>(
+        &self,
+        call: impl Fn(Client) -> Call<T>,
+        version: impl Fn(&T) -> u64,
+    ) -> Result<T, MetadataError> {
         let deadline = Instant::now() + CHANGE_MAX;
-        let answer = self.links.ask(deadline, call).await?;
-        self.until(answer.version, deadline).await
+        match self.links.ask(deadline, call).await {
+            Ok(answer) => self.until(version(&answer), deadline).await.map(|()| answer),
+            Err(refused) => Err(self.until_true(refused, deadline).await),
+        }
     }
 
     /// Returns a refusal when the copy here agrees with it: whoever hears that a topic exists already finds it.
     async fn until_true(&self, refused: MetadataError, deadline: Instant) -> MetadataError {
         let mut copy = self.cluster.clone();
-        let agrees = |cluster: &Cluster| match &refused {
-            MetadataError::TopicExists { topic } => cluster.topics.contains_key(topic),
-            MetadataError::NoSuchTopic { topic } => !cluster.topics.contains_key(topic),
-            MetadataError::GroupExists { group } => cluster.groups.contains_key(group),
-            MetadataError::NoSuchGroup { group } => !cluster.groups.contains_key(group),
+        let agrees = |cluster: Option<&Arc<Cluster>>| match &refused {
+            MetadataError::TopicExists { topic } => cluster.is_some_and(|cluster| cluster.topics.contains_key(topic)),
+            MetadataError::NoSuchTopic { topic } => cluster.is_some_and(|cluster| !cluster.topics.contains_key(topic)),
+            MetadataError::GroupExists { group } => cluster.is_some_and(|cluster| cluster.groups.contains_key(group)),
+            MetadataError::NoSuchGroup { group } => cluster.is_some_and(|cluster| !cluster.groups.contains_key(group)),
             _ => true,
         };
-        let there = copy.wait_for(|cluster| cluster.as_ref().is_some_and(|cluster| agrees(cluster)));
+        let there = copy.wait_for(|cluster| agrees(cluster.as_ref()));
         let _or_it_has_changed_since = timeout_at(deadline, there).await;
         refused
     }
