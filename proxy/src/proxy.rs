@@ -6,6 +6,7 @@ use apogee_host::{Clock, Entropy, OnError, Tasks};
 use apogee_proto::token::ClusterToken;
 use apogee_proto::v2::messaging_service_server::{MessagingService, MessagingServiceServer};
 use opentelemetry::metrics::Meter;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
@@ -99,6 +100,7 @@ impl Proxy {
             sessions: Arc::clone(&sessions),
             readiness: Readiness::new(stores.clone(), tasks, settings.readiness),
             metrics: Arc::clone(&metrics),
+            since: Instant::now(),
         };
         let incarnation = entropy.next_u64();
         let edge = Edge {

@@ -55,7 +55,7 @@ pub(crate) struct Parked {
     /// Give every call an attempt id, as push consumers do.
     #[arg(long)]
     pub(crate) attempts: bool,
-    /// Length of the measurement, after all calls have begun.
+    /// Length of the measurement in whole polls, after all calls have waited once.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Process id of the server, on this machine.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use apogee_proto::v2;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::args::Parked;
 use crate::client::{Connections, Session};
@@ -18,6 +18,10 @@ use crate::outgoing::resource;
 
 /// As long as SDKs wait.
 const POLL: Duration = Duration::from_secs(20);
+/// All have begun by then, and none of them ends before [`FIRST_ENDS`].
+const ALL_WAIT: Duration = Duration::from_secs(8);
+const BEGIN_WITHIN: Duration = Duration::from_secs(5);
+const FIRST_ENDS: Duration = Duration::from_secs(19);
 /// Connections that are opened at a time: a server may have a short queue of new ones.
 const OPEN_AT_ONCE: usize = 50;
 
@@ -28,10 +32,12 @@ pub(crate) struct Figures {
     /// Resident bytes of the server: before any connection, and the most that was seen while all waited.
     before: u64,
     parked: u64,
-    /// Of one core, while all waited.
+    /// Of one core, while all waited and nothing else happened.
+    waiting_cpu: f64,
+    /// Of one core, over a time in which each ended, found nothing and began again.
     server_cpu: f64,
     client_cpu: f64,
-    /// Polls that were answered in the window, all of them empty.
+    /// Polls that were answered in that time, all of them empty.
     answered: u64,
     length: Duration,
 }
@@ -47,20 +53,26 @@ pub(crate) async fn run(parked: &Parked) -> anyhow::Result<Figures> {
     first.query_route(resource(&parked.topic), &parked.endpoint).await?;
 
     let answered = Arc::new(AtomicU64::new(0));
-    let mut polls = JoinSet::new();
+    let (start, mut polls) = (Instant::now(), JoinSet::new());
     let receives = u32::try_from(parked.receives).context("so many receives are not possible")?;
     for n in 0..parked.receives {
-        // Spread over the time of a poll, as they are after a while with clients that come when they come.
-        let begins = Instant::now() + POLL * u32::try_from(n).unwrap_or(0) / receives;
+        let begins = start + BEGIN_WITHIN * u32::try_from(n).unwrap_or(0) / receives;
         let session = connections[n % connections.len()].session(0);
         let ask = ask(parked, n % connections.len());
         let attempts = parked.attempts.then(|| format!("parked-{n}"));
         polls.spawn(poll(session, ask, attempts, begins, Arc::clone(&answered)));
     }
-    sleep(POLL + POLL / 2).await;
-    let (begun, spent) = (Instant::now(), (cpu::spent(parked.pid)?, cpu::spent(std::process::id())?));
-    let polled = answered.load(Ordering::Relaxed);
-    let (ends, mut most) = (begun + parked.length(), 0);
+    sleep_until(start + ALL_WAIT).await;
+    let still = Window::begin(parked.pid, &answered)?;
+    sleep_until(start + FIRST_ENDS).await;
+    let still = still.end(&answered)?;
+    ensure!(still.answered == 0, "{} polls ended before their time", still.answered);
+
+    sleep_until(start + POLL).await;
+    let turning = Window::begin(parked.pid, &answered)?;
+    // Whole polls: each of them ends as often as any other.
+    let polled = u32::try_from(parked.length().as_secs() / POLL.as_secs()).unwrap_or(1).max(1);
+    let (ends, mut most) = (start + POLL + POLL * polled, 0);
     while Instant::now() < ends {
         if let Some(ended) = polls.try_join_next() {
             ended??;
@@ -68,18 +80,55 @@ pub(crate) async fn run(parked: &Parked) -> anyhow::Result<Figures> {
         most = most.max(resident(parked.pid)?);
         sleep_until(ends.min(Instant::now() + Duration::from_secs(1))).await;
     }
-    let length = begun.elapsed();
-    let cores = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / length.as_secs_f64();
+    let turning = turning.end(&answered)?;
     Ok(Figures {
         receives: parked.receives,
         connections: parked.connections,
         before,
         parked: most,
-        server_cpu: cores(spent.0, cpu::spent(parked.pid)?),
-        client_cpu: cores(spent.1, cpu::spent(std::process::id())?),
-        answered: answered.load(Ordering::Relaxed) - polled,
-        length,
+        waiting_cpu: still.server_cpu,
+        server_cpu: turning.server_cpu,
+        client_cpu: turning.client_cpu,
+        answered: turning.answered,
+        length: turning.length,
     })
+}
+
+/// A time in which is measured, while it runs.
+struct Window {
+    pid: u32,
+    begun: Instant,
+    server: Duration,
+    client: Duration,
+    answered: u64,
+}
+
+/// What was measured: shares of one core, polls answered.
+struct Measured {
+    server_cpu: f64,
+    client_cpu: f64,
+    answered: u64,
+    length: Duration,
+}
+
+impl Window {
+    fn begin(pid: u32, answered: &AtomicU64) -> anyhow::Result<Self> {
+        let (server, client) = (cpu::spent(pid)?, cpu::spent(std::process::id())?);
+        Ok(Self { pid, begun: Instant::now(), server, client, answered: answered.load(Ordering::Relaxed) })
+    }
+
+    fn end(self, answered: &AtomicU64) -> anyhow::Result<Measured> {
+        let now = Self::begin(self.pid, answered)?;
+        let length = now.begun - self.begun;
+        let cores =
+            |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / length.as_secs_f64();
+        Ok(Measured {
+            server_cpu: cores(self.server, now.server),
+            client_cpu: cores(self.client, now.client),
+            answered: now.answered - self.answered,
+            length,
+        })
+    }
 }
 
 /// One connection of a client of its own.
@@ -140,10 +189,11 @@ impl Figures {
         let mib = |bytes: u64| f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0;
         let mut text = String::new();
         let _ = writeln!(text, "parked         {:>9} receives on {} connections", self.receives, self.connections);
-        let _ = writeln!(text, "answered       {:>9.0}/s", self.per_second());
         let _ = writeln!(text, "server memory  {:>9.1} MiB  before: {:.1} MiB", mib(self.parked), mib(self.before));
-        let _ = writeln!(text, "server cpu     {:>9.2} % of a core", self.server_cpu * 100.0);
-        let _ = write!(text, "client cpu     {:>9.2} % of a core", self.client_cpu * 100.0);
+        let _ = writeln!(text, "server cpu     {:>9.2} % of a core while all wait", self.waiting_cpu * 100.0);
+        let _ = writeln!(text, "answered       {:>9.0}/s, then begun again", self.per_second());
+        let _ = writeln!(text, "server cpu     {:>9.2} % of a core meanwhile", self.server_cpu * 100.0);
+        let _ = write!(text, "client cpu     {:>9.2} % of a core meanwhile", self.client_cpu * 100.0);
         text
     }
 
@@ -154,6 +204,7 @@ impl Figures {
             "answered_per_second": self.per_second(),
             "server_rss_bytes": self.parked,
             "server_rss_before_bytes": self.before,
+            "server_cores_waiting": self.waiting_cpu,
             "server_cores": self.server_cpu,
             "client_cores": self.client_cpu,
         })

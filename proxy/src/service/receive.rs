@@ -23,6 +23,9 @@ pub(crate) const POLLING_MIN: Duration = Duration::from_secs(5);
 pub(crate) const POLLING_MAX: Duration = Duration::from_secs(20);
 /// What SDKs wait for a unary answer unless they say otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Polls that end in one such span end together at its beginning: one wake of the machine for all of them costs a third of
+/// one for each.
+const POLLS_END_EVERY: Duration = Duration::from_millis(100);
 /// Time for the store after the end of the poll, for clients without a deadline.
 const STORE_GRACE: Duration = Duration::from_secs(5);
 /// The first SDK version that knows ILLEGAL_POLLING_TIME, compared as text like upstream does.
@@ -99,6 +102,8 @@ pub(crate) struct Service {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Arc<Metrics>,
+    /// From where spans in which polls end together are counted.
+    pub(crate) since: Instant,
 }
 
 /// When a receive stops waiting for messages, and when it must have answered.
@@ -106,6 +111,15 @@ pub(crate) struct Service {
 struct Until {
     poll_ends: Instant,
     answer: Instant,
+}
+
+impl Until {
+    /// The poll ends with others, a little sooner.
+    fn with_others(self, since: Instant) -> Self {
+        let (span, from) = (POLLS_END_EVERY.as_nanos(), self.poll_ends.saturating_duration_since(since).as_nanos());
+        let over = Duration::from_nanos(u64::try_from(from % span).unwrap_or_default());
+        Self { poll_ends: self.poll_ends - over, ..self }
+    }
 }
 
 /// How long a receive may wait, and what ends it sooner.
@@ -141,7 +155,7 @@ fn patience(language: Language) -> Stage {
 impl Service {
     /// The first receive of a topic or group creates it, where that is allowed.
     pub(crate) async fn run(&self, call: Call, ask: Receive) -> Result<Received, ServiceError> {
-        let until = until(&call, ask.polling, self.sessions.request_timeout(&call.client))?;
+        let until = until(&call, ask.polling, self.sessions.request_timeout(&call.client))?.with_others(self.since);
         self.sessions.greet(&call)?;
         let topic = self.directory.topic_on_first_use(&ask.topic).await?;
         let group = self.directory.group_on_first_use(&ask.group).await?;

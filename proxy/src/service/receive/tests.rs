@@ -53,3 +53,15 @@ async fn a_deadline_too_near_is_refused_in_words_the_client_knows() {
     assert_eq!(check("5.0.2", Some(4.0), Some(1.0)), Err((four, false)));
     assert_eq!(check("", Some(4.0), None), Err((four, false)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn polls_end_together_and_never_late() {
+    let since = Instant::now();
+    let ends = |millis| {
+        let poll_ends = since + Duration::from_millis(millis);
+        let until = Until { poll_ends, answer: poll_ends }.with_others(since);
+        assert_eq!(until.answer, poll_ends);
+        (until.poll_ends - since).as_millis()
+    };
+    assert_eq!([5_000, 5_001, 5_099, 5_100, 20_250].map(ends), [5_000, 5_000, 5_000, 5_100, 20_200]);
+}
