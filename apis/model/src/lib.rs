@@ -1,7 +1,7 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `metadata`,
+//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `recall`, `metadata`,
 //! `placement`, `members`, `store`.
 
 mod back_off;
@@ -14,6 +14,7 @@ mod metadata;
 mod name;
 mod placement;
 mod proxy;
+mod recall;
 mod receipt;
 pub mod store;
 mod time;
@@ -33,5 +34,6 @@ pub use metadata::{
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
 pub use proxy::ProxyNode;
+pub use recall::{RecallError, RecallHandle};
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};
 pub use time::{InvisibleDuration, InvisibleDurationError, Timestamp};

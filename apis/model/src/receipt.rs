@@ -52,7 +52,7 @@ pub struct MacKeys {
 }
 
 impl MacKeys {
-    fn by_generation(&self, generation: u8) -> Option<&MacKey> {
+    pub(crate) fn by_generation(&self, generation: u8) -> Option<&MacKey> {
         [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|key| key.generation == generation)
     }
 }
@@ -110,7 +110,7 @@ impl ReceiptHandle {
     }
 }
 
-fn mac(key: &MacKey, payload: &[u8]) -> Hmac<Sha256> {
+pub(crate) fn mac(key: &MacKey, payload: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key.secret).expect("HMAC takes keys of any length");
     mac.update(payload);
     mac

@@ -3,11 +3,13 @@
 //! These are the words of the lanes: today function calls inside one process, later frames between machines.
 
 mod fetch;
+mod kept;
 mod reset;
 
 use std::time::Duration;
 
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
+pub use kept::{KeptId, Recall, Recalled};
 pub use reset::{QueueReset, Reset, ResetTo};
 
 use bytes::Bytes;
@@ -48,14 +50,19 @@ pub struct Append {
     pub queue: QueueId,
     pub message: StoredMessage,
     pub request: RequestId,
+    /// When consumers may see it; a time that has come, or none, is now.
+    pub due: Option<Timestamp>,
 }
 
 /// Where a message is now; it is durable and committed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Appended {
     pub queue: QueueId,
+    /// 0 of a message that is in no queue yet.
     pub offset: QueueOffset,
     pub stored_at: Timestamp,
+    /// Names the message while it is kept back, to recall it.
+    pub kept: Option<KeptId>,
 }
 
 /// Asks for messages that no consumer of the group holds.

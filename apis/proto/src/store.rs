@@ -6,6 +6,7 @@
 mod deliver;
 mod fail;
 mod fetch;
+mod kept;
 mod name;
 mod reset;
 mod send;

@@ -21,8 +21,8 @@ pub use remote::{BadStoreAddress, RemoteGroup, RemoteGroupParts};
 pub use stores::Stores;
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
-    Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
 use futures::future::BoxFuture;
@@ -79,6 +79,9 @@ pub trait StoreNode: Send + Sync + 'static {
     /// Lets a group go on elsewhere; one row for each queue that ever held a message here and that this is about. A call
     /// whose answer got lost on its way may be carried out twice, the second time on what consumers did since the first.
     fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>>;
+
+    /// Takes a message back that waits for its time.
+    fn recall(&self, recall: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>>;
 
     /// Reads messages without consuming them.
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>>;

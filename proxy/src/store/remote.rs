@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
-    Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{ClientId, GroupId, ReplicaGroupId, ReplicaId, TagFilter, TopicId};
 use apogee_proto::Malformed;
@@ -338,6 +338,16 @@ impl StoreNode for RemoteGroup {
             move || Ask::Reset((&reset).into()),
             |answered| match answered {
                 Answered::Reset(queues) => Some(queues.into_queues()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn recall(&self, recall: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::Recall(recall.into()),
+            |answered| match answered {
+                Answered::Recalled(recalled) => Some(Ok(recalled.into())),
                 _ => None,
             },
         ))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped,
-    QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, StoredMessage, TagFilter, TopicId};
 use opentelemetry::metrics::Meter;
@@ -31,6 +31,8 @@ use crate::watch::Watch;
 
 /// Room in the inbox kept for notes that nobody can repeat (confirmations, releases, who was heard).
 const INBOX_FOR_NOTES: usize = INBOX / 4;
+/// Bytes more of a message that is kept back.
+const DUE: usize = 8;
 /// What people tune.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -263,7 +265,7 @@ impl Engine {
     /// block, [`StoreError::NoSuchQueue`], [`StoreError::Stopped`].
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize =
-            messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
+            messages.iter().map(|append| record::HEADER + append.message.len() + DUE).map(|len| len.next_multiple_of(8)).sum();
         let max = self.log.block_max() - block::HEADER;
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
@@ -346,6 +348,15 @@ impl Engine {
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
     pub async fn reset_offset(&self, reset: Reset) -> Result<Vec<QueueReset>, StoreError> {
         self.ask(|reply| Ask::Reset { reset, reply }).await
+    }
+
+    /// Takes a message back that waits for its time. When this returns, it is either certain that nobody will ever see
+    /// it, or it is in its queue. A message that was recalled before is recalled again.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
+        self.ask(|reply| Ask::Recall { recall, reply }).await
     }
 
     /// Reads committed messages of a queue, in order, without consuming them.

@@ -2,7 +2,8 @@
 //!
 //! Every replica decides for itself. It keeps the log from the older of its two bases on, so that the views can be made
 //! anew even when the newer one turns out to be damaged. Messages that consumers hold are messages of their queues, so
-//! nothing more has to be asked for their sake.
+//! nothing more has to be asked for their sake. Messages that wait for their time, and those that came late to their
+//! queue, are further back than any queue says; the state knows how far.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl Floor {
     /// Tells the log what is not needed here. Returns the newest such block when consensus has to be asked whether others
     /// need it.
     pub(crate) fn let_go(&mut self, log: &Log, state: &State, now: Monotonic) -> Option<BlockIndex> {
-        let question = (state.oldest(), self.base()?);
+        let question = (state.needed(), self.base()?);
         if self.asked.is_some_and(|(asked, at)| asked == question && now.saturating_sub(at) < AGAIN) {
             return None;
         }
@@ -74,5 +75,5 @@ impl Floor {
 
 /// Where the oldest message is that somebody may want to read.
 fn needed(state: &State) -> Lsn {
-    state.oldest().unwrap_or(state.end)
+    state.needed().unwrap_or(state.end)
 }

@@ -1,11 +1,15 @@
 //! Records: everything that happens to a replica group, one after the other inside blocks.
 
+mod kept;
+
 use std::sync::Arc;
 
 use apogee_model::{
     ConsumerGroup, DeliverySeq, GroupId, QueueId, QueueOffset, StoredMessage, Topic, TopicId, store::RequestId,
 };
 use bytes::Bytes;
+
+pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -72,6 +76,10 @@ pub(crate) enum Record {
         id: GroupId,
         name: ConsumerGroup,
     },
+    Kept(Kept),
+    Carried(Carried),
+    Fire(Fire),
+    Recall(Recall),
 }
 
 /// One queue of one group.
@@ -130,15 +138,19 @@ pub(crate) enum NotARecord {
 
 mod kind {
     pub(super) const MESSAGE: u8 = 1;
+    pub(super) const KEPT: u8 = 2;
     pub(super) const LEASE: u8 = 4;
     pub(super) const SETTLE: u8 = 5;
     pub(super) const CHANGE: u8 = 6;
     pub(super) const RELEASE: u8 = 7;
+    pub(super) const FIRE: u8 = 9;
     pub(super) const TRIM: u8 = 10;
     pub(super) const OPEN: u8 = 11;
     pub(super) const MAPPING: u8 = 12;
     pub(super) const CLOSE: u8 = 13;
     pub(super) const RESET: u8 = 14;
+    pub(super) const RECALL: u8 = 15;
+    pub(super) const CARRIED: u8 = 20;
 }
 
 const AUTO_RENEW: u8 = 1;
@@ -207,6 +219,10 @@ impl Record {
                 Head::of(kind::CLOSE, TopicId(0), QueueId(0), QueueOffset(0))
             }
             Self::Trim { topic, queue, min } => Head::of(kind::TRIM, *topic, *queue, *min),
+            Self::Kept(kept) => kept.put(out),
+            Self::Carried(carried) => carried.put(out),
+            Self::Fire(fire) => fire.put(out),
+            Self::Recall(recall) => recall.put(out),
             Self::TopicName { id, name } => put_mapping(out, MAPS_TOPIC, id.0, name.namespace(), name.name()),
             Self::GroupName { id, name } => put_mapping(out, MAPS_GROUP, id.0, name.namespace(), name.name()),
         }
@@ -224,6 +240,10 @@ impl Record {
                 request: head.request,
                 message: StoredMessage { body_part: body.slice(..a_len), properties_part: body.slice(a_len..) },
             }),
+            kind::KEPT => Kept::read(&head, a_len, &body),
+            kind::CARRIED => Carried::read(&head, a_len, &body),
+            kind::FIRE => Fire::read(&head, &mut Reader::new(&body)),
+            kind::RECALL => Recall::read(&head, &mut Reader::new(&body)),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),
             kind::CHANGE => head.change(&mut Reader::new(&body)),

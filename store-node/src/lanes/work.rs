@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
-use apogee_model::store::{Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Reset, Settlement, StoreError};
+use apogee_model::store::{Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Recall, Reset, Settlement, StoreError};
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
@@ -39,6 +39,7 @@ pub(super) enum Request {
     DropGroup(GroupId),
     Reset(Reset),
     Fetch(Fetch),
+    Recall(Recall),
 }
 
 /// What became of it.
@@ -77,6 +78,7 @@ impl Request {
             Ask::DropGroup(group) => Self::DropGroup(GroupId(group)),
             Ask::Reset(ask) => Self::Reset(ask.try_into()?),
             Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
+            Ask::Recall(ask) => Self::Recall(ask.try_into()?),
             Ask::Watch(_) | Ask::Unwatch(_) => return Err(Malformed { what: "the place of a watch" }),
         })
     }
@@ -131,6 +133,7 @@ impl Request {
                 DONE
             }
             Self::Reset(reset) => Outcome::Other(Answered::Reset(QueueResets::of(&engine.reset_offset(reset).await?))),
+            Self::Recall(recall) => Outcome::Other(Answered::Recalled(engine.recall(recall).await?.into())),
             Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
             Self::Release(keys) => {
                 engine.release(keys);

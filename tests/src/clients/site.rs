@@ -56,7 +56,7 @@ impl<D: Door> Site<D> {
         let stored: Vec<_> = messages.iter().map(|(id, size)| payload::message(*id, *size)).collect();
         let digests: Vec<_> = stored.iter().map(payload::digest_of).collect();
         let request = RequestId { proxy_incarnation: 1, sequence: messages[0].0.0 };
-        let append = |message| Append { topic: payload::topic(), queue: QueueId(queue), message, request };
+        let append = |message| Append { topic: payload::topic(), queue: QueueId(queue), message, request, due: None };
         let appends = stored.into_iter().map(append).collect();
         let start = self.history.start();
         let answer = self.patiently(self.door.append(appends), patience).await;

@@ -32,6 +32,7 @@ impl v1::AppendAsk {
             message: Some((&append.message).into()),
             proxy_incarnation: append.request.proxy_incarnation,
             sequence: append.request.sequence,
+            due_ms: append.due.map(|due| due.0),
         });
         Some(Self { topic: Some((&first.topic).into()), queue: first.queue.0.into(), messages: messages.collect() })
     }
@@ -44,9 +45,10 @@ impl v1::AppendAsk {
         let topic: TopicRef = required(self.topic, "the topic")?.try_into()?;
         let queue = QueueId(narrow(self.queue, "the queue")?);
         let append = |message: v1::AppendMessage| {
-            let v1::AppendMessage { message, proxy_incarnation, sequence } = message;
+            let v1::AppendMessage { message, proxy_incarnation, sequence, due_ms } = message;
+            let due = due_ms.map(Timestamp);
             let (topic, message) = (topic.clone(), required(message, "the message")?.into());
-            Ok(Append { topic, queue, message, request: RequestId { proxy_incarnation, sequence } })
+            Ok(Append { topic, queue, message, request: RequestId { proxy_incarnation, sequence }, due })
         };
         self.messages.into_iter().map(append).collect()
     }
@@ -58,6 +60,7 @@ impl v1::Appended {
             queue: at.queue.0.into(),
             offset: at.offset.0,
             stored_at_ms: at.stored_at.0,
+            kept: at.kept.map(Into::into),
         });
         Self { places: places.collect() }
     }
@@ -69,7 +72,8 @@ impl v1::Appended {
     pub fn into_appended(self) -> Result<Vec<Appended>, Malformed> {
         let place = |at: v1::AppendedAt| {
             let queue = QueueId(narrow(at.queue, "the queue")?);
-            Ok(Appended { queue, offset: QueueOffset(at.offset), stored_at: Timestamp(at.stored_at_ms) })
+            let (offset, stored_at) = (QueueOffset(at.offset), Timestamp(at.stored_at_ms));
+            Ok(Appended { queue, offset, stored_at, kept: at.kept.map(Into::into) })
         };
         self.places.into_iter().map(place).collect()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus,
-    LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
+    KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
@@ -46,19 +46,31 @@ fn travelled<M: prost::Message + Default>(message: &M) -> M {
 
 #[test]
 fn appends_keep_their_request_ids() {
-    let append = |sequence| Append {
+    let append = |sequence, due| Append {
         topic: topic(),
         queue: QueueId(5),
         message: message(),
         request: RequestId { proxy_incarnation: u64::MAX, sequence },
+        due,
     };
-    let sent = [append(1), append(2)];
+    let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
     assert_eq!(format!("{got:?}"), format!("{sent:?}"));
     assert_eq!(v1::AppendAsk::of(&[]), None);
 
-    let at = Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7) };
+    let kept = Some(KeptId { due: Timestamp(8), number: 9 });
+    let at = Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept };
     assert_eq!(travelled(&v1::Appended::of(&[at])).into_appended(), Ok(vec![at]));
+}
+
+#[test]
+fn recalls_survive() {
+    let recall = Recall { topic: TopicId(7), id: KeptId { due: Timestamp(8), number: 9 } };
+    assert_eq!(Recall::try_from(travelled(&v1::RecallAsk::from(recall))), Ok(recall));
+    assert!(Recall::try_from(v1::RecallAsk { topic: 7, id: None }).is_err());
+    for recalled in [Recalled::Done, Recalled::TooLate] {
+        assert_eq!(Recalled::from(travelled(&v1::Recalled::from(recalled))), recalled);
+    }
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn append(bytes: usize) -> Append {
         queue: QueueId(0),
         message: StoredMessage { body_part: vec![0; bytes].into(), properties_part: Bytes::new() },
         request: RequestId { proxy_incarnation: 5, sequence: 6 },
+        due: None,
     }
 }
 
@@ -152,7 +153,7 @@ fn pop() -> Pop {
 }
 
 fn appended() -> Answered {
-    Answered::Appended(v1::Appended { places: vec![AppendedAt { queue: 0, offset: 3, stored_at_ms: 4 }] })
+    Answered::Appended(v1::Appended { places: vec![AppendedAt { queue: 0, offset: 3, stored_at_ms: 4, kept: None }] })
 }
 
 fn popped(offset: u64, last: bool) -> Answered {
@@ -173,7 +174,7 @@ async fn the_same_send_goes_again_until_it_is_answered() {
     ];
     let scene = scene(again);
     let stored = timeout(SOON, scene.store.append(vec![append(10)])).await.unwrap();
-    let expected = Appended { queue: QueueId(0), offset: QueueOffset(3), stored_at: Timestamp(4) };
+    let expected = Appended { queue: QueueId(0), offset: QueueOffset(3), stored_at: Timestamp(4), kept: None };
     assert_eq!(stored, Ok(vec![expected]));
     let seen = scene.fake.seen();
     assert_eq!(seen.len(), 5);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled, Settlement,
+    Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Settlement,
 };
 use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
 use tokio::sync::OwnedSemaphorePermit;
@@ -58,6 +59,10 @@ pub(crate) enum Ask {
     Reset {
         reset: Reset,
         reply: Sender<Vec<QueueReset>>,
+    },
+    Recall {
+        recall: Recall,
+        reply: Sender<Recalled>,
     },
     Release {
         deliveries: Vec<DeliveryKey>,
@@ -120,6 +125,7 @@ pub(crate) enum Answer {
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
     Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
+    Recalled(Sender<Recalled>, Recalled),
     Located(Sender<Located>, Located),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
     GroupStatus(Sender<Vec<GroupStatus>>, Vec<GroupStatus>),
@@ -152,6 +158,7 @@ impl Answer {
             }
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
+            Self::Recalled(reply, recalled) => ignore(reply.send(recalled)),
             Self::Located(reply, located) => ignore(reply.send(located)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),

@@ -72,6 +72,13 @@ impl Blocks {
         }
     }
 
+    /// What is written next gets a log time that is not before `at`, which is not ahead of the wall clock.
+    pub(crate) fn not_before(&mut self, at: Timestamp) {
+        if self.open.records > 0 && self.open.log_time < at {
+            self.close();
+        }
+    }
+
     /// What the open block will be proposed as.
     pub(crate) fn ticket(&self) -> Ticket {
         self.ticket
@@ -85,7 +92,7 @@ impl Blocks {
     /// Writes a record into the open block; says which block and log time that is. Messages have their room from
     /// [`Blocks::reserve`]; other records are small and start a new block when this one is full.
     pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (Ticket, Timestamp) {
-        if !matches!(record, Record::Message { .. }) {
+        if !matches!(record, Record::Message { .. } | Record::Kept(_) | Record::Carried(_)) {
             self.reserve(0, 1, wall);
         }
         if self.open.records == 0 {

@@ -4,7 +4,7 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `reset` and
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `timer`, `reset` and
 //! `retention` for the decisions, and `fetch`.
 
 mod ask;
@@ -15,12 +15,13 @@ mod ready;
 mod reset;
 mod retention;
 mod settle;
+mod timer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use apogee_host::Monotonic;
-use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, QueueStatus, RequestId, TopicRef};
+use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, KeptId, QueueStatus, RequestId, TopicRef};
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
@@ -31,8 +32,9 @@ pub use retention::Retention;
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
 use crate::pop::{Entry, Overlay, When};
-use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
+use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
 use crate::state::{BadBlock, QueueState, State};
+use crate::views::rows::Earlier;
 use crate::watch::Watches;
 
 /// Number of a block among those that this replica proposes, from 1.
@@ -80,6 +82,7 @@ pub(crate) struct Leader {
     /// Pops that ran out of their scan budget.
     deferred: VecDeque<Ask>,
     in_flight_max: usize,
+    timer: timer::Timer,
     retention: retention::Retaining,
     pub(crate) epoch: Epoch,
     last_delivery: DeliverySeq,
@@ -102,6 +105,7 @@ impl Leader {
             blocks,
             deferred: VecDeque::new(),
             in_flight_max,
+            timer: timer::Timer::new(now),
             retention: retention::Retaining::new(retention, segment_bytes, now),
             epoch,
             last_delivery: DeliverySeq(0),
@@ -154,6 +158,7 @@ impl Leader {
             }
             Ask::Fetch { fetch, reply } => Some(Answer::Located(reply, self.locate(&fetch))),
             Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
+            Ask::Recall { recall, reply } => self.recall(recall, reply, now),
             Ask::Release { deliveries } => {
                 self.release(&deliveries, now);
                 None
@@ -216,15 +221,17 @@ impl Leader {
         if let Some((_, appended)) = self.proposed.get(&request) {
             return Some(Known::Proposed(appended.clone()));
         }
-        let earlier = self.state.earlier(&request)?;
-        let offsets = (0..u64::from(earlier.count)).map(|nth| QueueOffset(earlier.first.0 + nth));
-        let appended = offsets.map(|offset| Appended { queue: earlier.queue, offset, stored_at: earlier.stored_at });
-        Some(Known::Applied(appended.collect()))
+        let mut appended = Vec::with_capacity(messages.len());
+        while let Some(message) = messages.get(appended.len()) {
+            let Some(earlier) = self.state.earlier(&message.request) else { break };
+            appended.extend(results(&earlier));
+        }
+        (!appended.is_empty()).then_some(Known::Applied(appended))
     }
 
     fn append(&mut self, messages: Vec<Append>, now: Now) -> Vec<Appended> {
         let request = messages.first().map(|append| append.request);
-        let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 8).sum();
+        let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 16).sum();
         if let Some(first) = messages.first() {
             self.name_topic(&first.topic, now);
         }
@@ -234,10 +241,15 @@ impl Leader {
             .into_iter()
             .map(|append| {
                 let (topic, queue) = (append.topic.id, append.queue);
+                let Append { message, request, due, .. } = append;
+                if let Some(due) = due.filter(|due| *due > now.wall) {
+                    let id = self.timer.name(due, &self.state);
+                    self.propose(Record::Kept(Kept { topic, queue, id, request, message }), now);
+                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: Some(id) };
+                }
                 let offset = self.next_offset(topic, queue);
-                let Append { message, request, .. } = append;
                 self.propose(Record::Message { topic, queue, offset, request, message }, now);
-                Appended { queue, offset, stored_at }
+                Appended { queue, offset, stored_at, kept: None }
             })
             .collect();
         if let Some(request) = request.filter(|request| request.proxy_incarnation != 0) {
@@ -347,6 +359,7 @@ impl Leader {
             self.overlay.retire(ticket);
             self.proposed.retain(|_, (block, _)| *block > ticket);
         }
+        self.timer.committed(applied.kept, ticket, now);
         for (topic, tag_hash) in applied.arrived {
             self.watches.arrived(topic, tag_hash);
         }
@@ -403,12 +416,13 @@ impl Leader {
 
     /// When [`Leader::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Monotonic> {
-        self.clock.next().into_iter().chain([self.retention.due()]).min()
+        self.clock.next().into_iter().chain(self.timer.due()).chain([self.retention.due()]).min()
     }
 
-    /// Ends and renews the leases whose time came, and trims what was kept long enough.
+    /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
     pub(crate) fn tick(&mut self, now: Now) {
         self.retain(now);
+        self.fire(now);
         let mut renewals: BTreeMap<(QueueOf, u64, Duration), Vec<QueueOffset>> = BTreeMap::new();
         for due in self.clock.due(now.monotonic) {
             match due {
@@ -440,4 +454,16 @@ impl Leader {
             self.watches.ready(of.group, of.topic, place.tag_hash);
         }
     }
+}
+
+/// What came of a request, one answer for each of its messages.
+fn results(earlier: &Earlier) -> impl Iterator<Item = Appended> {
+    let Earlier { queue, first, stored_at, due, .. } = *earlier;
+    let kept = due > Timestamp::default();
+    (first.0..first.0 + u64::from(earlier.count)).map(move |number| Appended {
+        queue,
+        offset: if kept { QueueOffset(0) } else { QueueOffset(number) },
+        stored_at,
+        kept: kept.then_some(KeptId { due, number }),
+    })
 }

@@ -111,7 +111,7 @@ impl Limits {
 
     /// Whether a queue that holds `place` first, and all with older first messages, have nothing old.
     fn all_young(&self, place: &Place) -> bool {
-        place.lsn >= self.cut && self.now.since(place.stored_at) <= self.rules.shortest()
+        place.visible >= self.cut && self.now.since(place.stored_at) <= self.rules.shortest()
     }
 }
 
@@ -207,11 +207,11 @@ impl Leader {
         let Some(first) = glance(min) else { return Looked::Tired };
         if limits.all_young(&first) {
             // With a trim on its way, the queue may hold something younger than those behind it.
-            return if first.lsn == oldest { Looked::Young } else { Looked::Kept };
+            return if first.visible == oldest { Looked::Young } else { Looked::Kept };
         }
         let mut kept = min;
-        if first.lsn < limits.cut {
-            kept = end_of_old(kept, next, |offset| Some(glance(offset)?.lsn < limits.cut));
+        if first.visible < limits.cut {
+            kept = end_of_old(kept, next, |offset| Some(glance(offset)?.visible < limits.cut));
         }
         if limits.expired(topic, &first) {
             let held = self.first_held(topic, queue).map_or(next, |held| held.min(next));

@@ -100,7 +100,11 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::Close { .. }
         | Record::Trim { .. }
         | Record::TopicName { .. }
-        | Record::GroupName { .. } => {}
+        | Record::GroupName { .. }
+        | Record::Kept(_)
+        | Record::Carried(_)
+        | Record::Fire(_)
+        | Record::Recall(_) => {}
     }
 }
 

@@ -70,7 +70,13 @@ impl Overlay {
                 *known = (block, known.1.max(*min));
                 self.touched.push_back((block, Touch::Min(*topic, *queue)));
             }
-            Record::Close { .. } => {}
+            Record::Fire(fire) => {
+                let end = QueueOffset(fire.first.0 + u64::try_from(fire.messages.len()).expect("few messages"));
+                self.next_offsets.insert((fire.topic, fire.queue), (block, end));
+                self.touched.push_back((block, Touch::NextOffset(fire.topic, fire.queue)));
+            }
+            // The timer remembers what is decided about them.
+            Record::Kept(_) | Record::Carried(_) | Record::Recall(_) | Record::Close { .. } => {}
         }
     }
 

@@ -1,6 +1,9 @@
+use apogee_model::Timestamp;
+use apogee_model::store::KeptId;
 use proptest::prelude::*;
 
 use super::*;
+use crate::block::Lsn;
 
 fn queue_of() -> QueueOf {
     QueueOf { group: GroupId(3), topic: TopicId(2), queue: QueueId(1) }
@@ -10,12 +13,19 @@ fn two() -> Deliveries {
     Deliveries { delivery: DeliverySeq(9), offsets: [QueueOffset(4), QueueOffset(6)].into() }
 }
 
+fn message() -> StoredMessage {
+    StoredMessage { body_part: Bytes::from_static(b"part A"), properties_part: Bytes::from_static(b"B") }
+}
+
+fn kept_id() -> KeptId {
+    KeptId { due: Timestamp(1_767_225_600_000), number: 5 }
+}
+
 /// One of every kind; a new kind belongs here.
 fn every_kind() -> Vec<Record> {
-    let message = StoredMessage { body_part: Bytes::from_static(b"part A"), properties_part: Bytes::from_static(b"B") };
     let request = RequestId { proxy_incarnation: 5, sequence: 6 };
     vec![
-        Record::Message { topic: TopicId(2), queue: QueueId(1), offset: QueueOffset(4), request, message },
+        Record::Message { topic: TopicId(2), queue: QueueId(1), offset: QueueOffset(4), request, message: message() },
         Record::Lease(Lease {
             queue: queue_of(),
             deliveries: two(),
@@ -36,6 +46,22 @@ fn every_kind() -> Vec<Record> {
         Record::TopicName { id: TopicId(2), name: Topic::parse("ns", "orders").unwrap() },
         Record::GroupName { id: GroupId(3), name: ConsumerGroup::parse("", "billing").unwrap() },
         Record::Reset { group: GroupId(3), topic: TopicId(2), starts: vec![(QueueId(1), QueueOffset(6))] },
+        Record::Kept(Kept { topic: TopicId(2), queue: QueueId(1), id: kept_id(), request, message: message() }),
+        Record::Carried(Carried {
+            topic: TopicId(2),
+            queue: QueueId(1),
+            id: kept_id(),
+            from: Lsn(64),
+            from_len: 80,
+            message: message(),
+        }),
+        Record::Fire(Fire {
+            topic: TopicId(2),
+            queue: QueueId(1),
+            first: QueueOffset(7),
+            messages: vec![Fired { id: kept_id(), lsn: Lsn(64), len: 80, tag_hash: 3, group_hash: 4 }; 2],
+        }),
+        Record::Recall(Recall { topic: TopicId(2), queue: QueueId(1), id: kept_id(), lsn: Lsn(64), len: 80 }),
     ]
 }
 
@@ -65,7 +91,7 @@ fn every_kind_comes_back() {
 
 proptest! {
     #[test]
-    fn a_flipped_bit_is_never_another_record(which in 0usize..13, bit in any::<prop::sample::Index>()) {
+    fn a_flipped_bit_is_never_another_record(which in 0usize..17, bit in any::<prop::sample::Index>()) {
         let mut bytes = Vec::new();
         every_kind()[which].write(&mut bytes);
         let bit = bit.index(bytes.len() * 8);
@@ -74,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn hostile_bodies_never_panic(kind in 0u8..20, body in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn hostile_bodies_never_panic(kind in 0u8..30, body in proptest::collection::vec(any::<u8>(), 0..64)) {
         let mut bytes = vec![0; HEADER];
         bytes.extend_from_slice(&body);
         bytes.resize(bytes.len().next_multiple_of(8), 0);

@@ -1,6 +1,7 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
-use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId, tag_hash};
+use apogee_model::store::KeptId;
+use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, tag_hash};
 use bytes::{Buf, Bytes};
 
 use super::State;
@@ -8,7 +9,8 @@ use super::dirty::Tracked;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::commitlog::{OpenError, segment_name};
 use crate::pop::{self, PopStore as _, When};
-use crate::record::{NotARecord, QueueOf, Record};
+use crate::record::{Carried, Fire, Kept, NotARecord, QueueOf, Record};
+use crate::views::kept::KeptRow;
 use crate::views::rows::Earlier;
 use crate::views::{Membership, Place};
 
@@ -25,6 +27,8 @@ pub(crate) struct Applied {
     pub(crate) touched: Vec<(QueueOf, QueueOffset)>,
     /// Groups that go on elsewhere in a topic.
     pub(crate) reset: Vec<(GroupId, TopicId)>,
+    /// Messages that are kept back, and where they are now.
+    pub(crate) kept: Vec<(KeptId, KeptRow)>,
 }
 
 /// A committed block that does not hold what a block must hold.
@@ -112,10 +116,19 @@ impl State {
             Record::Message { topic, queue, offset, request, message } => {
                 let tag_hash = tag_hash(message.tag());
                 let len = u32::try_from(at.len).expect("records are smaller than a block");
-                let place = Place { lsn: at.lsn, len, tag_hash, group_hash: 0, stored_at: at.log_time, flags: 0 };
+                let place = Place {
+                    lsn: at.lsn,
+                    len,
+                    tag_hash,
+                    group_hash: 0,
+                    stored_at: at.log_time,
+                    flags: 0,
+                    visible: at.lsn,
+                };
                 self.append((*topic, *queue), *offset, place);
                 let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
-                let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at };
+                let due = Timestamp::default();
+                let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
                 self.resend.remember(earlier, at.block);
                 applied.arrived.push((topic, tag_hash));
             }
@@ -151,6 +164,20 @@ impl State {
             }
             Record::Close { group } => self.close(*group, applied),
             Record::Trim { topic, queue, min } => self.trim((*topic, *queue), *min, applied),
+            Record::Kept(kept) => self.keep(kept, at, applied),
+            Record::Carried(carried) => self.carry(carried, at, applied),
+            Record::Fire(fire) => self.fire(fire, at, applied),
+            Record::Recall(it) => {
+                let row = KeptRow {
+                    topic: it.topic,
+                    queue: it.queue,
+                    lsn: it.lsn,
+                    len: it.len,
+                    tag_hash: 0,
+                    group_hash: 0,
+                };
+                self.kept.leave(it.id, row);
+            }
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());
                 self.dirty.topic_name(*id);
@@ -162,12 +189,42 @@ impl State {
         }
     }
 
+    fn keep(&mut self, kept: &Kept, at: &At, applied: &mut Applied) {
+        let Kept { topic, queue, id, request, message } = kept;
+        let row = kept_row(*topic, *queue, message, at);
+        self.kept.keep(*id, row);
+        let (first, stored_at) = (QueueOffset(id.number), at.log_time);
+        let (topic, queue, due) = (*topic, *queue, id.due);
+        let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
+        self.resend.remember(earlier, at.block);
+        applied.kept.push((*id, row));
+    }
+
+    fn carry(&mut self, carried: &Carried, at: &At, applied: &mut Applied) {
+        let row = kept_row(carried.topic, carried.queue, &carried.message, at);
+        self.kept.moved(carried.id, (carried.from, carried.from_len), row);
+        applied.kept.push((carried.id, row));
+    }
+
+    fn fire(&mut self, fire: &Fire, at: &At, applied: &mut Applied) {
+        let (topic, queue) = (fire.topic, fire.queue);
+        for (offset, it) in (fire.first.0..).zip(&fire.messages) {
+            let (lsn, len, tag_hash, group_hash) = (it.lsn, it.len, it.tag_hash, it.group_hash);
+            self.kept.leave(it.id, KeptRow { topic, queue, lsn, len, tag_hash, group_hash });
+            self.kept.came((topic, queue), QueueOffset(offset), lsn, at.log_time);
+            let (stored_at, visible) = (at.log_time, at.lsn);
+            let place = Place { lsn, len, tag_hash, group_hash, stored_at, flags: 0, visible };
+            self.append((topic, queue), QueueOffset(offset), place);
+            applied.arrived.push((topic, tag_hash));
+        }
+    }
+
     fn append(&mut self, queue: (TopicId, QueueId), offset: QueueOffset, place: Place) {
         let state = self.queues.entry(queue).or_default();
         assert_eq!(offset, state.next, "the offsets of a queue follow one another");
         let before = *state;
         if state.min == state.next {
-            state.min_lsn = place.lsn;
+            state.min_lsn = place.visible;
         }
         state.next = offset.next();
         self.oldest.moved(queue, before, *state);
@@ -200,10 +257,11 @@ impl State {
         let gone = min.0 - before.min.0;
         self.trimmed += gone;
         self.tail.trim(key, min);
+        self.kept.trim(key, min);
         self.dirty.trim(key, min == before.next && gone >= RANGE_MIN);
         let oldest = self.glance(topic, queue, min);
         if let Some(state) = self.queues.get_mut(&key) {
-            state.min_lsn = oldest.map_or(state.min_lsn, |oldest| oldest.lsn);
+            state.min_lsn = oldest.map_or(state.min_lsn, |oldest| oldest.visible);
             self.oldest.moved(key, before, *state);
         }
         let readers = self.pops.of_topic(topic).filter(|(_, state)| state.queues.contains_key(&queue));
@@ -222,4 +280,9 @@ impl State {
 
 fn after(lsn: Lsn, bytes: usize) -> Lsn {
     Lsn(lsn.0 + u64::try_from(bytes).expect("blocks are at most 8 MiB"))
+}
+
+fn kept_row(topic: TopicId, queue: QueueId, message: &StoredMessage, at: &At) -> KeptRow {
+    let len = u32::try_from(at.len).expect("records are smaller than a block");
+    KeptRow { topic, queue, lsn: at.lsn, len, tag_hash: tag_hash(message.tag()), group_hash: 0 }
 }

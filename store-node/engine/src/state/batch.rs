@@ -10,12 +10,13 @@ const PLACE_BYTES: usize = 14 + Place::LEN;
 /// Bytes other rows take in a batch, about.
 const ROW_BYTES: usize = 64;
 /// Bytes a remembered append takes in a batch, about.
-const RESEND_BYTES: usize = 50;
+const RESEND_BYTES: usize = 58;
 
 impl State {
     /// Bytes the next batch would have, about.
     pub(crate) fn batch_bytes(&self) -> usize {
-        self.tail.untaken() * PLACE_BYTES + self.dirty.len() * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
+        let rows = self.dirty.len() + self.kept.untaken();
+        self.tail.untaken() * PLACE_BYTES + rows * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
     }
 
     /// Whether blocks were applied since the newest batch.
@@ -23,9 +24,9 @@ impl State {
         self.applied > self.taken
     }
 
-    /// Bytes of messages' places that only memory has. They grow while the views do not keep up.
+    /// Bytes of messages' places, and of messages kept back, that only memory has. They grow while the views do not keep up.
     pub(crate) fn unwritten_bytes(&self) -> usize {
-        self.tail.unwritten_bytes()
+        self.tail.unwritten_bytes() + self.kept.unwritten_bytes()
     }
 
     /// Everything that changed since the newest batch, as it is now, at [`State::position`]. Until
@@ -40,6 +41,7 @@ impl State {
         self.take_pops(&mut batch);
         self.take_names(&mut batch);
         self.resend.take(&mut batch);
+        self.kept.take(self.applied, &mut batch);
         self.taken = self.applied;
         batch
     }
@@ -47,6 +49,7 @@ impl State {
     /// The views have the batch of this position, and those before it.
     pub(crate) fn written(&mut self, index: BlockIndex) {
         self.tail.written(index);
+        self.kept.written(index);
     }
 
     /// What goes as a whole goes first: rows put later in the same batch stay.

@@ -13,6 +13,7 @@ impl State {
         self.dump_queues(&mut lines);
         self.dump_pops(&mut lines);
         lines.extend(self.resend.all().map(|earlier| format!("{earlier:?}")));
+        self.kept.dump(&self.reader, &mut lines);
         lines
     }
 

@@ -44,7 +44,7 @@ impl State {
                 bad = true;
                 ControlFlow::Break(())
             };
-            if !matches!(table, Table::ConsumeQueue | Table::System) {
+            if !matches!(table, Table::ConsumeQueue | Table::Time | Table::System) {
                 views.scan(table, &[], END, &mut visit)?;
             }
             if bad {
@@ -57,7 +57,8 @@ impl State {
 
     fn load_row(&mut self, table: Table, key: &[u8], row: &[u8]) -> Option<()> {
         match table {
-            Table::ConsumeQueue | Table::System => {}
+            Table::ConsumeQueue | Table::Time | Table::System => {}
+            Table::Kept => self.kept.load(key, row)?,
             Table::QueueMeta => {
                 let (min, next, min_lsn) = rows::queue(row).filter(|(min, next, _)| min <= next)?;
                 let (queue, state) = (rows::split_queue_key(key)?, QueueState { min, next, min_lsn });

@@ -5,7 +5,7 @@
 //! turns the notes into one batch of rows now and then. So what begins and ends between two batches (the lease of a
 //! message that is acked at once) never reaches the views.
 //!
-//! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`,
+//! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`,
 //! `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper` (when), `dump`.
 
 mod apply;
@@ -13,6 +13,7 @@ mod batch;
 mod dirty;
 mod dump;
 mod keeper;
+mod kept;
 mod load;
 mod oldest;
 mod places;
@@ -52,6 +53,7 @@ pub(crate) struct State {
     topics: BTreeMap<TopicId, Topic>,
     groups: BTreeMap<GroupId, ConsumerGroup>,
     resend: resend::Resend,
+    kept: kept::KeptBack,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -93,6 +95,7 @@ impl State {
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             resend: resend::Resend::default(),
+            kept: kept::KeptBack::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,
@@ -141,6 +144,7 @@ impl State {
         self.queues.get(&(topic, queue)).copied().unwrap_or_default()
     }
 
+    #[cfg(test)]
     /// Where the oldest message of all queues is; `None` while there is none.
     pub(crate) fn oldest(&self) -> Option<Lsn> {
         self.oldest.first()
@@ -188,6 +192,8 @@ impl State {
 pub(crate) fn stored_message(record: &Bytes) -> Result<apogee_model::StoredMessage, NotARecord> {
     match Record::read(record)?.0 {
         Record::Message { message, .. } => Ok(message),
+        Record::Kept(kept) => Ok(kept.message),
+        Record::Carried(carried) => Ok(carried.message),
         _ => Err(NotARecord::Kind(record[0])),
     }
 }

@@ -75,20 +75,36 @@ impl ViewReader {
         self.read_or_note(queue, offset, offset.next())?.places.first().copied()
     }
 
-    fn read_or_note(&self, queue: (TopicId, QueueId), first: QueueOffset, end: QueueOffset) -> Option<Chunk> {
-        let read = self.read(queue, first, end);
-        let noted = read.inspect_err(|why| {
-            if let ViewsError::Damaged { why } = why {
-                self.views.distrust(why);
-            }
+    /// Visits rows of a small table. A failure ends this, and so does a row without sense; both are noted.
+    pub(super) fn scan_or_note(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>>,
+    ) {
+        let mut bad = false;
+        let scanned = self.views.scan(table, from, to, &mut |key, row| {
+            visit(key, row).unwrap_or_else(|| {
+                bad = true;
+                ControlFlow::Break(())
+            })
         });
-        match noted {
-            Ok(chunk) => Some(chunk),
-            Err(why) => {
-                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-                None
-            }
+        let senseless = || ViewsError::damaged(format!("a row of table {} cannot be read", table.name()));
+        if let Some(why) = scanned.err().or_else(|| bad.then(senseless)) {
+            self.note(why);
         }
+    }
+
+    fn note(&self, why: ViewsError) {
+        if let ViewsError::Damaged { why } = &why {
+            self.views.distrust(why);
+        }
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    fn read_or_note(&self, queue: (TopicId, QueueId), first: QueueOffset, end: QueueOffset) -> Option<Chunk> {
+        self.read(queue, first, end).map_err(|why| self.note(why)).ok()
     }
 
     fn read(

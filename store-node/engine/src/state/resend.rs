@@ -58,6 +58,7 @@ impl Resend {
             let place = self.place(*number);
             let known = &mut self.ring[place];
             let same = (known.topic, known.queue) == (message.topic, message.queue) && known.lsn >= block;
+            let same = same && known.due == message.due;
             if same && known.first.0 + u64::from(known.count) == message.first.0 {
                 known.count += 1;
             }

@@ -6,7 +6,7 @@ mod world;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use apogee_model::store::RequestId;
+use apogee_model::store::{KeptId, RequestId};
 use apogee_model::{BlockIndex, QueueId, QueueOffset, Timestamp, TopicId};
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -248,7 +248,7 @@ fn the_place_of_the_oldest_message_is_known() {
         world.blocks(vec![event]).iter().for_each(|block| drop(state.apply(block).unwrap()));
         let queue = state.queue(TopicId(1), QueueId(0));
         let oldest = state.place(TopicId(1), QueueId(0), queue.min);
-        assert_eq!(oldest.map(|place| place.lsn), (queue.min < queue.next).then_some(queue.min_lsn));
+        assert_eq!(oldest.map(|place| place.visible), (queue.min < queue.next).then_some(queue.min_lsn));
         queue.min_lsn
     };
     let first = after(Event::Send { queue: 0, count: 5, request: 0 });
@@ -289,6 +289,55 @@ fn queues_are_known_by_the_age_of_their_oldest_message() {
     assert_eq!(after(Event::Trim { queue: 2, min: 1 }), [2, 0]);
     assert_eq!(after(Event::Trim { queue: 2, min: 2 }), [0]);
     assert_eq!(after(send(2)), [0, 2]);
+}
+
+/// Messages that wait cost rows, not memory, and what is counted of them is right.
+#[test]
+fn what_waits_is_in_the_views_and_holds_the_log() {
+    let (mut world, mut state) = (World::default(), empty());
+    let mut written = 0;
+    let keep = |after| Event::Keep { queue: 1, count: 1000, after, request: 0 };
+    for round in 0..100 {
+        let blocks = world.blocks(vec![keep(1 + round % 7), Event::Wait { ms: 1 }]);
+        blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let batch = state.take_batch();
+        let index = batch.position().index;
+        block_on(state.views().write(batch)).unwrap();
+        state.written(index);
+        written += 1000;
+        assert!(state.kept.in_memory() < 200, "{} rows in memory", state.kept.in_memory());
+    }
+    assert_eq!((state.waiting_in(TopicId(1), QueueId(1)), state.next_kept()), (written, written));
+    assert_eq!(state.needed(), Some(Lsn(0)));
+    let blocks = world.blocks(vec![Event::Fire { queue: 1, count: 3 }, Event::Recall { nth: 0 }]);
+    blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+    assert_eq!(state.waiting_in(TopicId(1), QueueId(1)), written - 4);
+    let (first, next) = state.waiting(KeptId::MIN, 512);
+    assert!(first.len() <= 512 && next < KeptId::MAX);
+    assert_eq!(state.waits(first[0].0), Some(first[0].1));
+    let (mut all, mut from) = (0, KeptId::MIN);
+    while from < KeptId::MAX {
+        let (rows, next) = state.waiting(from, 512);
+        (all, from) = (all + rows.len(), next);
+    }
+    assert_eq!(u64::try_from(all), Ok(written - 4));
+}
+
+/// A message that came late keeps its place in the log until its queue has let it go.
+#[test]
+fn what_came_late_holds_the_log_until_it_is_trimmed() {
+    let (mut world, mut state) = (World::default(), empty());
+    let far = Event::Send { queue: 0, count: 5000, request: 0 };
+    let events = vec![far.clone(), Event::Keep { queue: 1, count: 1, after: 1, request: 0 }, far];
+    world.blocks(events).iter().for_each(|block| drop(state.apply(block).unwrap()));
+    world.blocks(vec![Event::Trim { queue: 0, min: 10_000 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+    let held = state.needed().unwrap();
+    world.blocks(vec![Event::Fire { queue: 1, count: 1 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+    let place = state.place(TopicId(1), QueueId(1), QueueOffset(0)).unwrap();
+    assert!(held <= place.lsn && place.lsn < place.visible);
+    assert_eq!((state.needed(), state.oldest()), (Some(place.lsn), Some(place.visible)));
+    world.blocks(vec![Event::Trim { queue: 1, min: 1 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+    assert_eq!(state.needed(), None);
 }
 
 #[test]

@@ -4,12 +4,13 @@
 //! brings the rows to, so that after a crash they are at one position of the log, and applying what follows is all
 //! there is to recovery. Rows that were not flushed may be lost; a base, once taken, is not.
 //!
-//! Reading order: this file (the seam), `position`, `rows` and `place` (what is stored), `batch` (how it changes),
+//! Reading order: this file (the seam), `position`, `rows`, `kept` and `place` (what is stored), `batch` (how it changes),
 //! `store` and `base` (what survives), then the two lives of the seam: `memory` and `rocks`.
 
 mod base;
 mod batch;
 mod error;
+pub(crate) mod kept;
 mod memory;
 mod place;
 mod position;
@@ -51,13 +52,26 @@ pub(crate) enum Table {
     Name,
     /// Position of a message to requests remembered from there on.
     Resend,
+    /// When a message that is kept back is due, and its number, to [`kept::KeptRow`].
+    Time,
+    /// What there is to know of all of them, see [`kept::KeptKey`].
+    Kept,
     /// The [`Position`].
     System,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::ConsumeQueue, Self::QueueMeta, Self::GroupQueue, Self::Lease, Self::Name, Self::Resend, Self::System];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::ConsumeQueue,
+        Self::QueueMeta,
+        Self::GroupQueue,
+        Self::Lease,
+        Self::Name,
+        Self::Resend,
+        Self::Time,
+        Self::Kept,
+        Self::System,
+    ];
 
     /// Its name on disk.
     pub(crate) fn name(self) -> &'static str {
@@ -68,6 +82,8 @@ impl Table {
             Self::Lease => "lease",
             Self::Name => "name",
             Self::Resend => "resend",
+            Self::Time => "time",
+            Self::Kept => "kept",
             Self::System => "sys",
         }
     }

@@ -193,9 +193,11 @@ pub(crate) struct Earlier {
     pub(crate) first: QueueOffset,
     pub(crate) count: u32,
     pub(crate) stored_at: Timestamp,
+    /// When a message that is kept back is due; `first` is then its number. 0 of all others.
+    pub(crate) due: Timestamp,
 }
 
-const EARLIER: usize = 50;
+const EARLIER: usize = 58;
 
 /// Key of a row of [`super::Table::Resend`].
 pub(crate) fn resend_key(first: Lsn) -> [u8; 8] {
@@ -214,6 +216,7 @@ pub(crate) fn put_resends<'a>(row: &mut Vec<u8>, all: impl Iterator<Item = &'a E
         row.extend_from_slice(&earlier.first.0.to_le_bytes());
         row.extend_from_slice(&earlier.count.to_le_bytes());
         row.extend_from_slice(&earlier.stored_at.0.to_le_bytes());
+        row.extend_from_slice(&earlier.due.0.to_le_bytes());
     }
 }
 
@@ -234,6 +237,7 @@ fn earlier(rest: &mut Reader<'_>) -> Option<Earlier> {
         first: QueueOffset(rest.u64()?),
         count: rest.u32()?,
         stored_at: Timestamp(rest.u64()?),
+        due: Timestamp(rest.u64()?),
     })
 }
 

@@ -55,7 +55,7 @@ impl Store {
     pub(crate) async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
         let message = message(tag, body);
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request };
+        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apogee_model::store::RequestId;
+use apogee_model::store::{KeptId, RequestId};
 use apogee_model::{
     BlockIndex, ConsumerGroup, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, Topic,
     TopicId,
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
-use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
+use crate::record::{Carried, ChangedBy, Deliveries, Fire, Fired, Kept, Lease, QueueOf, Recall, Record};
 
 /// What one block holds. Topics, groups and queues are few, so that events meet.
 #[derive(Clone, Debug)]
@@ -63,6 +63,23 @@ pub(super) enum Event {
         queue: u16,
         min: u64,
     },
+    Keep {
+        queue: u16,
+        count: u16,
+        after: u64,
+        request: u64,
+    },
+    /// Those that are due first, of one queue.
+    Fire {
+        queue: u16,
+        count: usize,
+    },
+    Recall {
+        nth: usize,
+    },
+    Carry {
+        nth: usize,
+    },
     Name {
         id: u32,
     },
@@ -92,6 +109,11 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => (group.clone(), first.clone()).prop_map(|(group, start)| Event::Open { group, start }),
         2 => (group.clone(), queue.clone(), first).prop_map(|(group, queue, to)| Event::Reset { group, queue, to }),
         1 => group.prop_map(|group| Event::Close { group }),
+        6 => (queue.clone(), 1..6u16, 0..50_000u64, prop_oneof![0..12u64, 0..1000u64])
+            .prop_map(|(queue, count, after, request)| Event::Keep { queue, count, after, request }),
+        4 => (queue.clone(), 1..8usize).prop_map(|(queue, count)| Event::Fire { queue, count }),
+        2 => (0..12usize).prop_map(|nth| Event::Recall { nth }),
+        2 => (0..12usize).prop_map(|nth| Event::Carry { nth }),
         2 => (queue, 0..30u64).prop_map(|(queue, min)| Event::Trim { queue, min }),
         1 => (0..3u32).prop_map(|id| Event::Name { id }),
         3 => (0..45_000u64).prop_map(|ms| Event::Wait { ms }),
@@ -109,6 +131,9 @@ pub(super) struct World {
     now: u64,
     next: BTreeMap<u16, u64>,
     deliveries: u64,
+    /// Queue, place and length of messages that are kept back.
+    kept: BTreeMap<KeptId, (u16, u64, u32)>,
+    ever_kept: u64,
 }
 
 const TOPIC: TopicId = TopicId(1);
@@ -129,7 +154,9 @@ impl World {
             event => {
                 let records = self.records(event);
                 for record in &records {
-                    record.write(&mut bytes);
+                    let at = self.end + u64::try_from(bytes.len()).unwrap();
+                    let len = u32::try_from(record.write(&mut bytes)).unwrap();
+                    self.note(record, at, len);
                 }
                 (BlockKind::Records, u32::try_from(records.len()).unwrap())
             }
@@ -193,6 +220,34 @@ impl World {
             Event::Trim { queue, min } => {
                 vec![Record::Trim { topic: TOPIC, queue: QueueId(queue), min: QueueOffset(min) }]
             }
+            Event::Keep { queue, count, after, request } => {
+                (0..count).map(|nth| self.keep(queue, self.now + after * u64::from(nth + 1), request)).collect()
+            }
+            Event::Fire { queue, count } => {
+                let of_queue = self.kept.iter().filter(|(_, (of, ..))| *of == queue);
+                let fired = of_queue.take(count).map(|(id, (_, at, len))| {
+                    Fired { id: *id, lsn: Lsn(*at), len: *len, tag_hash: 1, group_hash: 2 }
+                });
+                let (messages, next) = (fired.collect::<Vec<_>>(), self.next.entry(queue).or_default());
+                let first = QueueOffset(*next);
+                *next += u64::try_from(messages.len()).unwrap();
+                vec![Record::Fire(Fire { topic: TOPIC, queue: QueueId(queue), first, messages })]
+            }
+            Event::Recall { nth } => {
+                let found = self.kept.iter().nth(nth).into_iter();
+                let recall = |(id, (queue, at, len)): (&KeptId, &(u16, u64, u32))| {
+                    Record::Recall(Recall { topic: TOPIC, queue: QueueId(*queue), id: *id, lsn: Lsn(*at), len: *len })
+                };
+                found.map(recall).collect()
+            }
+            Event::Carry { nth } => {
+                let found = self.kept.iter().nth(nth).into_iter();
+                let carry = |(id, (queue, at, len)): (&KeptId, &(u16, u64, u32))| {
+                    let (queue, from, from_len) = (QueueId(*queue), Lsn(*at), *len);
+                    Record::Carried(Carried { topic: TOPIC, queue, id: *id, from, from_len, message: message() })
+                };
+                found.map(carry).collect()
+            }
             Event::Name { id } => vec![
                 Record::TopicName { id: TopicId(id), name: Topic::parse("", &format!("topic-{id}")).unwrap() },
                 Record::GroupName { id: GroupId(id), name: ConsumerGroup::parse("", &format!("group-{id}")).unwrap() },
@@ -205,14 +260,41 @@ impl World {
         }
     }
 
+    /// Where messages that are kept back are.
+    fn note(&mut self, record: &Record, at: u64, len: u32) {
+        match record {
+            Record::Kept(Kept { queue, id, .. }) | Record::Carried(Carried { queue, id, .. }) => {
+                self.kept.insert(*id, (queue.0, at, len));
+            }
+            Record::Fire(fire) => fire.messages.iter().for_each(|fired| {
+                self.kept.remove(&fired.id);
+            }),
+            Record::Recall(recall) => {
+                self.kept.remove(&recall.id);
+            }
+            _ => {}
+        }
+    }
+
+    fn keep(&mut self, queue: u16, due: u64, request: u64) -> Record {
+        let id = KeptId { due: Timestamp(due), number: self.ever_kept };
+        self.ever_kept += 1;
+        let request = RequestId { proxy_incarnation: u64::from(request > 0), sequence: request };
+        Record::Kept(Kept { topic: TOPIC, queue: QueueId(queue), id, request, message: message() })
+    }
+
     fn message(&mut self, queue: u16, request: u64) -> Record {
         let next = self.next.entry(queue).or_default();
         let offset = QueueOffset(*next);
         *next += 1;
-        let message = StoredMessage { body_part: Bytes::from_static(b"body"), properties_part: Bytes::new() };
+        let message = message();
         let request = RequestId { proxy_incarnation: u64::from(request > 0), sequence: request };
         Record::Message { topic: TOPIC, queue: QueueId(queue), offset, request, message }
     }
+}
+
+fn message() -> StoredMessage {
+    StoredMessage { body_part: Bytes::from_static(b"body"), properties_part: Bytes::new() }
 }
 
 fn of(group: u32, queue: u16) -> QueueOf {

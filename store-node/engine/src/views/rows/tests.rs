@@ -94,11 +94,12 @@ fn a_request() {
         first: QueueOffset(6),
         count: 7,
         stored_at: Timestamp(8),
+        due: Timestamp(9),
     };
     let row = row(|row| put_resends(row, [sample, sample].iter()));
     let one = concat!(
         "0300000000000000010000000000000002000000000000000400000005000600000000000000",
-        "070000000800000000000000"
+        "0700000008000000000000000900000000000000"
     );
     assert_eq!(hex(&row), format!("01{one}{one}"));
     assert_eq!(resends(&row), Some(vec![sample; 2]));

@@ -1,0 +1,142 @@
+//! Recall handles: what a sender needs to take a delayed message back, checkable by any proxy.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::Mac as _;
+
+use crate::receipt::mac;
+use crate::store::KeptId;
+use crate::{MacKeys, ReplicaGroupId, Timestamp, TopicId};
+
+/// Receipt handles begin with another number, so that neither is ever taken for the other.
+const VERSION: u8 = 2;
+const FIXED: usize = 1 + 1 + 4 + 4 + 8 + 8;
+const MAC: usize = 12;
+/// Longest id of a message in bytes.
+const MESSAGE_ID_MAX: usize = 1024;
+
+/// Names a message that is kept back. Good until the message is in its queue.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RecallHandle {
+    /// Who keeps the message.
+    pub replica_group: ReplicaGroupId,
+    pub topic: TopicId,
+    pub id: KeptId,
+    /// The id its sender gave it, so that a recall can be answered with it.
+    pub message_id: String,
+}
+
+/// Why a text is not one of our recall handles. One situation on purpose: a forger learns nothing.
+#[derive(Debug, Copy, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("recall handle is corrupt or was not given by this cluster")]
+pub struct RecallError;
+
+impl RecallHandle {
+    /// The text a client gets.
+    pub fn sign(&self, keys: &MacKeys) -> String {
+        let mut bytes = Vec::with_capacity(FIXED + self.message_id.len() + MAC);
+        bytes.extend_from_slice(&[VERSION, keys.current.generation]);
+        bytes.extend_from_slice(&self.replica_group.0.to_be_bytes());
+        bytes.extend_from_slice(&self.topic.0.to_be_bytes());
+        bytes.extend_from_slice(&self.id.due.0.to_be_bytes());
+        bytes.extend_from_slice(&self.id.number.to_be_bytes());
+        bytes.extend_from_slice(self.message_id.as_bytes());
+        let signature = mac(&keys.current, &bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&signature[..MAC]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// What [`RecallHandle::sign`] was made of.
+    ///
+    /// # Errors
+    /// [`RecallError`] for any text that was not signed with one of the keys.
+    pub fn verify(text: &str, keys: &MacKeys) -> Result<Self, RecallError> {
+        const TEXT_MAX: usize = (FIXED + MESSAGE_ID_MAX + MAC) * 4 / 3 + 4;
+        if text.len() > TEXT_MAX {
+            return Err(RecallError);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| RecallError)?;
+        let (payload, given) = bytes.split_at_checked(bytes.len().saturating_sub(MAC)).ok_or(RecallError)?;
+        if payload.len() < FIXED || payload[0] != VERSION {
+            return Err(RecallError);
+        }
+        let key = keys.by_generation(payload[1]).ok_or(RecallError)?;
+        mac(key, payload).verify_truncated_left(given).map_err(|_| RecallError)?;
+        Self::read(payload).ok_or(RecallError)
+    }
+
+    fn read(payload: &[u8]) -> Option<Self> {
+        let u32_at = |at: usize| Some(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?));
+        let u64_at = |at: usize| Some(u64::from_be_bytes(payload.get(at..at + 8)?.try_into().ok()?));
+        Some(Self {
+            replica_group: ReplicaGroupId(u32_at(2)?),
+            topic: TopicId(u32_at(6)?),
+            id: KeptId { due: Timestamp(u64_at(10)?), number: u64_at(18)? },
+            message_id: std::str::from_utf8(payload.get(FIXED..)?).ok()?.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DeliverySeq, Epoch, GroupId, MacKey, QueueId, QueueOffset, ReceiptHandle};
+    use proptest::prelude::*;
+
+    fn keys(generation: u8, secret: u8) -> MacKeys {
+        MacKeys { current: MacKey { generation, secret: [secret; 32] }, previous: None }
+    }
+
+    fn handle() -> RecallHandle {
+        RecallHandle {
+            replica_group: ReplicaGroupId(7),
+            topic: TopicId(5),
+            id: KeptId { due: Timestamp(1_767_225_600_000), number: 99 },
+            message_id: "01ABCDEF012345000106B0F8400000002A".to_owned(),
+        }
+    }
+
+    #[test]
+    fn round_trip_survives_one_rotation() {
+        let old = keys(1, 1);
+        let text = handle().sign(&old);
+        assert!(text.len() < 120);
+        assert_eq!(RecallHandle::verify(&text, &old), Ok(handle()));
+        let rotated = MacKeys { current: keys(2, 2).current, previous: Some(old.current) };
+        assert_eq!(RecallHandle::verify(&text, &rotated), Ok(handle()));
+        assert_eq!(RecallHandle::verify(&text, &keys(3, 3)), Err(RecallError));
+        assert_eq!(RecallHandle::verify(&text, &keys(1, 9)), Err(RecallError));
+    }
+
+    #[test]
+    fn the_longest_message_id_fits_and_no_handle_is_taken_for_the_other_kind() {
+        let long = RecallHandle { message_id: "x".repeat(MESSAGE_ID_MAX), ..handle() };
+        assert_eq!(RecallHandle::verify(&long.sign(&keys(1, 1)), &keys(1, 1)), Ok(long));
+        let receipt = ReceiptHandle {
+            replica_group: ReplicaGroupId(7),
+            epoch: Epoch(3),
+            group: GroupId(11),
+            topic: TopicId(5),
+            queue: QueueId(2),
+            offset: QueueOffset(4),
+            delivery: DeliverySeq(9),
+        };
+        assert_eq!(RecallHandle::verify(&receipt.sign(&keys(1, 1)), &keys(1, 1)), Err(RecallError));
+        assert!(ReceiptHandle::verify(&handle().sign(&keys(1, 1)), &keys(1, 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_flipped_bit_is_believed(bit in 0usize..(FIXED + 34 + MAC) * 8) {
+            let keys = keys(1, 1);
+            let mut bytes = URL_SAFE_NO_PAD.decode(handle().sign(&keys)).unwrap();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(RecallHandle::verify(&URL_SAFE_NO_PAD.encode(bytes), &keys), Err(RecallError));
+        }
+
+        #[test]
+        fn hostile_text_never_panics(text in ".{0,200}") {
+            prop_assert_eq!(RecallHandle::verify(&text, &keys(1, 1)), Err(RecallError));
+        }
+    }
+}
