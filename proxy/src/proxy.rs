@@ -17,7 +17,7 @@ use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
+    ack, change_invisible, heartbeat, query_assignment, query_route, recall, receive, send, telemetry, terminate,
 };
 use crate::session::{self, Sessions};
 use crate::store::Stores;
@@ -112,6 +112,7 @@ impl Proxy {
             },
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
             heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
+            recall: recall::Service::new(directory.clone(), stores.clone()),
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
-    Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
@@ -122,6 +122,10 @@ impl StoreNode for LocalStore {
 
     fn reset_offset(&self, reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
         Box::pin(self.0.reset_offset(reset))
+    }
+
+    fn recall(&self, recall: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
+        Box::pin(self.0.recall(recall))
     }
 
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {

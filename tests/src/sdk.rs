@@ -33,7 +33,8 @@ impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
         match self {
-            Self::Java | Self::Python | Self::Go | Self::Node => 11,
+            Self::Java => 15,
+            Self::Python | Self::Go | Self::Node => 11,
             Self::Rust => 5,
         }
     }

@@ -103,6 +103,26 @@ async fn groups_from_creation_to_deletion() {
 }
 
 #[tokio::test]
+async fn a_delayed_message_comes_later_or_is_recalled() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create later --type delay --queues 1").await;
+    let far = cli.json("message send later never --delay 1h").await;
+    let handle = far["recall_handle"].as_str().expect("a handle").to_owned();
+    let near = cli.json("message send later soon --delay 1s").await;
+    let at_once = cli.json("message send later now --at 2020-01-01T00:00:00Z").await;
+    assert_eq!(at_once["recall_handle"], Value::Null);
+    assert_eq!(cli.json("message receive later").await["message_id"], at_once["message_id"]);
+    assert_eq!(cli.json("topic stats later").await["delayed"], json!(2));
+    assert_eq!(cli.json("message receive later").await["message_id"], near["message_id"]);
+    let told = cli.ok(&format!("message recall later {handle}")).await;
+    assert_eq!(told, format!("recalled {} from later\n", far["message_id"].as_str().expect("an id")));
+    cli.refused(&format!("message recall later {}", &handle[1..]), 2, "bad_request").await;
+    assert_eq!(cli.json("topic stats later").await["delayed"], json!(0));
+    cli.refused("message send later x --delay 41d", 2, "illegal_delivery_time").await;
+}
+
+#[tokio::test]
 async fn a_message_goes_in_and_comes_out_once() {
     let server = server(ephemeral()).await;
     let cli = Cli(&server);

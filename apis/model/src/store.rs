@@ -166,6 +166,8 @@ pub struct QueueStatus {
     pub min: QueueOffset,
     /// Offset the next message will get.
     pub max: QueueOffset,
+    /// Messages that wait for their time, and have no offset yet.
+    pub delayed: u64,
 }
 
 /// Progress of one group on one queue.

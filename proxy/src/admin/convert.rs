@@ -77,10 +77,15 @@ pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
 
 /// Every queue of the topic, in order; one the store has nothing to say about is empty.
 pub(super) fn queues(topic: &TopicConfig, statuses: &[QueueStatus]) -> Vec<v1::TopicQueueStats> {
-    let known: BTreeMap<_, _> = statuses.iter().map(|status| (status.queue.0, (status.min.0, status.max.0))).collect();
+    let known: BTreeMap<_, _> = statuses.iter().map(|status| (status.queue.0, status)).collect();
     let row = |queue| {
-        let (min_offset, max_offset) = known.get(&queue).copied().unwrap_or_default();
-        v1::TopicQueueStats { queue_id: u32::from(queue), min_offset, max_offset }
+        let number = |of: fn(&QueueStatus) -> u64| known.get(&queue).map_or(0, |status| of(status));
+        v1::TopicQueueStats {
+            queue_id: u32::from(queue),
+            min_offset: number(|status| status.min.0),
+            max_offset: number(|status| status.max.0),
+            delayed: number(|status| status.delayed),
+        }
     };
     (0..topic.queues).map(row).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
-    QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
+    QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
@@ -161,7 +161,7 @@ impl StoreNode for FakeStore {
         if !stored.is_empty() {
             return ready(Ok(stored.iter().map(messages::status).collect())).boxed();
         }
-        let second = QueueStatus { queue: QueueId(1), min: QueueOffset(3), max: QueueOffset(10) };
+        let second = QueueStatus { queue: QueueId(1), min: QueueOffset(3), max: QueueOffset(10), delayed: 0 };
         ready(Ok(vec![second])).boxed() // nothing was ever sent to the first
     }
 
@@ -186,6 +186,10 @@ impl StoreNode for FakeStore {
             in_flight: 2,
         };
         ready(Ok(vec![row(1), row(0)])).boxed()
+    }
+
+    fn recall(&self, _: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
+        ready(Ok(Recalled::Done)).boxed()
     }
 
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {

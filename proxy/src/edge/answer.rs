@@ -10,6 +10,7 @@ use crate::service::change_invisible::Changed;
 use crate::service::heartbeat::Alive;
 use crate::service::query_assignment::{Assigned, AssignedQueues};
 use crate::service::query_route::{AccessPoint, NamedTopic, Route, Scheme};
+use crate::service::recall::Recalled;
 use crate::service::send::Sent;
 use crate::service::terminate::Terminated;
 
@@ -92,13 +93,25 @@ impl Answer for Sent {
             transaction_id: sent.message_id.clone(), // upstream fills it for every message
             message_id: sent.message_id,
             offset: int64(sent.offset.0),
-            recall_handle: String::new(),
+            recall_handle: sent.recall_handle.unwrap_or_default(),
         });
         v2::SendMessageResponse { status: Some(ok()), entries: entries.collect() }
     }
 
     fn refused(status: v2::Status) -> Self::Wire {
         v2::SendMessageResponse { status: Some(status), entries: Vec::new() }
+    }
+}
+
+impl Answer for Recalled {
+    type Wire = v2::RecallMessageResponse;
+
+    fn wire(self) -> Self::Wire {
+        v2::RecallMessageResponse { status: Some(ok()), message_id: self.message_id }
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::RecallMessageResponse { status: Some(status), message_id: String::new() }
     }
 }
 

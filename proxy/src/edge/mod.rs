@@ -49,6 +49,7 @@ pub(crate) struct Edge {
     pub(crate) query_route: service::query_route::Service,
     pub(crate) heartbeat: service::heartbeat::Service,
     pub(crate) send: service::send::Service,
+    pub(crate) recall: service::recall::Service,
     pub(crate) query_assignment: service::query_assignment::Service,
     pub(crate) receive: service::receive::Service,
     pub(crate) ack: service::ack::Service,
@@ -136,8 +137,7 @@ impl v2::messaging_service_server::MessagingService for Edge {
     }
 
     async fn recall_message(&self, request: Request<v2::RecallMessageRequest>) -> Reply<v2::RecallMessageResponse> {
-        let status = self.not_yet(Rpc::RecallMessage, &request, "recalling a message");
-        Ok(Response::new(v2::RecallMessageResponse { status, ..Default::default() }))
+        self.unary(Rpc::RecallMessage, request, |call, recall| self.recall.run(call, recall)).await
     }
 
     async fn sync_lite_subscription(

@@ -31,10 +31,12 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         | ServiceError::AttemptId { .. }
         | ServiceError::NoEntries
         | ServiceError::TooManyEntries { .. }
+        | ServiceError::RecallHandle { .. }
         | ServiceError::SettingsWithoutRole
         | ServiceError::SettingsContradict { .. } => Code::BadRequest,
         ServiceError::Filter(_) | ServiceError::FilterExpression { .. } => Code::IllegalFilterExpression,
         ServiceError::Receipt { .. } => Code::InvalidReceiptHandle,
+        ServiceError::TooLateToRecall { .. } => Code::MessageNotFound,
         ServiceError::Store(error) => store(error),
         ServiceError::Metadata(error) => metadata(error),
     }

@@ -1,6 +1,6 @@
 //! A message on its way in: everything but the digest of its body.
 
-use apogee_model::{MessageType, StoredMessage};
+use apogee_model::{MessageType, StoredMessage, Timestamp};
 use bytes::{BufMut, Bytes, BytesMut};
 use md5::{Digest, Md5};
 
@@ -12,6 +12,8 @@ const HASH_AT_ONCE: usize = 256 * 1024;
 pub(crate) struct Draft {
     pub message_type: MessageType,
     pub message_id: String,
+    /// When consumers may see it; a time that has come, or none, is now.
+    pub due: Option<Timestamp>,
     pub body: Bytes,
     /// See [`StoredMessage::body_part`].
     pub body_part: Bytes,
@@ -67,6 +69,7 @@ mod tests {
         let draft = Draft {
             message_type: MessageType::Normal,
             message_id: "id".into(),
+            due: None,
             body,
             body_part: Bytes::new(),
             properties: BytesMut::new(),

@@ -69,6 +69,10 @@ pub(crate) enum ServiceError {
     TooManyEntries { entries: usize, max: usize },
     #[error("receipt handle {problem}")]
     Receipt { problem: String },
+    #[error("{problem}")]
+    RecallHandle { problem: String },
+    #[error("message {message_id} cannot be recalled any more: its time has come")]
+    TooLateToRecall { message_id: String },
 
     #[error("settings carry neither publishing nor subscription")]
     SettingsWithoutRole,

@@ -11,6 +11,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod query_assignment;
 pub(crate) mod query_route;
 pub(crate) mod readiness;
+pub(crate) mod recall;
 pub(crate) mod receipt;
 pub(crate) mod receive;
 pub(crate) mod send;

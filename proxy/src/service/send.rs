@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use apogee_model::store::{Append, RequestId, StoreError, TopicRef};
+use apogee_model::store::{Append, Appended, RequestId, StoreError, TopicRef};
 use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType};
 
 use super::error::name;
-use super::{Call, Draft, ServiceError};
+use super::{Call, Draft, ServiceError, recall};
 use crate::metrics::Metrics;
 use crate::route::{Directory, topic_ref};
 use crate::store::Stores;
@@ -32,6 +32,8 @@ pub(crate) struct Sent {
 pub(crate) struct SentMessage {
     pub message_id: String,
     pub offset: QueueOffset,
+    /// Of a message that waits for its time: takes it back.
+    pub recall_handle: Option<String>,
 }
 
 pub(crate) struct Service {
@@ -61,7 +63,8 @@ impl Service {
 
         let queue = self.choose(&topic, batch.queue_hint);
         let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
-        let store = self.stores.of(topic.replica_group(queue).ok_or(nowhere)?)?;
+        let replica_group = topic.replica_group(queue).ok_or(nowhere)?;
+        let store = self.stores.of(replica_group)?;
         let target = topic_ref(&topic);
         let (mut ids, mut appends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut sizes = Vec::with_capacity(count);
@@ -74,8 +77,13 @@ impl Service {
         assert_eq!(appended.len(), ids.len(), "the store answers once per message");
         self.metrics.messages_in(&topic, &sizes);
 
-        let entries = ids.into_iter().zip(appended);
-        Ok(Sent { entries: entries.map(|(message_id, at)| SentMessage { message_id, offset: at.offset }).collect() })
+        let cluster = self.directory.routes().cluster();
+        let entry = |(message_id, at): (String, Appended)| {
+            let sign = |id| recall::sign(replica_group, topic.id, id, &message_id, &cluster.mac_keys);
+            let recall_handle = at.kept.map(sign);
+            SentMessage { message_id, offset: at.offset, recall_handle }
+        };
+        Ok(Sent { entries: ids.into_iter().zip(appended).map(entry).collect() })
     }
 
     /// The client's queue where the topic has one like it. 0 is what a client sends that does not care, so it takes
@@ -96,7 +104,8 @@ impl Service {
     async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {
         let request =
             RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
-        Append { topic: topic.clone(), queue, message: message.seal().await, request }
+        let due = message.due;
+        Append { topic: topic.clone(), queue, message: message.seal().await, request, due }
     }
 }
 
@@ -114,12 +123,8 @@ fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceErr
         return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
     }
     match actual {
-        MessageType::Normal => Ok(()),
-        MessageType::Fifo
-        | MessageType::Delay
-        | MessageType::Transaction
-        | MessageType::Lite
-        | MessageType::Priority => {
+        MessageType::Normal | MessageType::Delay => Ok(()),
+        MessageType::Fifo | MessageType::Transaction | MessageType::Lite | MessageType::Priority => {
             Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop, Popped,
-    QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, KeptId, LeaseTerms, Pop, Popped,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
@@ -337,6 +337,8 @@ struct Inner {
     opened: BTreeMap<(GroupId, TopicId), ()>,
     held: BTreeMap<DeliveryKey, ()>,
     settled: BTreeMap<DeliveryKey, ()>,
+    /// Messages that wait for their time; nobody lets them go.
+    kept: Vec<(TopicId, KeptId)>,
     next_delivery: u64,
     watches: Vec<(TopicId, mpsc::Sender<u64>)>,
     error: Option<StoreError>,
@@ -392,6 +394,12 @@ impl FakeStore {
 impl Inner {
     fn append(&mut self, append: Append) -> Appended {
         self.told.queues.push(append.queue.0);
+        let stored_at = Timestamp(1_700_000_000_500);
+        if let Some(due) = append.due.filter(|due| *due > stored_at) {
+            let id = KeptId { due, number: u64::try_from(self.kept.len()).unwrap() };
+            self.kept.push((append.topic.id, id));
+            return Appended { queue: append.queue, offset: QueueOffset(0), stored_at, kept: Some(id) };
+        }
         let queue = self.queues.entry((append.topic.id, append.queue)).or_default();
         queue.push(append.message);
         let offset = QueueOffset(u64::try_from(queue.len() - 1).unwrap());
@@ -400,7 +408,7 @@ impl Inner {
         for group in groups {
             self.ready.entry(group).or_default().push((append.topic.id, append.queue, offset));
         }
-        Appended { queue: append.queue, offset, stored_at: Timestamp(1_700_000_000_500) }
+        Appended { queue: append.queue, offset, stored_at, kept: None }
     }
 
     fn edge(&self, topic: TopicId, ready: u64) {
@@ -455,6 +463,13 @@ impl Inner {
             });
         }
         popped
+    }
+}
+
+impl FakeStore {
+    /// Everything that waited for its time is in its queue.
+    pub(crate) fn let_all_go(&self) {
+        self.inner.lock().unwrap().kept.clear();
     }
 }
 
@@ -539,6 +554,15 @@ impl StoreNode for FakeStore {
     }
     fn reset_offset(&self, _reset: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+    fn recall(&self, recall: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                // What was never kept back, or is in its queue, is not among them.
+                let known = inner.kept.iter().any(|(topic, id)| (*topic, *id) == (recall.topic, recall.id));
+                if known { Recalled::Done } else { Recalled::TooLate }
+            })
+        })
     }
     fn fetch(&self, _fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         Box::pin(async { Ok(Fetched::default()) })

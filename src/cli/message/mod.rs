@@ -2,16 +2,19 @@
 //! at messages without consuming them is the admin API.
 
 mod get;
+mod recall;
 mod receive;
 mod send;
 mod stored;
 mod tail;
 
 use std::process;
+use std::time::Duration;
 
 use apogee_proto::v2;
 use clap::Subcommand;
 use rustix::system::uname;
+use tonic::Request;
 
 use super::error::{CliError, RequestId};
 use super::output::Output;
@@ -22,6 +25,8 @@ use super::topic::split;
 pub(crate) enum Verb {
     /// Sends one message
     Send(send::Args),
+    /// Takes a delayed message back, by the handle that sending it showed
+    Recall(recall::Args),
     /// Receives by one long poll: prints and acknowledges each message as it comes; exit code 3 when nothing came
     Receive(receive::Args),
     /// Shows one stored message, by its id or by its place; nothing is consumed
@@ -34,6 +39,9 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     let client_id = format!("{}@{}@cli", hostname(), process::id());
     match verb {
         Verb::Send(args) => send::run(args, target.messaging(&client_id, id).await?, target.timeout(), output).await,
+        Verb::Recall(args) => {
+            recall::run(args, target.messaging(&client_id, id).await?, target.timeout(), output).await
+        }
         Verb::Receive(args) => receive::run(args, target.messaging(&client_id, id).await?, output).await,
         Verb::Get(args) => get::run(args, target.admin(id).await?, output).await,
         Verb::Tail(args) => tail::run(args, target.admin(id).await?, output).await,
@@ -47,6 +55,13 @@ pub(super) fn hostname() -> String {
 pub(super) fn resource(full_name: &str) -> v2::Resource {
     let (resource_namespace, name) = split(full_name);
     v2::Resource { resource_namespace, name }
+}
+
+/// A request whose answer is worth waiting for so long.
+pub(super) fn timely<T>(ask: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(ask);
+    request.set_timeout(timeout);
+    request
 }
 
 /// The error of a response that is not OK.

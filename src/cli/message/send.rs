@@ -5,14 +5,15 @@ use std::process;
 use std::time::Duration;
 
 use apogee_host::{Clock as _, Entropy as _, OsEntropy, RealClock};
+use apogee_model::Timestamp;
 use apogee_proto::v2;
 use serde_json::json;
-use tonic::Request;
 
+use super::super::duration;
 use super::super::error::CliError;
 use super::super::output::Output;
 use super::super::target::Messaging;
-use super::{check, endpoints, hostname, resource};
+use super::{check, endpoints, hostname, resource, timely};
 
 /// Message ids count seconds from 2021-01-01T00:00:00Z.
 const ID_EPOCH_SECONDS: u64 = 1_609_459_200;
@@ -32,6 +33,12 @@ pub(crate) struct Args {
     /// User property; may be given more than once
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     properties: Vec<(String, String)>,
+    /// How long consumers do not see it, at most 40 days
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "at")]
+    delay: Option<Duration>,
+    /// From when on consumers see it, at most 40 days from now
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Timestamp>,
 }
 
 /// Asks for the route first, as every SDK does: it creates the topic where the server does that.
@@ -52,21 +59,26 @@ pub(super) async fn run(
     check(answer.status)?;
     let entry = answer.entries.into_iter().next().ok_or(CliError::Incomplete { what: "send result" })?;
     check(entry.status)?;
-    let document = json!({ "topic": topic, "message_id": entry.message_id, "offset": entry.offset });
-    Ok(output.tell(&document, &format!("sent {} to {topic}", entry.message_id))?)
+    let mut document = json!({ "topic": topic, "message_id": entry.message_id, "offset": entry.offset });
+    let mut told = format!("sent {} to {topic}", entry.message_id);
+    if !entry.recall_handle.is_empty() {
+        told = format!("{told}\nrecall handle {}", entry.recall_handle);
+        document["recall_handle"] = entry.recall_handle.into();
+    }
+    Ok(output.tell(&document, &told)?)
 }
 
 fn message(args: Args) -> v2::Message {
     let now = RealClock.wall();
-    let nanos = i32::try_from(now.0 % 1000 * 1_000_000).expect("less than a second of nanoseconds");
-    let born = prost_types::Timestamp { seconds: i64::try_from(now.0 / 1000).unwrap_or(i64::MAX), nanos };
+    let due = args.delay.map(|delay| now.plus(delay)).or(args.at);
     let system = v2::SystemProperties {
         tag: args.tag,
         keys: args.keys,
         message_id: message_id(now.0 / 1000),
         body_encoding: v2::Encoding::Identity.into(),
-        message_type: v2::MessageType::Normal.into(),
-        born_timestamp: Some(born),
+        message_type: if due.is_some() { v2::MessageType::Delay } else { v2::MessageType::Normal }.into(),
+        born_timestamp: Some(timestamp(now)),
+        delivery_timestamp: due.map(timestamp),
         born_host: hostname(),
         ..v2::SystemProperties::default()
     };
@@ -76,6 +88,21 @@ fn message(args: Args) -> v2::Message {
         system_properties: Some(system),
         body: args.body.into(),
     }
+}
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.0 % 1000 * 1_000_000).expect("less than a second of nanoseconds");
+    prost_types::Timestamp { seconds: i64::try_from(at.0 / 1000).unwrap_or(i64::MAX), nanos }
+}
+
+/// A moment such as `2026-01-31T18:30:00Z`.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let moment: prost_types::Timestamp =
+        text.parse().map_err(|_| format!("{text:?} is no time such as 2026-01-31T18:30:00Z"))?;
+    let millis = u64::try_from(moment.nanos).ok().map(|nanos| nanos / 1_000_000);
+    let seconds = u64::try_from(moment.seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
+    let whole = seconds.zip(millis).and_then(|(seconds, millis)| seconds.checked_add(millis));
+    whole.map(Timestamp).ok_or_else(|| format!("{text:?} is before 1970"))
 }
 
 /// 17 bytes in upper-case hexadecimal: version 1, six bytes for this machine (random here), half of the process id,
@@ -89,12 +116,6 @@ fn message_id(unix_seconds: u64) -> String {
     id[7..9].copy_from_slice(&process::id().to_be_bytes()[2..]);
     id[9..13].copy_from_slice(&unix_seconds.saturating_sub(ID_EPOCH_SECONDS).to_be_bytes()[4..]);
     id.iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-fn timely<T>(ask: T, timeout: Duration) -> Request<T> {
-    let mut request = Request::new(ask);
-    request.set_timeout(timeout);
-    request
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -111,6 +132,12 @@ mod tests {
         let id = message_id(ID_EPOCH_SECONDS + 0x0102_0304);
         assert_eq!((id.len(), &id[..2], &id[18..26]), (34, "01", "01020304"));
         assert_ne!(id, message_id(ID_EPOCH_SECONDS + 0x0102_0304));
+    }
+
+    #[test]
+    fn moments_are_read_to_the_millisecond() {
+        assert_eq!(moment("2026-01-01T00:00:00.25Z"), Ok(Timestamp(1_767_225_600_250)));
+        assert!(moment("tomorrow").is_err() && moment("1969-12-31T23:59:59Z").is_err());
     }
 
     #[test]

@@ -58,10 +58,13 @@ pub(super) async fn stats(admin: &mut Admin, output: &Output, full_name: &str) -
     let (topic, queues) = described(admin, full_name).await?;
     let stored: u64 = queues.iter().map(stored).sum();
     let ever: u64 = queues.iter().map(|queue| queue.max_offset).sum();
-    let mut table = Table::new(&["NAME", "QUEUES", "STORED", "EVER_SENT"]);
+    let delayed: u64 = queues.iter().map(|queue| queue.delayed).sum();
+    let mut table = Table::new(&["NAME", "QUEUES", "STORED", "EVER_SENT", "DELAYED"]);
     let name = join(&topic.namespace, &topic.name);
-    table.row([name.clone(), queues.len().to_string(), stored.to_string(), ever.to_string()]);
-    let whole = json!({ "name": name, "queues": queues.len(), "stored": stored, "ever_sent": ever });
+    let numbers = [stored, ever, delayed].map(|number| number.to_string());
+    table.row([name.clone(), queues.len().to_string()].into_iter().chain(numbers));
+    let whole =
+        json!({ "name": name, "queues": queues.len(), "stored": stored, "ever_sent": ever, "delayed": delayed });
     Ok(output.show(&whole, &table)?)
 }
 

@@ -4,7 +4,8 @@ use std::future::Future;
 
 use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement, StoreError,
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
+    StoreError,
 };
 
 /// The way to a replica group.
@@ -17,6 +18,8 @@ pub trait Door {
     fn settle(&self, key: DeliveryKey, what: Settlement) -> impl Future<Output = Result<Settled, NoAnswer>>;
     /// Gives deliveries back; nobody answers.
     fn release(&self, deliveries: Vec<DeliveryKey>);
+    /// Takes a delayed message back.
+    fn recall(&self, recall: Recall) -> impl Future<Output = Result<Recalled, NoAnswer>>;
     /// Lets a group go on elsewhere.
     fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
     /// How far a group is.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use apogee_model::store::Delivery;
+use apogee_model::Timestamp;
+use apogee_model::store::{Delivery, KeptId};
 use tokio::time::Instant;
 
 use super::payload::QUEUES;
@@ -25,17 +26,24 @@ pub struct Producer {
     dice: Dice,
     next: u64,
     sizes: Sizes,
+    /// Delayed messages that may still wait.
+    waiting: Vec<(MessageId, KeptId)>,
 }
 
 impl Producer {
     /// `number` is unique in the run: message ids are.
     pub fn new(dice: Dice, number: u64, sizes: Sizes) -> Producer {
-        Producer { dice, next: number * 1_000_000, sizes }
+        Producer { dice, next: number * 1_000_000, sizes, waiting: Vec::new() }
     }
 
     /// Sends until it is over.
     pub async fn run(&mut self, site: &Site<impl Door>) {
         while !site.over.is_cancelled() {
+            if let Some(began) = site.began
+                && self.later(site, began).await.is_err()
+            {
+                return;
+            }
             let batch = if self.dice.one_in(4) { self.dice.size(2, 3) } else { 1 };
             let messages: Vec<_> = (0..batch).map(|_| (self.id(), self.body_size())).collect();
             let queue = u16::try_from(self.dice.below(QUEUES.into())).expect("a queue");
@@ -44,6 +52,32 @@ impl Producer {
                 return;
             }
             site.pause(self.dice.millis(site.tempo.pace)).await;
+        }
+    }
+
+    /// Sometimes sends a message that comes later, and sometimes takes one back.
+    async fn later(&mut self, site: &Site<impl Door>, began: Timestamp) -> Result<(), Over> {
+        if self.dice.one_in(5) {
+            let queue = u16::try_from(self.dice.below(QUEUES.into())).expect("a queue");
+            let (message, size) = (self.id(), self.body_size());
+            let after = self.dice.millis(u64::try_from(site.tempo.window.as_millis()).expect("short") * 2);
+            let kept = site.send_delayed(queue, (message, size), after, began).await?;
+            self.waiting.extend(kept.map(|id| (message, id)));
+        }
+        if !self.waiting.is_empty() && self.dice.one_in(10) {
+            let which = self.dice.size(0, self.waiting.len() - 1);
+            let (message, id) = self.waiting.swap_remove(which);
+            site.recall(message, id).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back whatever still waits, so that nobody has to wait for it: clocks may be far behind.
+    pub async fn recall_all(&mut self, site: &Site<impl Door>) {
+        for (message, id) in std::mem::take(&mut self.waiting) {
+            while site.recall(message, id).await.is_ok_and(|answered| !answered) {
+                tokio::time::sleep(site.tempo.window / 10).await;
+            }
         }
     }
 

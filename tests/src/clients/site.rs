@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{self, Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter};
+use apogee_model::store::{
+    self, Append, Delivery, KeptId, LeaseTerms, Pop, Popped, Recall, Recalled, RequestId, Settled, Settlement,
+};
+use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter, Timestamp};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,8 @@ pub struct Site<D> {
     /// Cancelled when the clients shall end.
     pub over: CancellationToken,
     pub tempo: Tempo,
+    /// What a wall clock that is right showed when the history began; nobody sends delayed messages without.
+    pub began: Option<Timestamp>,
 }
 
 impl<D: Door> Site<D> {
@@ -68,6 +72,50 @@ impl<D: Door> Site<D> {
         });
         self.history.end_all(start, sends);
         over(&answer)
+    }
+
+    /// Sends a message that nobody shall see for a while; returns its name as long as it waits, if there is an answer.
+    pub async fn send_delayed(
+        &self,
+        queue: u16,
+        (message, size): (MessageId, usize),
+        after: Duration,
+        began: Timestamp,
+    ) -> Result<Option<KeptId>, Over> {
+        let stored = payload::message(message, size);
+        let digest = payload::digest_of(&stored);
+        let start = self.history.start();
+        let due = Duration::from_millis(millis(start.at + after));
+        let append = Append {
+            topic: payload::topic(),
+            queue: QueueId(queue),
+            message: stored,
+            request: RequestId { proxy_incarnation: 1, sequence: message.0 },
+            due: Some(began.plus(due)),
+        };
+        let answer = Some(self.door.append(vec![append]).await);
+        let (topic, outcome) = (payload::topic_name(), outcome(&answer));
+        let appended = answer.as_ref().and_then(|answer| answer.as_ref().ok()).map(|all| all[0]);
+        let seen = appended.filter(|appended| appended.kept.is_none());
+        let place = seen.map(|appended| payload::place(appended.queue.0, appended.offset.0));
+        let sent = What::Send { message, topic, digest, place, outcome };
+        self.history.end_all(start, [sent, What::Delayed { message, due }]);
+        over(&answer)?;
+        Ok(appended.and_then(|appended| appended.kept))
+    }
+
+    /// Takes a delayed message back; says whether there was an answer.
+    pub async fn recall(&self, message: MessageId, id: KeptId) -> Result<bool, Over> {
+        let start = self.history.start();
+        let answer = Some(self.door.recall(Recall { topic: payload::topic().id, id }).await);
+        let outcome = match &answer {
+            Some(Ok(Recalled::TooLate)) => Outcome::Failed,
+            Some(Err(NoAnswer::Refused)) => Outcome::Indeterminate,
+            answer => outcome(answer),
+        };
+        self.history.end(start, What::Recall { message, outcome });
+        over(&answer)?;
+        Ok(outcome != Outcome::Indeterminate)
     }
 
     /// Receives, and returns what came.

@@ -116,6 +116,16 @@ pub enum What {
         message: MessageId,
         handle: Handle,
     },
+    /// The send of this message asked that nobody sees it before `due`, by a clock that is right.
+    Delayed {
+        message: MessageId,
+        due: Duration,
+    },
+    /// Takes a delayed message back. `Failed`: the system said that it is too late.
+    Recall {
+        message: MessageId,
+        outcome: Outcome,
+    },
     /// Lets a group go on elsewhere, in all queues of a topic.
     Reset {
         group: Name,

@@ -1,5 +1,6 @@
 //! Judges a history.
 
+mod delay;
 mod index;
 mod lease;
 mod order;
@@ -33,6 +34,8 @@ pub enum Invariant {
     I05,
     /// An acked message does not come again by a receive that began after the ack returned.
     I06,
+    /// A delayed message is never early.
+    I08,
     /// Queue offsets are unique, dense, and grow with time.
     I10,
     /// The progress of a group never goes back.
@@ -45,6 +48,8 @@ pub enum Invariant {
     I15,
     /// No call outlives its deadline by more than a second.
     I16,
+    /// A recalled message never comes.
+    I19,
 }
 
 /// One broken promise, told with the ids and times that a person needs to find it.
@@ -84,6 +89,8 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     order::sends(&index, &mut found);
     order::places(&index, &mut found);
     lease::windows(&index, rules, &mut found);
+    delay::early(&index, rules, &mut found);
+    delay::recalled(&index, &mut found);
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, rules, &mut found);

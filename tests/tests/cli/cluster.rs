@@ -110,7 +110,7 @@ async fn a_topic_shows_where_its_queues_are_and_what_they_hold() {
         cli.ok(&format!("message send orders {body}")).await;
     }
     let stats = cli.json("topic stats orders").await;
-    assert_eq!(stats, json!({ "name": "orders", "queues": 2, "stored": 3, "ever_sent": 3 }));
+    assert_eq!(stats, json!({ "name": "orders", "queues": 2, "stored": 3, "ever_sent": 3, "delayed": 0 }));
     let route = cli.json("topic route orders").await;
     let queue = json!({ "queue_id": 1, "replica_group": "broker-0", "leader_node": "dev", "leader_replica": 1 });
     assert_eq!((&route["queues"][1], route["queues"].as_array().map(Vec::len)), (&queue, Some(2)));

@@ -3,7 +3,7 @@
 use apogee_engine::Engine;
 use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
 };
 use apogee_tests::clients::{Door, NoAnswer};
 
@@ -25,6 +25,10 @@ impl Door for Direct {
 
     fn release(&self, deliveries: Vec<DeliveryKey>) {
         self.0.release(deliveries);
+    }
+
+    async fn recall(&self, recall: Recall) -> Result<Recalled, NoAnswer> {
+        Ok(self.0.recall(recall).await?)
     }
 
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {

@@ -9,7 +9,7 @@ use apogee_model::Timestamp;
 use tokio::time::Instant;
 
 /// What the wall clocks show when the simulation begins, in milliseconds.
-const BEGINNING: u64 = 1_767_225_600_000;
+pub(crate) const BEGINNING: u64 = 1_767_225_600_000;
 
 /// The wall clock of a machine, which survives its processes. Clones share it.
 #[derive(Clone)]

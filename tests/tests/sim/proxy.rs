@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement, StoreError,
+    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
+    StoreError,
 };
 use apogee_model::{GroupId, ReplicaId};
 use apogee_tests::clients::{Dice, Door, NoAnswer};
@@ -129,6 +130,11 @@ impl Door for Proxy {
         notes.spawn_local(async move {
             let _best_effort = timeout(TRY_MAX, ask(&desk, leader, Late::IsDropped, Box::new(question))).await;
         });
+    }
+
+    async fn recall(&self, recall: Recall) -> Result<Recalled, NoAnswer> {
+        let question = move |engine: Engine| async move { engine.recall(recall).await }.boxed();
+        self.insist(Again::Always, Late::Counts, question).await
     }
 
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {

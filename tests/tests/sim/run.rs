@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use apogee_model::Timestamp;
 use apogee_tests::clients::payload::{GROUPS, QUEUES};
 use apogee_tests::clients::{Consumer, Dice, Patience, Producer, Receive, Site, Sizes, Tempo};
 use apogee_tests::history::{Call, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check};
 use futures::future::{join, join_all};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::faults::Weather;
 use crate::machine::{Kind, Trims};
@@ -198,7 +200,8 @@ fn too_late(told: &str) -> Violation {
 fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, tempo: Tempo) -> Site<Proxy> {
     let replicas = u64::try_from(cluster.machines.len()).expect("a few");
     let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
-    Site { door, history: cluster.history.clone(), over, tempo }
+    let began = Some(Timestamp(clock::BEGINNING));
+    Site { door, history: cluster.history.clone(), over, tempo, began }
 }
 
 /// The clients of one proxy, until it is over.
@@ -219,6 +222,7 @@ async fn work(site: &Site<Proxy>, seed: u64, proxy: u64, producers: u64) {
     let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));
     let producing = join_all(producers.iter_mut().map(|producer| producer.run(site)));
     join(producing, consuming).await;
+    join_all(producers.iter_mut().map(|producer| producer.recall_all(site))).await;
 }
 
 /// Sends a message to every queue, then receives and acks until nothing is left. A patient one waits for longer than

@@ -7,7 +7,12 @@ use super::{Malformed, narrow, v1};
 
 impl v1::TopicStatus {
     pub fn of(queues: &[QueueStatus]) -> Self {
-        let row = |it: &QueueStatus| v1::QueueStatus { queue: it.queue.0.into(), min: it.min.0, max: it.max.0 };
+        let row = |it: &QueueStatus| v1::QueueStatus {
+            queue: it.queue.0.into(),
+            min: it.min.0,
+            max: it.max.0,
+            delayed: it.delayed,
+        };
         Self { queues: queues.iter().map(row).collect() }
     }
 
@@ -18,7 +23,7 @@ impl v1::TopicStatus {
     pub fn into_status(self) -> Result<Vec<QueueStatus>, Malformed> {
         let row = |it: v1::QueueStatus| {
             let queue = QueueId(narrow(it.queue, "the queue")?);
-            Ok(QueueStatus { queue, min: QueueOffset(it.min), max: QueueOffset(it.max) })
+            Ok(QueueStatus { queue, min: QueueOffset(it.min), max: QueueOffset(it.max), delayed: it.delayed })
         };
         self.queues.into_iter().map(row).collect()
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus,
-    KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus, KeptId,
+    LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Settled, Settlement,
+    StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
@@ -104,7 +105,7 @@ fn settlements_and_counters_survive() {
         assert_eq!(Settled::from(travelled(&v1::Settled::from(settled))), settled);
     }
     assert_eq!(travelled(&v1::DeliveryKeys::of(&[key(), key()])).into_keys(), Ok(vec![key(), key()]));
-    let queue = QueueStatus { queue: QueueId(1), min: QueueOffset(2), max: QueueOffset(3) };
+    let queue = QueueStatus { queue: QueueId(1), min: QueueOffset(2), max: QueueOffset(3), delayed: 4 };
     assert_eq!(travelled(&v1::TopicStatus::of(&[queue])).into_status(), Ok(vec![queue]));
     let status = GroupStatus {
         topic: TopicId(1),

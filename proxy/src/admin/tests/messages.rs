@@ -50,7 +50,7 @@ impl FakeStore {
 
 pub(super) fn status((queue, stored): (&QueueId, &Vec<FetchedMessage>)) -> QueueStatus {
     let max = QueueOffset(u64::try_from(stored.len()).expect("a few"));
-    QueueStatus { queue: *queue, min: QueueOffset(0), max }
+    QueueStatus { queue: *queue, min: QueueOffset(0), max, delayed: 0 }
 }
 
 /// What a store answers that has these messages.

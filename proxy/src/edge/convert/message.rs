@@ -57,9 +57,12 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
     let body = message.body.clone();
     let message_type = type_of(&properties);
     let message_id = properties.message_id.clone();
+    let due =
+        properties.delivery_timestamp.as_ref().filter(|_| message_type == MessageType::Delay).map(time::timestamp);
     Ok(Draft {
         message_type,
         message_id,
+        due,
         body,
         body_part: body_part(topic, message),
         properties: properties_part(properties, message_type, call),

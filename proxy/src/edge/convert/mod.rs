@@ -2,6 +2,7 @@
 
 mod message;
 mod property;
+mod recall;
 mod receive;
 mod route;
 mod settings;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset, Settled,
-    Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
+    Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
@@ -55,6 +55,9 @@ impl StoreNode for Blind {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn reset_offset(&self, _: Reset) -> BoxFuture<'_, Result<Vec<QueueReset>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn recall(&self, _: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {

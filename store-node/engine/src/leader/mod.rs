@@ -315,8 +315,18 @@ impl Leader {
     }
 
     fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
-        let status = |(queue, state): (QueueId, QueueState)| QueueStatus { queue, min: state.min, max: state.next };
-        self.state.queues_of(topic).map(status).collect()
+        let queues: BTreeSet<_> = self.state.queues_of(topic).map(|(queue, _)| queue).collect();
+        let status = |queue| {
+            let QueueState { min, next: max, .. } = self.state.queue(topic, queue);
+            QueueStatus { queue, min, max, delayed: self.state.waiting_in(topic, queue) }
+        };
+        queues
+            .into_iter()
+            .chain(self.state.waiting_queues(topic))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(status)
+            .collect()
     }
 
     fn group_status(&self, group: GroupId) -> Vec<GroupStatus> {

@@ -12,6 +12,10 @@ pub(super) struct Index<'a> {
     pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
     /// What a group on a topic saw.
     pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
+    /// Messages that were sent to be seen later, and when.
+    pub(super) delayed: BTreeMap<MessageId, Duration>,
+    /// What came of recalls.
+    pub(super) recalls: BTreeMap<MessageId, Vec<(Span, Outcome)>>,
     /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
     trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
     /// When the history ends.
@@ -64,7 +68,9 @@ pub(super) struct Unanswered {
 impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
-        let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new(), trimmed: BTreeMap::new(), end };
+        let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (delayed, recalls) = (BTreeMap::new(), BTreeMap::new());
+        let mut index = Self { sends, groups, delayed, recalls, trimmed, end };
         for call in calls {
             index.receive(call);
         }
@@ -121,6 +127,12 @@ impl<'a> Index<'a> {
                 let reset = Reset { span: call.span, to: *to, outcome: *outcome };
                 self.groups.entry((group, topic)).or_default().resets.push(reset);
             }
+            What::Delayed { message, due } => {
+                self.delayed.insert(*message, *due);
+            }
+            What::Recall { message, outcome } => {
+                self.recalls.entry(*message).or_default().push((call.span, *outcome));
+            }
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
             }
@@ -152,6 +164,13 @@ impl<'a> Index<'a> {
         let unheard = |sent: &&Sent<'_>| sent.topic == topic && sent.place.is_none() && sent.outcome != Outcome::Failed;
         let sends = self.sends.values().filter(unheard).filter(early).count();
         self.min_of(topic, queue) > 0 && u64::try_from(sends).is_ok_and(|sends| sends >= messages)
+    }
+
+    /// Whether a message that nobody received may be gone for good: it was recalled, or came late to a queue that loses
+    /// messages, nobody knows which.
+    pub(super) fn may_never_come(&self, message: MessageId, topic: &Name) -> bool {
+        let trimmed = || self.trimmed.keys().any(|(of, _)| *of == topic);
+        self.recalls.contains_key(&message) || self.delayed.contains_key(&message) && trimmed()
     }
 
     /// Whether the message at a place may have been dropped while a consumer held it.

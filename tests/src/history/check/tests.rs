@@ -86,6 +86,15 @@ impl Script {
         self.call(What::Reset { group: name("g"), topic: name("t"), to, outcome })
     }
 
+    fn delayed(self, message: u64, seconds: u64) -> Self {
+        self.call(What::Delayed { message: MessageId(message), due: Duration::from_secs(seconds) })
+    }
+
+    fn recall(self, message: u64) -> Self {
+        let outcome = self.outcome();
+        self.call(What::Recall { message: MessageId(message), outcome })
+    }
+
     fn progress(self, floor: u64, cursor: u64) -> Self {
         self.call(What::Progress { group: name("g"), topic: name("t"), queue: 0, floor, cursor })
     }
@@ -184,6 +193,27 @@ fn i02_nobody_sent_it_or_it_was_refused() {
     let refused = Script::default().but(Outcome::Failed).send(1, 0);
     refused.receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[Invariant::I02]);
     Script::default().receive(vec![got(1, 0, 1, 10)]).ack(1, 10).send(1, 0).gives(&[Invariant::I02]);
+}
+
+#[test]
+fn i08_a_delayed_message_is_early() {
+    let later = |seconds| Script::default().but(Outcome::Ok).send(1, 0).delayed(1, seconds).at(5);
+    later(5).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[]);
+    later(6).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives(&[Invariant::I08]);
+    let rules = Rules { clock_bound: Duration::from_secs(1), ..RULES };
+    later(6).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).gives_by(rules, &[]);
+}
+
+#[test]
+fn i19_a_recalled_message_comes() {
+    let later = || Script::default().send(1, 0).delayed(1, 5).send(2, 1).at(1);
+    let seen = |script: Script| script.at(9).receive(vec![got(1, 0, 1, 10), got(2, 1, 1, 11)]).ack(1, 10).ack(2, 11);
+    let unseen = |script: Script| script.at(9).receive(vec![got(2, 1, 1, 11)]).ack(2, 11).at(90).receive(vec![]);
+    seen(later().recall(1)).gives(&[Invariant::I19]);
+    seen(later().but(Outcome::Failed).recall(1)).gives(&[]);
+    seen(later().but(Outcome::Indeterminate).recall(1)).gives(&[]);
+    unseen(later().but(Outcome::Indeterminate).recall(1)).gives(&[]);
+    unseen(later()).gives(&[Invariant::I01, Invariant::I10]);
 }
 
 #[test]
