@@ -264,8 +264,11 @@ impl Engine {
     /// [`StoreError::Busy`] at once when too many bytes wait, [`StoreError::TooLarge`] when they do not fit into a
     /// block, [`StoreError::NoSuchQueue`], [`StoreError::Stopped`].
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
-        let bytes: usize =
-            messages.iter().map(|append| record::HEADER + append.message.len() + DUE).map(|len| len.next_multiple_of(8)).sum();
+        let bytes: usize = messages
+            .iter()
+            .map(|append| record::HEADER + append.message.len() + DUE)
+            .map(|len| len.next_multiple_of(8))
+            .sum();
         let max = self.log.block_max() - block::HEADER;
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });

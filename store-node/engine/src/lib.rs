@@ -13,6 +13,7 @@
 
 mod again;
 mod block;
+mod carry;
 mod codec;
 mod commitlog;
 mod damage;

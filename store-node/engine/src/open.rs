@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::again::Again;
 use crate::block::Lsn;
+use crate::carry::Carrier;
 use crate::commitlog::{
     Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
     recover,
@@ -180,6 +181,9 @@ async fn attempt<R: AnswerRule>(
         majority_at: started,
     };
     tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
+    let carrier = Carrier { inbox: inbox_sender.downgrade(), log: log.clone(), every: settings.retention.every };
+    let carrier = tasks.token().run_until_cancelled_owned(carrier.run());
+    tasks.spawn("carrier", OnError::LogAndEnd, carrier.map(|_over| Ok::<(), std::convert::Infallible>(())));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
     let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again };
     if alone {

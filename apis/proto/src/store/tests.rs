@@ -184,6 +184,7 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Reset(it) => Reset::try_from(it).is_ok(),
         Ask::Fetch(it) => Fetch::try_from(it).is_ok(),
         Ask::Watch(it) => it.group.map(GroupRef::try_from).is_some_and(|group| group.is_ok()),
+        Ask::Recall(recall) => Recall::try_from(recall).is_ok(),
         Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,
     });
     sound.count()

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
-    Settlement,
+    Append, Appended, DeliveryKey, Fetch, GroupStatus, KeptId, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset,
+    Settled, Settlement,
 };
-use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
+use apogee_model::{
+    BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TagFilter, TopicId,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
-use super::Located;
+use super::{Aged, Located};
 use crate::hand_over::HandedOver;
 use crate::state::State;
+use crate::views::kept::KeptRow;
 use crate::views::{Place, Position, ViewsError};
 use crate::watch::Edge;
 
@@ -59,6 +62,16 @@ pub(crate) enum Ask {
     Reset {
         reset: Reset,
         reply: Sender<Vec<QueueReset>>,
+    },
+    /// Which messages are to be carried forward.
+    Aged {
+        reply: Sender<Aged>,
+    },
+    Carry {
+        id: KeptId,
+        row: KeptRow,
+        message: StoredMessage,
+        reply: Sender<()>,
     },
     Recall {
         recall: Recall,

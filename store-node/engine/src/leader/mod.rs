@@ -4,11 +4,12 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `timer`, `reset` and
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `timer`, `carry`, `reset` and
 //! `retention` for the decisions, and `fetch`.
 
 mod ask;
 mod block;
+mod carry;
 mod fetch;
 mod pop;
 mod ready;
@@ -26,6 +27,7 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
+pub(crate) use carry::Aged;
 pub(crate) use fetch::Located;
 pub use retention::Retention;
 
@@ -83,6 +85,8 @@ pub(crate) struct Leader {
     deferred: VecDeque<Ask>,
     in_flight_max: usize,
     timer: timer::Timer,
+    /// Where the search for messages to carry goes on.
+    carry_from: KeptId,
     retention: retention::Retaining,
     pub(crate) epoch: Epoch,
     last_delivery: DeliverySeq,
@@ -106,6 +110,7 @@ impl Leader {
             deferred: VecDeque::new(),
             in_flight_max,
             timer: timer::Timer::new(now),
+            carry_from: KeptId::MIN,
             retention: retention::Retaining::new(retention, segment_bytes, now),
             epoch,
             last_delivery: DeliverySeq(0),
@@ -158,6 +163,11 @@ impl Leader {
             }
             Ask::Fetch { fetch, reply } => Some(Answer::Located(reply, self.locate(&fetch))),
             Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
+            Ask::Aged { reply } => {
+                let _nobody_waits = reply.send(self.aged(now));
+                None
+            }
+            Ask::Carry { id, row, message, reply } => self.carry(id, row, message, reply, now),
             Ask::Recall { recall, reply } => self.recall(recall, reply, now),
             Ask::Release { deliveries } => {
                 self.release(&deliveries, now);

@@ -90,6 +90,11 @@ impl Retaining {
         Limits { rules: self.rules, now, cut: self.rules.cut(end, self.segment_bytes) }
     }
 
+    /// Where the log could begin, at the start of a segment, when its queues need it from `needed` on.
+    pub(super) fn floor(&self, needed: Lsn, end: Lsn, now: Now) -> Lsn {
+        Lsn(needed.0 - needed.0 % self.segment_bytes).max(self.limits(now, end).cut)
+    }
+
     /// When there is something to do again.
     pub(super) fn due(&self) -> Monotonic {
         self.due

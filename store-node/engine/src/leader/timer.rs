@@ -112,7 +112,11 @@ impl Timer {
         }
     }
 
-    fn leaves(&mut self, id: KeptId, block: Ticket, how: Leaving) {
+    pub(super) fn is_leaving(&self, id: KeptId) -> bool {
+        self.leaving.contains_key(&id)
+    }
+
+    pub(super) fn leaves(&mut self, id: KeptId, block: Ticket, how: Leaving) {
         self.soon.remove(&id);
         self.leaving.insert(id, (block, how));
         self.proposed.push_back((block, id));
@@ -139,7 +143,7 @@ impl Timer {
         due.take(room).map(|(id, row)| (*id, *row)).collect()
     }
 
-    fn arm(&mut self, now: Now) {
+    pub(super) fn arm(&mut self, now: Now) {
         let next = self.soon.first_key_value().map(|(id, _)| id.due.since(now.wall).min(LOOK_EVERY));
         let next = if self.wants_more() { Some(Duration::ZERO) } else { next };
         // With no room, what is committed next makes some.

@@ -168,14 +168,8 @@ impl State {
             Record::Carried(carried) => self.carry(carried, at, applied),
             Record::Fire(fire) => self.fire(fire, at, applied),
             Record::Recall(it) => {
-                let row = KeptRow {
-                    topic: it.topic,
-                    queue: it.queue,
-                    lsn: it.lsn,
-                    len: it.len,
-                    tag_hash: 0,
-                    group_hash: 0,
-                };
+                let row =
+                    KeptRow { topic: it.topic, queue: it.queue, lsn: it.lsn, len: it.len, tag_hash: 0, group_hash: 0 };
                 self.kept.leave(it.id, row);
             }
             Record::TopicName { id, name } => {

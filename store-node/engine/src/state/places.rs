@@ -17,6 +17,9 @@ const CHUNK: u64 = 512;
 /// Chunks that are kept, some 2 MiB.
 const CHUNKS: usize = 128;
 
+/// Looks at one row; `None` for a row without sense.
+type VisitOrNot<'a> = dyn FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>> + 'a;
+
 /// Rows of a queue without a gap, up to the end of their chunk or of what the views had.
 struct Chunk {
     queue: (TopicId, QueueId),
@@ -76,13 +79,7 @@ impl ViewReader {
     }
 
     /// Visits rows of a small table. A failure ends this, and so does a row without sense; both are noted.
-    pub(super) fn scan_or_note(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>>,
-    ) {
+    pub(super) fn scan_or_note(&self, table: Table, from: &[u8], to: &[u8], visit: &mut VisitOrNot<'_>) {
         let mut bad = false;
         let scanned = self.views.scan(table, from, to, &mut |key, row| {
             visit(key, row).unwrap_or_else(|| {

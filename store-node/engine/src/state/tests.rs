@@ -330,7 +330,10 @@ fn what_came_late_holds_the_log_until_it_is_trimmed() {
     let far = Event::Send { queue: 0, count: 5000, request: 0 };
     let events = vec![far.clone(), Event::Keep { queue: 1, count: 1, after: 1, request: 0 }, far];
     world.blocks(events).iter().for_each(|block| drop(state.apply(block).unwrap()));
-    world.blocks(vec![Event::Trim { queue: 0, min: 10_000 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
+    world
+        .blocks(vec![Event::Trim { queue: 0, min: 10_000 }])
+        .iter()
+        .for_each(|block| drop(state.apply(block).unwrap()));
     let held = state.needed().unwrap();
     world.blocks(vec![Event::Fire { queue: 1, count: 1 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
     let place = state.place(TopicId(1), QueueId(1), QueueOffset(0)).unwrap();

@@ -1,6 +1,7 @@
 //! The engine through its door, on a simulated disk.
 
 mod back_off;
+mod delay;
 mod fetch;
 mod full;
 mod model;

@@ -225,8 +225,12 @@ impl World {
             }
             Event::Fire { queue, count } => {
                 let of_queue = self.kept.iter().filter(|(_, (of, ..))| *of == queue);
-                let fired = of_queue.take(count).map(|(id, (_, at, len))| {
-                    Fired { id: *id, lsn: Lsn(*at), len: *len, tag_hash: 1, group_hash: 2 }
+                let fired = of_queue.take(count).map(|(id, (_, at, len))| Fired {
+                    id: *id,
+                    lsn: Lsn(*at),
+                    len: *len,
+                    tag_hash: 1,
+                    group_hash: 2,
                 });
                 let (messages, next) = (fired.collect::<Vec<_>>(), self.next.entry(queue).or_default());
                 let first = QueueOffset(*next);

@@ -122,8 +122,15 @@ fn a_base_without_a_sound_manifest_is_none() {
 fn queue(index: u64, count: u64, min: u64) -> Batch {
     let mut batch = Batch::new(Position { index: BlockIndex(index), ..Position::default() });
     let queue = (TopicId(1), QueueId(0));
-    let place =
-        Place { lsn: Default::default(), len: 1, tag_hash: 0, group_hash: 0, stored_at: Default::default(), flags: 0, visible: Default::default() };
+    let place = Place {
+        lsn: Default::default(),
+        len: 1,
+        tag_hash: 0,
+        group_hash: 0,
+        stored_at: Default::default(),
+        flags: 0,
+        visible: Default::default(),
+    };
     for offset in 0..count {
         let key = consume_queue_key(queue.0, queue.1, QueueOffset(offset));
         batch.put(Table::ConsumeQueue, &key, |row| place.encode(row));
