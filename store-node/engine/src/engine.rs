@@ -31,8 +31,8 @@ use crate::watch::Watch;
 
 /// Room in the inbox kept for notes that nobody can repeat (confirmations, releases, who was heard).
 const INBOX_FOR_NOTES: usize = INBOX / 4;
-/// Bytes more of a message that is kept back.
-const DUE: usize = 8;
+/// Bytes more of a message that is kept back, and carried forward.
+const KEPT: usize = 24;
 /// What people tune.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -266,7 +266,7 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize = messages
             .iter()
-            .map(|append| record::HEADER + append.message.len() + DUE)
+            .map(|append| record::HEADER + append.message.len() + if append.due.is_some() { KEPT } else { 0 })
             .map(|len| len.next_multiple_of(8))
             .sum();
         let max = self.log.block_max() - block::HEADER;
