@@ -1,5 +1,6 @@
 //! One seed from its beginning to the verdict.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apogee_model::Timestamp;
@@ -188,8 +189,29 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     if resets > 0 {
         cluster.tally.add(Happening::OffsetReset, u64::try_from(resets).expect("a count"));
     }
+    note_delays(&calls, &mut cluster.tally);
     let (log, tally) = (std::mem::take(&mut cluster.log), cluster.tally.clone());
     Ok(Verdict { violations, calls, log, replicas, tally })
+}
+
+/// Counts what came of delayed messages.
+fn note_delays(calls: &[Call], tally: &mut Tally) {
+    let delayed = calls.iter().filter_map(|call| match call.what {
+        What::Delayed { message, .. } => Some(message),
+        _ => None,
+    });
+    let delayed: BTreeSet<_> = delayed.collect();
+    for call in calls {
+        match &call.what {
+            What::Receive { deliveries, .. } => {
+                let came = deliveries.iter().filter(|delivery| delayed.contains(&delivery.message));
+                came.for_each(|_| tally.count(Happening::DelayedMessage));
+            }
+            What::Recall { outcome: Outcome::Ok, .. } => tally.count(Happening::Recall),
+            What::Recall { outcome: Outcome::Failed, .. } => tally.count(Happening::LateRecall),
+            _ => {}
+        }
+    }
 }
 
 fn too_late(told: &str) -> Violation {

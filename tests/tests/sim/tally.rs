@@ -42,6 +42,12 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
+    /// A message was received that came later than it was sent.
+    DelayedMessage,
+    /// A delayed message was taken back.
+    Recall,
+    /// A recall came too late.
+    LateRecall,
 }
 
 /// Counts of what happened.
@@ -49,7 +55,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 20] = [
+    pub(crate) const ALL: [Happening; 23] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -70,6 +76,9 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
+        Happening::DelayedMessage,
+        Happening::Recall,
+        Happening::LateRecall,
     ];
 }
 

@@ -7,6 +7,7 @@ import org.apache.rocketmq.client.apis.consumer.SimpleConsumer;
 import org.apache.rocketmq.client.apis.message.Message;
 import org.apache.rocketmq.client.apis.message.MessageView;
 import org.apache.rocketmq.client.apis.producer.Producer;
+import org.apache.rocketmq.client.apis.producer.RecallReceipt;
 import org.apache.rocketmq.client.apis.producer.SendReceipt;
 
 /** Messages that come later, and never when they are recalled. */
@@ -63,7 +64,8 @@ final class DelayScenarios {
         String topic = "java-recall";
         SendReceipt sent = sendDelayed(topic, "never", DELAY);
         for (int i = 0; i < 2; i++) {
-            Check.equal(sent.getMessageId(), producer.recallMessage(topic, sent.getRecallHandle()).getMessageId(), "message id");
+            RecallReceipt recalled = producer.recallMessage(topic, sent.getRecallHandle());
+            Check.equal(sent.getMessageId(), recalled.getMessageId(), "message id");
         }
         clients.expectNothing(topic, "java-recall-group");
     }
