@@ -380,6 +380,7 @@ impl Leader {
             self.proposed.retain(|_, (block, _)| *block > ticket);
         }
         self.timer.committed(applied.kept, ticket, now);
+        self.recall_waiting(now);
         for (topic, tag_hash) in applied.arrived {
             self.watches.arrived(topic, tag_hash);
         }

@@ -16,7 +16,7 @@ use apogee_model::store::{KeptId, Recall, Recalled};
 use apogee_model::{QueueId, Timestamp, TopicId};
 use tokio::sync::oneshot::Sender;
 
-use super::{Answer, Ask, Leader, Now, Ticket};
+use super::{Answer, Leader, Now, Ticket};
 use crate::record::{self, Fire, Fired, Record};
 use crate::state::State;
 use crate::views::kept::KeptRow;
@@ -45,6 +45,8 @@ pub(super) struct Timer {
     /// Decided, and not committed.
     leaving: BTreeMap<KeptId, (Ticket, Leaving)>,
     proposed: VecDeque<(Ticket, KeptId)>,
+    /// Recalls that can be decided when the blocks on their way are committed.
+    recalls: Vec<(Recall, Sender<Recalled>)>,
     /// When there is something to do.
     at: Option<Monotonic>,
     /// The number of the next message that is kept back.
@@ -67,6 +69,7 @@ impl Timer {
             known: KeptId::MIN,
             leaving: BTreeMap::new(),
             proposed: VecDeque::new(),
+            recalls: Vec::new(),
             at: Some(now.monotonic),
             next: 0,
         }
@@ -208,10 +211,20 @@ impl Leader {
 
     /// Decides when the blocks on their way are committed.
     fn later(&mut self, recall: Recall, reply: Sender<Recalled>) -> Option<Answer> {
-        if !reply.is_closed() {
-            self.deferred.push_back(Ask::Recall { recall, reply });
+        // Who is not heard asks again.
+        if !reply.is_closed() && self.timer.recalls.len() < LEAVING_MAX {
+            self.timer.recalls.push((recall, reply));
         }
         None
+    }
+
+    /// Decides recalls that had to wait for a block.
+    pub(super) fn recall_waiting(&mut self, now: Now) {
+        for (recall, reply) in std::mem::take(&mut self.timer.recalls) {
+            if let Some(answer) = self.recall(recall, reply, now) {
+                answer.give();
+            }
+        }
     }
 }
 

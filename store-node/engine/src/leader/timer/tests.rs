@@ -10,7 +10,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::super::{Retention, Terms};
+use super::super::{Ask, Retention, Terms};
 use super::*;
 use crate::block::{Block, BlockKind, Header, Lsn};
 use crate::views::MemoryViews;
@@ -102,10 +102,6 @@ impl Site {
         for answer in self.leader().take_answers(upto, Ticket(0)) {
             answer.give();
         }
-        let now = self.now;
-        while let Some(ask) = self.leader().take_deferred() {
-            self.leader().decide(ask, now).and_then(Answer::give);
-        }
     }
 
     fn note(&mut self, block: &Block) {
@@ -139,6 +135,15 @@ impl Site {
         answer
     }
 
+    /// Writes a message again that waits.
+    fn carry(&mut self, id: Option<KeptId>) {
+        let now = self.now;
+        let Some((id, row)) = id.and_then(|id| Some((id, self.leader().state.waits(id)?))) else { return };
+        let message = StoredMessage { body_part: vec![7; 10].into(), properties_part: Bytes::new() };
+        let (reply, _answer) = oneshot::channel();
+        self.leader().decide(Ask::Carry { id, row, message, reply }, now).and_then(Answer::give);
+    }
+
     /// Another leader begins with what is committed.
     fn change_leader(&mut self) {
         let state = self.leader.take().unwrap().into_state();
@@ -167,6 +172,7 @@ enum Step {
     Send { queue: u16, after: u64 },
     Pass { ms: u64 },
     Commit,
+    Carry { nth: usize },
     Recall { nth: usize },
     SetWall { ahead: u64, back: u64 },
     ChangeLeader,
@@ -178,6 +184,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..QUEUES, 0..400u64).prop_map(|(queue, after)| Step::Send { queue, after }),
         6 => (1..120u64).prop_map(|ms| Step::Pass { ms }),
         8 => Just(Step::Commit),
+        3 => (0..40usize).prop_map(|nth| Step::Carry { nth }),
         4 => (0..40usize).prop_map(|nth| Step::Recall { nth }),
         1 => (0..300u64, 0..300u64).prop_map(|(ahead, back)| Step::SetWall { ahead, back }),
         1 => Just(Step::ChangeLeader),
@@ -197,6 +204,7 @@ proptest! {
                 Step::Send { queue, after } => sends.push(site.send(queue, after)),
                 Step::Pass { ms } => site.pass(ms),
                 Step::Commit => site.commit(),
+                Step::Carry { nth } => site.carry(known.get(nth).copied()),
                 Step::Recall { nth } => {
                     if let Some(id) = known.get(nth) {
                         recalls.push((*id, site.recall(*id)));
@@ -280,6 +288,22 @@ fn a_recall_is_decided_against_what_is_not_committed_yet() {
     let mut foreign = site.recall(KeptId { due: Timestamp(START), number: 99 });
     site.commit();
     assert_eq!(foreign.try_recv(), Ok(Recalled::TooLate));
+}
+
+#[test]
+fn a_recall_waits_for_a_message_that_is_being_carried() {
+    let mut site = Site::new();
+    let mut answer = site.send(0, 5000);
+    site.commit();
+    let id = answer.try_recv().unwrap()[0].kept.unwrap();
+    site.carry(Some(id));
+    let mut recalled = site.recall(id);
+    site.commit();
+    site.commit();
+    assert_eq!(recalled.try_recv(), Ok(Recalled::Done));
+    site.pass(6000);
+    site.commit();
+    assert_eq!(site.visible(), 0);
 }
 
 #[test]
