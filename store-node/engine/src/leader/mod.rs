@@ -406,6 +406,12 @@ impl Leader {
         self.clock.next().into_iter().chain([self.retention.due()]).min()
     }
 
+    /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
+    pub(crate) fn leave_word(&mut self, now: Now) {
+        self.clock.hurry(now.monotonic);
+        self.tick(now);
+    }
+
     /// Ends and renews the leases whose time came, and trims what was kept long enough.
     pub(crate) fn tick(&mut self, now: Now) {
         self.retain(now);
