@@ -81,6 +81,7 @@ impl<D: Door> Site<D> {
             lease,
             attempt_id: what.attempt_id.map(payload::attempt_id),
             client: ClientId::parse("client").expect("not blank"),
+            dead_letters: None,
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;
