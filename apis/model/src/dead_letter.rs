@@ -61,43 +61,80 @@ impl StoredMessage {
         self.moved(topic).unwrap_or_else(|| self.clone())
     }
 
+    /// The topic that a dead letter was sent to first; `None` of what is none.
+    pub fn origin_topic(&self) -> Option<&str> {
+        let properties = wire::fields(&self.body_part).map_while(Result::ok);
+        let mut entries = properties.filter_map(|it| match it {
+            Field { number: field::USER_PROPERTY, value: Value::Bytes(entry) } => Some(entry),
+            Field { .. } => None,
+        });
+        let entry = entries.find(|entry| text(entry, field::FIRST) == Some(ORIGIN_TOPIC))?;
+        text(entry, field::SECOND).filter(|topic| !topic.is_empty())
+    }
+
+    /// A dead letter as it was before it was one, for this topic. `None` of what no proxy wrote.
+    pub fn revived(&self, topic: &Topic) -> Option<Self> {
+        let body_part = self.with_topic(topic, &[])?;
+        let mut properties_part = Vec::with_capacity(self.properties_part.len());
+        for property in wire::fields(&self.properties_part) {
+            match property.ok()? {
+                Field { number: field::DEAD_LETTER_QUEUE, .. } => {}
+                Field { number, value: Value::Bytes(bytes) } => put(&mut properties_part, number, bytes),
+                Field { number, value: Value::Number(value) } => {
+                    put_varint(&mut properties_part, u64::from(number) << 3);
+                    put_varint(&mut properties_part, value);
+                }
+            }
+        }
+        Some(Self { body_part, properties_part: properties_part.into() })
+    }
+
     fn moved(&self, topic: &Topic) -> Option<Self> {
-        let (_, origin) = self.topic()?;
+        let (_, name) = self.topic()?;
         let id = self.message_id().unwrap_or_default();
-        let mut body_part = Vec::with_capacity(self.body_part.len() + 256);
+        if let Some(origin) = self.origin_topic() {
+            let known = [(ORIGIN_TOPIC, origin), (ORIGIN_MESSAGE_ID, id)];
+            let body_part = self.with_topic(topic, &known)?;
+            return Some(Self { body_part, properties_part: self.properties_part.clone() });
+        }
+        let body_part = self.with_topic(topic, &[(ORIGIN_TOPIC, name), (ORIGIN_MESSAGE_ID, id)])?;
+        let mut queue = Vec::new();
+        put_text(&mut queue, field::FIRST, name);
+        put_text(&mut queue, field::SECOND, id);
+        let mut properties_part = self.properties_part.to_vec();
+        put(&mut properties_part, field::DEAD_LETTER_QUEUE, &queue);
+        Some(Self { body_part, properties_part: Bytes::from(properties_part) })
+    }
+
+    /// Body and user properties under another topic, with these origins instead of those it had.
+    fn with_topic(&self, topic: &Topic, origins: &[(&str, &str)]) -> Option<Bytes> {
+        self.topic()?;
+        let mut part = Vec::with_capacity(self.body_part.len() + 256);
         let mut resource = Vec::new();
         put_text(&mut resource, field::FIRST, topic.namespace());
         put_text(&mut resource, field::SECOND, topic.name());
-        put(&mut body_part, field::TOPIC, &resource);
-        let (mut body, mut was_one) = (None, false);
+        put(&mut part, field::TOPIC, &resource);
+        let mut body = None;
         for field in wire::fields(&self.body_part) {
             match field.ok()? {
                 Field { number: field::TOPIC, value: Value::Bytes(_) } => {}
                 Field { number: field::USER_PROPERTY, value: Value::Bytes(entry) } => {
-                    was_one |= text(entry, field::FIRST) == Some(ORIGIN_TOPIC);
-                    put(&mut body_part, field::USER_PROPERTY, entry);
+                    if !matches!(text(entry, field::FIRST), Some(ORIGIN_TOPIC | ORIGIN_MESSAGE_ID)) {
+                        put(&mut part, field::USER_PROPERTY, entry);
+                    }
                 }
                 Field { number: field::BODY, value: Value::Bytes(bytes) } => body = Some(bytes),
                 Field { .. } => return None,
             }
         }
-        if was_one {
-            put(&mut body_part, field::BODY, body.unwrap_or_default());
-            return Some(Self { body_part: body_part.into(), properties_part: self.properties_part.clone() });
-        }
-        for (key, value) in [(ORIGIN_TOPIC, origin), (ORIGIN_MESSAGE_ID, id)] {
+        for (key, value) in origins {
             let mut entry = Vec::new();
             put_text(&mut entry, field::FIRST, key);
             put_text(&mut entry, field::SECOND, value);
-            put(&mut body_part, field::USER_PROPERTY, &entry);
+            put(&mut part, field::USER_PROPERTY, &entry);
         }
-        put(&mut body_part, field::BODY, body.unwrap_or_default());
-        let mut queue = Vec::new();
-        put_text(&mut queue, field::FIRST, origin);
-        put_text(&mut queue, field::SECOND, id);
-        let mut properties_part = self.properties_part.to_vec();
-        put(&mut properties_part, field::DEAD_LETTER_QUEUE, &queue);
-        Some(Self { body_part: body_part.into(), properties_part: Bytes::from(properties_part) })
+        put(&mut part, field::BODY, body.unwrap_or_default());
+        Some(part.into())
     }
 }
 
@@ -191,10 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_can_be_what_it_was_again() {
+        let original = message();
+        let dead = original.dead_letter(&topic("%DLQ%a")).dead_letter(&topic("%DLQ%b"));
+        assert_eq!((original.origin_topic(), dead.origin_topic()), (None, Some("orders")));
+        assert_eq!(dead.revived(&topic("orders")), Some(original));
+    }
+
+    #[test]
     fn what_no_proxy_wrote_stays_as_it_is() {
         for body_part in [&b"rubbish"[..], b"", &[0x22, 1, b'x']] {
             let strange = StoredMessage { body_part: Bytes::from_static(body_part), properties_part: Bytes::new() };
             assert_eq!(strange.dead_letter(&topic("%DLQ%a")), strange);
+            assert_eq!(strange.revived(&topic("orders")), None);
         }
     }
 }

@@ -28,7 +28,8 @@ pub use ids::{
 pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{
-    Cluster, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges, TopicConfig,
+    Cluster, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges,
+    TopicConfig,
 };
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, QueueId, ReplicaGroup, ReplicaGroupId, RetryPolicy, StoreNodeConfig,
-    Timestamp, Topic, TopicId, TopicType,
+    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, QueueId, ReplicaGroup, ReplicaGroupId, RetryPolicy,
+    StoreNodeConfig, Timestamp, Topic, TopicId, TopicType,
 };
 
 /// What clients may do with a topic.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use apogee_model::{ConsumerGroup, GroupChanges, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic, TopicChanges};
+use apogee_model::{
+    ConsumerGroup, GroupChanges, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic, TopicChanges,
+};
 use serde::{Deserialize, Serialize};
 
 /// One request for a change, as the journal keeps it. What was random or read from a clock is in here, drawn before

@@ -61,7 +61,8 @@ pub(super) fn altered(cluster: &Cluster, changes: &GroupChanges) -> Result<Arc<G
 /// [`MetadataError::Refused`] for a topic that belongs to a group, which alone decides when it is there and where.
 pub(super) fn belongs_to_nobody(topic: &Topic) -> Result<(), MetadataError> {
     let Some(group) = topic.dead_letters_of() else { return Ok(()) };
-    let why = format!("topic {topic} is for the dead letters of consumer group {group}: it comes and goes with the group");
+    let why =
+        format!("topic {topic} is for the dead letters of consumer group {group}: it comes and goes with the group");
     Err(MetadataError::Refused { why })
 }
 

@@ -103,9 +103,7 @@ impl State {
                 groups::belongs_to_nobody(topic)?;
                 Ok(Change::TopicDeleted(existing_topic(cluster, topic)?))
             }
-            (Some(cluster), Command::CreateGroup { new, created }) => {
-                Ok(self.new_group(cluster, new, *created)?)
-            }
+            (Some(cluster), Command::CreateGroup { new, created }) => Ok(self.new_group(cluster, new, *created)?),
             (Some(cluster), Command::AlterGroup { changes }) => {
                 Ok(Change::GroupAltered(groups::altered(cluster, changes)?))
             }

@@ -1,4 +1,6 @@
-use apogee_model::{DeliveryOrder, GroupChanges, NewGroup, NewNode, NodeName, Permission, RetryPolicy, TopicChanges, TopicType};
+use apogee_model::{
+    DeliveryOrder, GroupChanges, NewGroup, NewNode, NodeName, Permission, RetryPolicy, TopicChanges, TopicType,
+};
 
 use super::*;
 
@@ -106,7 +108,9 @@ fn dead_letters_of_a_group_have_a_queue_in_every_replica_group_while_the_group_e
     assert_eq!(dead_letters(&state), Some(vec![0, 1]));
     let topic = Topic::parse("", "%DLQ%g").expect("a plain name");
     let changes = TopicChanges { topic: topic.clone(), queues: Some(5), permission: None };
-    for command in [create("%DLQ%g", 1), create("%DLQ%other", 1), Command::DeleteTopic { topic }, Command::AlterTopic { changes }] {
+    for command in
+        [create("%DLQ%g", 1), create("%DLQ%other", 1), Command::DeleteTopic { topic }, Command::AlterTopic { changes }]
+    {
         let refused = run(&mut state, &command);
         assert!(matches!(refused, Err(Refusal::Metadata(MetadataError::Refused { .. }))), "{command}: {refused:?}");
     }
@@ -133,7 +137,8 @@ fn attempts_and_rests_of_a_group_can_be_altered() {
     run(&mut state, &create_group(3)).expect("a new name");
     let group = ConsumerGroup::parse("", "g").expect("a plain name");
     let changes = |max_attempts, retry| GroupChanges { group: group.clone(), max_attempts, retry };
-    let mut alter = |max_attempts, retry| run(&mut state, &Command::AlterGroup { changes: changes(max_attempts, retry) });
+    let mut alter =
+        |max_attempts, retry| run(&mut state, &Command::AlterGroup { changes: changes(max_attempts, retry) });
     let Ok(Change::GroupAltered(altered)) = alter(None, Some(RetryPolicy::EXPONENTIAL)) else { panic!("refused") };
     assert_eq!((altered.max_attempts, &altered.retry), (3, &RetryPolicy::EXPONENTIAL));
     let Ok(Change::GroupAltered(altered)) = alter(Some(5), None) else { panic!("refused") };

@@ -49,11 +49,8 @@ impl Service {
         let (group, delivery) = claim.delivery(&change.receipt_handle)?;
         let (.., config) = claim.parties()?;
         let (asked, rests) = (change.after, config.retry.rests());
-        let what = if asked.get() < rests.shortest() {
-            Settlement::Rest { asked, rests }
-        } else {
-            Settlement::Change(asked)
-        };
+        let what =
+            if asked.get() < rests.shortest() { Settlement::Rest { asked, rests } } else { Settlement::Change(asked) };
         match self.stores.of(group)?.settle(delivery, what).await? {
             Settled::Done => Ok(()),
             Settled::Stale => Err(receipt::stale(&change.receipt_handle)),

@@ -19,6 +19,10 @@ pub(crate) struct Forward {
     pub receipt_handle: String,
 }
 
+/// The message is among the dead letters, or was settled before.
+#[derive(Debug)]
+pub(crate) struct Forwarded;
+
 pub(crate) struct Service {
     directory: Directory,
     stores: Stores,
@@ -31,7 +35,7 @@ impl Service {
     }
 
     /// Idempotent: what is settled already, by whomever, is OK again. SDKs repeat every other answer for ever.
-    pub(crate) async fn run(&self, call: Call, forward: Forward) -> Result<(), ServiceError> {
+    pub(crate) async fn run(&self, call: Call, forward: Forward) -> Result<Forwarded, ServiceError> {
         self.sessions.heard(&call);
         let claim = Claim::new(self.directory.routes().cluster(), &forward.topic, &forward.group);
         let (replica_group, delivery) = claim.delivery(&forward.receipt_handle)?;
@@ -44,7 +48,7 @@ impl Service {
             None => return Err(ServiceError::Store(StoreError::NotLeader { leader: None })),
         };
         match self.stores.of(replica_group)?.settle(delivery, what).await? {
-            Settled::Done => Ok(()),
+            Settled::Done => Ok(Forwarded),
             Settled::Stale => Err(receipt::stale(&forward.receipt_handle)),
         }
     }

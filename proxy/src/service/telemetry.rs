@@ -65,11 +65,9 @@ impl Service {
 /// most policies, and so the store takes the ones of the list.
 fn told(policy: RetryPolicy, language: Language) -> RetryPolicy {
     match (language, policy) {
-        (Language::NodeJs, RetryPolicy::Customized { .. }) => RetryPolicy::Exponential {
-            initial: Duration::from_secs(5),
-            max: Duration::from_secs(900),
-            multiplier: 2,
-        },
+        (Language::NodeJs, RetryPolicy::Customized { .. }) => {
+            RetryPolicy::Exponential { initial: Duration::from_secs(5), max: Duration::from_secs(900), multiplier: 2 }
+        }
         (
             Language::NodeJs
             | Language::Java
