@@ -37,8 +37,9 @@ impl Admin {
     ) -> Result<v1::ListDeadLettersResponse, AdminError> {
         let cluster = self.routes.cluster();
         let page = page::of(&cluster.groups, ask.page_size, &ask.page_token)?;
-        let counted = stream::iter(page.items).map(|group| self.dead_letters(&cluster, group)).buffered(COUNTED);
-        let groups = counted.try_filter(|found| futures::future::ready(found.kept > 0)).try_collect().await?;
+        let counts: Vec<_> = page.items.into_iter().map(|group| self.dead_letters(&cluster, group)).collect();
+        let counted: Vec<_> = stream::iter(counts).buffered(COUNTED).try_collect().await?;
+        let groups = counted.into_iter().filter(|found| found.kept > 0).collect();
         Ok(v1::ListDeadLettersResponse { groups, next_page_token: page.next })
     }
 

@@ -310,7 +310,8 @@ async fn progress_is_in_order_and_without_deleted_topics() {
     let mut admin = client(&Arc::default());
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let order = v1::DeliveryOrder::Orderly.into();
-    let ask = v1::CreateGroupRequest { namespace: String::new(), name: "g".to_owned(), order, max_attempts: 3 };
+    let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry };
     admin.create_group(ask).await.expect("a fair wish");
     let ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned() };
     let described = admin.describe_group(ask).await.expect("it is there").into_inner();

@@ -317,7 +317,7 @@ impl Routes for FakeRoutes {
         Box::pin(async { self.add_group(new) })
     }
     fn alter_group(&self, changes: GroupChanges) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
-        Box::pin(async {
+        Box::pin(async move {
             self.change(|cluster| {
                 let known = cluster.groups.get_mut(&changes.group).expect("the test made it");
                 let mut altered = (**known).clone();

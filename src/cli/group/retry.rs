@@ -12,10 +12,10 @@ use super::super::error::CliError;
 
 /// The rests of a consumer group.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct Rests {
+pub(crate) struct Rests {
     /// How long a message rests after its consumer failed
     #[arg(long, value_enum, value_name = "POLICY")]
-    pub(super) retry_policy: Option<Policy>,
+    retry_policy: Option<Policy>,
     /// customized: one rest after the other, such as 1s,5s,1m; the last one stays
     #[arg(long, value_name = "RESTS", value_delimiter = ',', value_parser = duration)]
     back_off: Vec<Duration>,
@@ -31,7 +31,7 @@ pub(super) struct Rests {
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
-pub(super) enum Policy {
+pub(crate) enum Policy {
     /// Rests of your own; 1s, 5s, 10s, 30s, 1m … 10m, 20m, 30m, 1h, 2h when none is given
     Customized,
     /// Each longer than the one before, up to a longest
