@@ -9,7 +9,7 @@ use apogee_model::store::{
     Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
+    ClientId, Cluster, ConsumerGroup, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
     NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
@@ -39,6 +39,10 @@ impl Routes for LocalRoutes {
 
     fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.0.create_group(new))
+    }
+
+    fn alter_group(&self, changes: GroupChanges) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(self.0.alter_group(changes))
     }
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {

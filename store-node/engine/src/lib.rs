@@ -13,6 +13,7 @@
 
 mod again;
 mod block;
+mod bury;
 mod codec;
 mod commitlog;
 mod damage;

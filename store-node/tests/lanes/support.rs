@@ -93,7 +93,7 @@ pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Appen
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
     let client = ClientId::parse("host@1@1").expect("not blank");
-    Pop { group: group(), topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client }
+    Pop { group: group(), topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client, dead_letters: None }
 }
 
 pub(crate) fn bodies(popped: &Popped) -> Vec<Bytes> {

@@ -1,5 +1,6 @@
 //! Judges a history.
 
+mod dead;
 mod index;
 mod lease;
 mod order;
@@ -89,6 +90,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     settle::lost(&index, rules, &mut found);
     reset::again(&index, &mut found);
     reset::skipped(&index, &mut found);
+    dead::letters(&index, rules, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
     service::back(calls, &mut found);

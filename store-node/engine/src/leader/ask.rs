@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled, Settlement,
+    Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled,
 };
-use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
+use apogee_model::{
+    BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TagFilter, TopicId,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
 use super::Located;
+use super::bury::{Burial, Buried, Condemned, Verdict};
+use super::settle::Moved;
 use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::{Place, Position, ViewsError};
@@ -48,8 +52,21 @@ pub(crate) enum Ask {
     },
     Settle {
         key: DeliveryKey,
-        what: Settlement,
+        what: Moved,
         reply: Sender<Settled>,
+    },
+    /// Where the message is that a consumer gives up.
+    GiveUp {
+        key: DeliveryKey,
+        reply: Sender<Condemned>,
+    },
+    /// The copy of a message that is dead.
+    Bury {
+        key: DeliveryKey,
+        dead: DeadLetters,
+        message: StoredMessage,
+        verdict: Verdict,
+        reply: Sender<Buried>,
     },
     Fetch {
         fetch: Fetch,
@@ -119,6 +136,8 @@ pub(crate) enum Answer {
     Appended(Sender<Vec<Appended>>, Vec<Appended>, OwnedSemaphorePermit),
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
+    Condemned(Sender<Condemned>, Condemned),
+    Buried(Sender<Buried>, Buried),
     Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
     Located(Sender<Located>, Located),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
@@ -131,6 +150,8 @@ pub(crate) enum Answer {
 pub(crate) struct Granted {
     pub(crate) grants: Vec<Grant>,
     pub(crate) more: bool,
+    /// Messages that are not delivered any more, because they were often enough.
+    pub(crate) burials: Vec<Burial>,
 }
 
 /// One lease.
@@ -152,6 +173,8 @@ impl Answer {
             }
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
+            Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
+            Self::Buried(reply, buried) => ignore(reply.send(buried)),
             Self::Located(reply, located) => ignore(reply.send(located)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),

@@ -7,6 +7,7 @@ use apogee_model::store::{DeliveryKey, GroupRef, LeaseTerms, Pop, TopicRef};
 use apogee_model::{DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId};
 use tokio::sync::oneshot::Sender;
 
+use super::bury::Burials;
 use super::{Answer, Ask, Grant, Granted, Leader, Now};
 use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
@@ -24,6 +25,8 @@ struct Picking<'a> {
     /// New cursor positions.
     cursors: BTreeMap<QueueId, QueueOffset>,
     budget: usize,
+    burials: Burials,
+    now: Now,
 }
 
 impl Picking<'_> {
@@ -53,7 +56,7 @@ impl Leader {
         if !granted.grants.is_empty() {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
-        if exhausted {
+        if exhausted && granted.burials.is_empty() {
             // Go on from here when others had their turn; an empty answer would make the caller start over.
             self.deferred.push_back(Ask::Pop { pop, reply });
             return None;
@@ -93,7 +96,7 @@ impl Leader {
             let duration_ms = duration.as_millis();
             self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Replay }, now);
         }
-        Some(Granted { grants, more: false })
+        Some(Granted { grants, ..Granted::default() })
     }
 
     /// The first receive of a group on a topic fixes where the group starts: at the earliest message of a queue that
@@ -128,7 +131,14 @@ impl Leader {
         let turn = self.turns.entry((pop.group.id, pop.topic.id)).or_default();
         *turn += 1;
         let turn = *turn;
-        let mut picking = Picking { pop, picked: Vec::new(), cursors: BTreeMap::new(), budget: SCAN_BUDGET };
+        let mut picking = Picking {
+            pop,
+            picked: Vec::new(),
+            cursors: BTreeMap::new(),
+            budget: SCAN_BUDGET,
+            burials: Burials::default(),
+            now,
+        };
         if turn.is_multiple_of(RETRY_FIRST_EVERY) {
             self.pick_ready(&mut picking);
             self.pick_new(&mut picking, turn);
@@ -137,24 +147,28 @@ impl Leader {
             self.pick_ready(&mut picking);
         }
         let exhausted = picking.budget == 0;
-        let (full, Picking { picked, cursors, .. }) = (picking.full(), picking);
+        let (full, Picking { picked, cursors, burials, .. }) = (picking.full(), picking);
+        let burials = burials.into_vec();
         let grants = self.lease(pop, picked, &cursors, now);
-        let more = (full || exhausted) && self.has_more(pop);
-        (Granted { grants, more }, exhausted)
+        let more = !burials.is_empty() || (full || exhausted) && self.has_more(pop);
+        (Granted { grants, more, burials }, exhausted)
     }
 
     /// Messages whose lease ended.
     fn pick_ready(&mut self, picking: &mut Picking<'_>) {
         let (group, topic) = (picking.pop.group.id, picking.pop.topic.id);
-        while !picking.full() {
+        while !picking.full() && !picking.burials.full() {
             let ready = self.ready.get(&(group, topic));
             let Some((queue, offset)) = ready.and_then(|ready| ready.first(&picking.pop.filter)) else { return };
             self.forget_ready((picking.of(queue), offset));
             if offset >= self.min(topic, queue)
-                && let (Some(_), Some(place)) =
+                && let (Some(entry), Some(place)) =
                     (self.entry(picking.of(queue), offset), self.state.place(topic, queue, offset))
             {
-                picking.picked.push((queue, offset, place));
+                let (key, now) = ((picking.of(queue), offset), picking.now);
+                if !self.condemn(picking.pop, key, (entry, place), &mut picking.burials, now) {
+                    picking.picked.push((queue, offset, place));
+                }
             }
         }
     }
