@@ -20,7 +20,7 @@ mod time;
 pub mod wire;
 
 pub use back_off::{BACK_OFF_MIN, BACK_OFF_STEPS, back_off};
-pub use filter::{FilterError, TagFilter, tag_hash};
+pub use filter::{Filter, FilterError, NoTag, Sql, SqlError, SqlProblem, TagFilter, tag_hash};
 pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
     ReplicaId, TopicId,
