@@ -8,10 +8,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
     Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
-    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicChanges, TopicConfig, TopicId,
-};
+use apogee_model::{ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId};
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
 use futures::future::{BoxFuture, ready};
@@ -108,7 +105,7 @@ impl StoreNode for LocalStore {
         self.0.lost(&client);
     }
 
-    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch> {
         Box::new(LocalWatch(self.0.watch(&group, &topic, filter)))
     }
 

@@ -8,11 +8,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
     QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
-    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
-    ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicChanges, TopicConfig, TopicId,
-};
+use apogee_model::{ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
 use apogee_proto::token::ClusterToken;
@@ -152,7 +148,7 @@ impl StoreNode for FakeStore {
 
     fn lost(&self, _: ClientId) {}
 
-    fn watch(&self, _: GroupRef, _: TopicRef, _: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, _: GroupRef, _: TopicRef, _: Filter) -> Box<dyn Watch> {
         unreachable!("the admin API waits for nothing")
     }
 

@@ -9,12 +9,7 @@ use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop, Popped,
     QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupConfig, GroupId,
-    InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission,
-    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, TagFilter, Timestamp, Topic, TopicChanges,
-    TopicConfig, TopicId, TopicType,
-};
+use apogee_model::{ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupConfig, GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType};
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proxy::listen::{ConnectionBytes, ConnectionId, Departure};
@@ -525,7 +520,7 @@ impl StoreNode for FakeStore {
         self.inner.lock().unwrap().told.lost.push(client.to_string());
     }
 
-    fn watch(&self, _group: GroupRef, topic: TopicRef, _filter: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, _group: GroupRef, topic: TopicRef, _filter: Filter) -> Box<dyn Watch> {
         let (edges, watch) = mpsc::channel(1024);
         self.inner.lock().unwrap().watches.push((topic.id, edges));
         Box::new(FakeWatch(watch))

@@ -9,7 +9,7 @@ use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped,
     QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, StoredMessage, TagFilter, TopicId};
+use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -19,6 +19,7 @@ use crate::block;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
 use crate::leader::{Ask, Grant, Granted, Located, Retention, StateDump};
+use crate::look::LOOKS_MAX;
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -287,16 +288,13 @@ impl Engine {
     /// message back; the batch is then released.
     pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
         let filter = pop.filter.clone();
-        let (reply, answer) = oneshot::channel();
-        let mut coming = Coming { engine: self, answer };
-        self.try_ask(Ask::Pop { pop, reply })?;
-        let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
+        let granted = self.granted(pop).await?;
         let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
         let mut messages = Vec::with_capacity(granted.grants.len());
         let mut unreadable = None;
         for grant in &granted.grants {
             match self.delivery(grant).await {
-                Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
+                Ok(delivery) if filter.wants(&delivery.message) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
                 // Retention by size took it meanwhile, and its delivery with it.
@@ -317,13 +315,32 @@ impl Engine {
         }
     }
 
+    /// What the leader grants, once it knows enough of the messages that it meets.
+    async fn granted(&self, pop: Pop) -> Result<Granted, StoreError> {
+        for _ in 0..LOOKS_MAX {
+            let (reply, answer) = oneshot::channel();
+            let mut coming = Coming { engine: self, answer };
+            self.try_ask(Ask::Pop { pop: pop.clone(), reply })?;
+            let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
+            match &pop.filter {
+                Filter::Sql(sql) if granted.grants.is_empty() && !granted.look.is_empty() => {
+                    let verdicts = self.look(&pop, sql, granted.look).await;
+                    self.send(Ask::Looked(verdicts))?;
+                }
+                Filter::Sql(_) | Filter::Tags(_) => return Ok(granted),
+            }
+        }
+        // The group is past what was looked at; the caller may go on from there.
+        Ok(Granted { more: true, ..Granted::default() })
+    }
+
     async fn delivery(&self, grant: &Grant) -> Result<Delivery, StoreError> {
         let message = self.read(&grant.place).await?;
         let Grant { key, attempt, invisible, .. } = *grant;
         Ok(Delivery { key, attempt, stored_at: grant.place.stored_at, invisible, message })
     }
 
-    async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
+    pub(crate) async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
         let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
@@ -404,7 +421,7 @@ impl Engine {
     }
 
     /// Watches for messages that become ready for a group, from now on.
-    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: TagFilter) -> Watch {
+    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: Filter) -> Watch {
         Watch::new(self.inbox.clone(), |edge| Ask::Watch { group: group.id, topic: topic.id, filter, edge })
     }
 

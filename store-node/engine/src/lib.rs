@@ -21,6 +21,7 @@ mod floor;
 mod hand_over;
 mod incoming;
 mod leader;
+mod look;
 mod lease_clock;
 mod metrics;
 mod open;

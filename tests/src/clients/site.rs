@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_model::store::{self, Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter};
+use apogee_model::{ClientId, Filter, InvisibleDuration, QueueId};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +76,7 @@ impl<D: Door> Site<D> {
         let pop = Pop {
             group: payload::group(what.group),
             topic: payload::topic(),
-            filter: TagFilter::All,
+            filter: Filter::default(),
             batch: what.batch,
             lease,
             attempt_id: what.attempt_id.map(payload::attempt_id),

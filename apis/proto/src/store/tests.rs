@@ -7,8 +7,8 @@ use apogee_model::store::{
     LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -63,16 +63,21 @@ fn appends_keep_their_request_ids() {
 
 #[test]
 fn pops_and_deliveries_survive() {
-    let filter = TagFilter::parse("a||b").unwrap();
+    let tags = Filter::from(TagFilter::parse("a||b").unwrap());
+    let sql = Filter::sql("a > 5").unwrap();
     let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
-    for (filter, lease, attempt_id) in
-        [(TagFilter::All, LeaseTerms::AutoRenew, None), (filter, fixed, Some(Bytes::from_static(b"try 1")))]
-    {
+    for (filter, lease, attempt_id) in [
+        (Filter::default(), LeaseTerms::AutoRenew, None),
+        (tags, fixed, Some(Bytes::from_static(b"try 1"))),
+        (sql, fixed, None),
+    ] {
         let client = ClientId::parse("c1").unwrap();
         let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }
+    let bad = v1::Filter { tags: Vec::new(), sql: Some("a >".to_owned()) };
+    assert!(v1::Filter::into_filter(Some(bad)).is_err());
     let delivery = Delivery {
         key: key(),
         attempt: DeliveryAttempt(2),

@@ -6,11 +6,11 @@ use std::time::Duration;
 use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled, Settlement,
 };
-use apogee_model::{BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, TagFilter, TopicId};
+use apogee_model::{BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, TopicId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
-use super::Located;
+use super::{Located, Look, Verdicts};
 use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::{Place, Position, ViewsError};
@@ -46,6 +46,8 @@ pub(crate) enum Ask {
         pop: Pop,
         reply: Sender<Granted>,
     },
+    /// Somebody looked at messages for a filter.
+    Looked(Verdicts),
     Settle {
         key: DeliveryKey,
         what: Settlement,
@@ -77,7 +79,7 @@ pub(crate) enum Ask {
     Watch {
         group: GroupId,
         topic: TopicId,
-        filter: TagFilter,
+        filter: Filter,
         edge: Arc<Edge>,
     },
     TopicStatus {
@@ -131,6 +133,8 @@ pub(crate) enum Answer {
 pub(crate) struct Granted {
     pub(crate) grants: Vec<Grant>,
     pub(crate) more: bool,
+    /// When nothing was granted: somebody has to look at these first.
+    pub(crate) look: Vec<Look>,
 }
 
 /// One lease.

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use apogee_model::store::{DeliveryKey, GroupRef, LeaseTerms, Pop, TopicRef};
-use apogee_model::{DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId};
+use apogee_model::{
+    DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId,
+};
 use tokio::sync::oneshot::Sender;
 
+use super::look::{Look, Unseen};
 use super::{Answer, Ask, Grant, Granted, Leader, Now};
 use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
@@ -18,20 +21,22 @@ const SCAN_BUDGET: usize = 8192;
 const RETRY_FIRST_EVERY: u64 = 5;
 
 /// One pop under way.
-struct Picking<'a> {
-    pop: &'a Pop,
-    picked: Vec<(QueueId, QueueOffset, Place)>,
+pub(super) struct Picking<'a> {
+    pub(super) pop: &'a Pop,
+    pub(super) picked: Vec<(QueueId, QueueOffset, Place)>,
     /// New cursor positions.
     cursors: BTreeMap<QueueId, QueueOffset>,
     budget: usize,
+    /// Messages of which nobody has told whether the filter wants them.
+    pub(super) unseen: Unseen,
 }
 
 impl Picking<'_> {
-    fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         self.picked.len() >= self.pop.batch
     }
 
-    fn of(&self, queue: QueueId) -> QueueOf {
+    pub(super) fn of(&self, queue: QueueId) -> QueueOf {
         QueueOf { group: self.pop.group.id, topic: self.pop.topic.id, queue }
     }
 }
@@ -52,6 +57,9 @@ impl Leader {
         let (granted, exhausted) = self.grant(&pop, now);
         if !granted.grants.is_empty() {
             return self.blocks.answer(Answer::Popped(reply, granted));
+        }
+        if !granted.look.is_empty() {
+            return Some(Answer::Popped(reply, granted)); // whoever asked looks, and asks again
         }
         if exhausted {
             // Go on from here when others had their turn; an empty answer would make the caller start over.
@@ -93,7 +101,7 @@ impl Leader {
             let duration_ms = duration.as_millis();
             self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Replay }, now);
         }
-        Some(Granted { grants, more: false })
+        Some(Granted { grants, more: false, look: Vec::new() })
     }
 
     /// The first receive of a group on a topic fixes where the group starts: at the earliest message of a queue that
@@ -128,7 +136,8 @@ impl Leader {
         let turn = self.turns.entry((pop.group.id, pop.topic.id)).or_default();
         *turn += 1;
         let turn = *turn;
-        let mut picking = Picking { pop, picked: Vec::new(), cursors: BTreeMap::new(), budget: SCAN_BUDGET };
+        let (cursors, unseen) = (BTreeMap::new(), Unseen::default());
+        let mut picking = Picking { pop, picked: Vec::new(), cursors, budget: SCAN_BUDGET, unseen };
         if turn.is_multiple_of(RETRY_FIRST_EVERY) {
             self.pick_ready(&mut picking);
             self.pick_new(&mut picking, turn);
@@ -137,18 +146,23 @@ impl Leader {
             self.pick_ready(&mut picking);
         }
         let exhausted = picking.budget == 0;
-        let (full, Picking { picked, cursors, .. }) = (picking.full(), picking);
+        let (full, Picking { picked, cursors, unseen, .. }) = (picking.full(), picking);
+        let look: Vec<Look> = unseen.into_looks();
         let grants = self.lease(pop, picked, &cursors, now);
-        let more = (full || exhausted) && self.has_more(pop);
-        (Granted { grants, more }, exhausted)
+        let more = (full || exhausted || !look.is_empty()) && self.has_more(pop);
+        (Granted { grants, more, look }, exhausted)
     }
 
     /// Messages whose lease ended.
     fn pick_ready(&mut self, picking: &mut Picking<'_>) {
         let (group, topic) = (picking.pop.group.id, picking.pop.topic.id);
+        let tags = match &picking.pop.filter {
+            Filter::Tags(tags) => tags,
+            Filter::Sql(sql) => return self.pick_ready_by(sql, picking),
+        };
         while !picking.full() {
             let ready = self.ready.get(&(group, topic));
-            let Some((queue, offset)) = ready.and_then(|ready| ready.first(&picking.pop.filter)) else { return };
+            let Some((queue, offset)) = ready.and_then(|ready| ready.first(tags)) else { return };
             self.forget_ready((picking.of(queue), offset));
             if offset >= self.min(topic, queue)
                 && let (Some(_), Some(place)) =
@@ -180,14 +194,19 @@ impl Leader {
             return;
         }
         let until = picking.picked.len().saturating_add(room).min(picking.pop.batch);
-        let mut cursor = from;
+        let (mut cursor, mut unseen) = (from, false);
         self.state.places(topic, queue, from, state.next, |offset, place| {
             if picking.picked.len() >= until || picking.budget == 0 {
                 return ControlFlow::Break(());
             }
             picking.budget -= 1;
+            let known = if unseen { None } else { self.verdict(picking.pop, queue, offset, &place) };
+            let Some(wanted) = known else {
+                unseen = true; // and so is what comes behind it
+                return picking.unseen.push((queue, offset, place));
+            };
             cursor = offset.next();
-            if picking.pop.filter.may_want(place.tag_hash) {
+            if wanted {
                 picking.picked.push((queue, offset, place));
             }
             ControlFlow::Continue(())
