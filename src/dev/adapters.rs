@@ -8,7 +8,10 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Reset,
     Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId};
+use apogee_model::{
+    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers,
+    NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId,
+};
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
 use futures::future::{BoxFuture, ready};

@@ -8,7 +8,11 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
     QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId};
+use apogee_model::{
+    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
+    ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId,
+};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
 use apogee_proto::token::ClusterToken;

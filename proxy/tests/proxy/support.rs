@@ -9,7 +9,12 @@ use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop, Popped,
     QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupConfig, GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType};
+use apogee_model::{
+    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupConfig, GroupId,
+    InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission,
+    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, Timestamp, Topic, TopicChanges, TopicConfig,
+    TopicId, TopicType,
+};
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proxy::listen::{ConnectionBytes, ConnectionId, Departure};
@@ -425,7 +430,7 @@ impl Inner {
         let wanted = |(topic, queue, offset): &(TopicId, QueueId, QueueOffset)| {
             *topic == pop.topic.id && {
                 let message = &queues[&(*topic, *queue)][usize::try_from(offset.0).unwrap()];
-                pop.filter.wants(message.tag())
+                pop.filter.wants(message)
             }
         };
         while let Some(at) = ready.iter().position(wanted) {

@@ -140,7 +140,8 @@ impl Driver {
         let (Some(Ok(group)), Some(Ok(topic))) = read else {
             return Err(Status::invalid_argument("a watch has no group or no topic"));
         };
-        let filter = Filter::into_filter(filter).map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
+        let filter =
+            Filter::into_filter(filter).map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
         if lane.watches.is_full() {
             return Err(Status::resource_exhausted("the lane has too many watches"));
         }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use apogee_engine::{Engine, EngineParts, Role, SEGMENT_MIN, Settings};
 use apogee_host::{Entropy as _, OsEntropy, RealClock, SimDisk, Tasks, net};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, Popped, RequestId, TopicRef};
-use apogee_model::{ClientId, ConsumerGroup, Epoch, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage, Topic, TopicId};
+use apogee_model::{
+    ClientId, ConsumerGroup, Epoch, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
+    StoredMessage, Topic, TopicId,
+};
 use apogee_proxy::{RemoteGroup, RemoteGroupParts, StoreMetrics};
 use apogee_store_node::lanes::{Lanes, Served};
 use apogee_store_node::serve_lanes;
