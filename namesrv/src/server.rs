@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, NodeStanding,
-    Topic, TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName,
+    NodeStanding, Topic, TopicChanges, TopicConfig,
 };
 use apogee_proto::token::ClusterToken;
 use tokio::sync::{Semaphore, oneshot, watch};

@@ -9,8 +9,8 @@ use apogee_model::store::{
     Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
-    NewTopic, NodeName, ProxyNode, ReplicaId, TagFilter, Topic, TopicChanges, TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
@@ -112,7 +112,7 @@ impl StoreNode for LocalStore {
         self.0.lost(&client);
     }
 
-    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch> {
         Box::new(LocalWatch(self.0.watch(&group, &topic, filter)))
     }
 

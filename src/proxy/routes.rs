@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName,
-    ProxyNode, Topic, TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
+    NewTopic, NodeName, ProxyNode, Topic, TopicChanges, TopicConfig,
 };
 use apogee_namesrv::{Member, NamesrvClient};
 use apogee_proxy::Routes;

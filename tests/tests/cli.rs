@@ -122,6 +122,19 @@ async fn a_message_goes_in_and_comes_out_once() {
 }
 
 #[tokio::test]
+async fn an_expression_chooses_what_comes() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    for size in ["4", "6", "many"] {
+        cli.ok(&format!("message send demo {size} --property size={size}")).await;
+    }
+    assert_eq!(cli.json("message receive demo --sql size>5").await["body"], "6");
+    let told = cli.refused("message receive demo --sql size>>5", 2, "illegal_filter_expression").await;
+    assert!(told.contains("character 6"), "{told}");
+    cli.refused("message receive demo --sql size>5 --tag red", 2, "usage").await;
+}
+
+#[tokio::test]
 async fn tags_and_groups_choose_what_comes() {
     let server = server(ephemeral()).await;
     let cli = Cli(&server);

@@ -20,7 +20,7 @@ pub mod store;
 mod time;
 pub mod wire;
 
-pub use filter::{FilterError, TagFilter, tag_hash};
+pub use filter::{Filter, FilterError, NoTag, Sql, SqlError, SqlProblem, TagFilter, tag_hash};
 pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
     ReplicaId, TopicId,

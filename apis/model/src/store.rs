@@ -15,8 +15,8 @@ pub use reset::{QueueReset, Reset, ResetTo};
 use bytes::Bytes;
 
 use crate::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, Rests, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
@@ -65,7 +65,7 @@ pub struct Appended {
 pub struct Pop {
     pub group: GroupRef,
     pub topic: TopicRef,
-    pub filter: TagFilter,
+    pub filter: Filter,
     /// At most this many messages, at least 1.
     pub batch: usize,
     pub lease: LeaseTerms,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode, Topic,
-    TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode,
+    Topic, TopicChanges, TopicConfig,
 };
 use apogee_proto::namesrv::v1;
 use apogee_proto::token::ClusterToken;

@@ -6,9 +6,9 @@ mod retry;
 mod update;
 
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic, NodeName,
-    NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic,
-    TopicChanges, TopicConfig, TopicId, TopicType,
+    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic,
+    NodeName, NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp,
+    Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::Cluster;
-use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, RetryPolicy, Topic, TopicType};
+use apogee_model::{
+    ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, RetryPolicy, Topic, TopicType,
+};
 use apogee_namesrv::{Member, Namesrv, NamesrvParts, OpenError};
 
 pub const JOURNAL: &str = "namesrv/journal-0000000001";

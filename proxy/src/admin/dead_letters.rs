@@ -10,7 +10,7 @@ use apogee_model::store::{
     Append, Delivery, GroupStatus, LeaseTerms, Pop, Popped, QueueStatus, RequestId, Reset, ResetTo, Settlement,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupConfig, InvisibleDuration, QueueId, StoredMessage, TagFilter, Topic,
+    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, InvisibleDuration, QueueId, StoredMessage, Topic,
     TopicConfig,
 };
 use apogee_proto::admin::v1;
@@ -139,7 +139,7 @@ impl Redrive<'_> {
         Pop {
             group: group_ref(&self.group),
             topic: topic_ref(&self.topic),
-            filter: TagFilter::All,
+            filter: Filter::default(),
             batch,
             lease: LeaseTerms::Fixed(InvisibleDuration::for_receive(HELD).expect("in range")),
             attempt_id: None,

@@ -9,10 +9,9 @@ use apogee_model::store::{
     QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
+    ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
     NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset,
-    ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, TagFilter, Timestamp, Topic, TopicChanges, TopicConfig,
-    TopicId,
+    ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -167,7 +166,7 @@ impl StoreNode for FakeStore {
 
     fn lost(&self, _: ClientId) {}
 
-    fn watch(&self, _: GroupRef, _: TopicRef, _: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, _: GroupRef, _: TopicRef, _: Filter) -> Box<dyn Watch> {
         unreachable!("the admin API waits for nothing")
     }
 

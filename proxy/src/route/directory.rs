@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_model::store::{GroupRef, TopicRef};
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, RetryPolicy, Topic, TopicConfig,
-    TopicType,
+    ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, RetryPolicy, Topic,
+    TopicConfig, TopicType,
 };
 
 use super::Routes;

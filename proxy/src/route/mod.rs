@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, Topic,
-    TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName,
+    ProxyNode, Topic, TopicChanges, TopicConfig,
 };
 use futures::future::BoxFuture;
 

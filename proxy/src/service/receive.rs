@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, StoreError};
-use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, ReplicaGroupId, TagFilter, Topic, TopicConfig};
+use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
@@ -37,7 +37,7 @@ const KNOWS_POLLING_TIME: &str = "5.0.3";
 pub(crate) struct Receive {
     pub group: ConsumerGroup,
     pub topic: Topic,
-    pub filter: TagFilter,
+    pub filter: Filter,
     /// 1 to [`BATCH_MAX`].
     pub batch: usize,
     pub lease: LeaseTerms,

@@ -10,9 +10,9 @@ use apogee_model::store::{
     Popped, QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupChanges, GroupConfig,
-    GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName,
-    Permission, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy, StoredMessage, TagFilter, Timestamp,
+    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
+    GroupConfig, GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic,
+    NodeName, Permission, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy, StoredMessage, Timestamp,
     Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::v2;
@@ -459,7 +459,7 @@ impl Inner {
         let wanted = |(topic, queue, offset): &(TopicId, QueueId, QueueOffset)| {
             *topic == pop.topic.id && {
                 let message = &queues[&(*topic, *queue)][usize::try_from(offset.0).unwrap()];
-                pop.filter.wants(message.tag())
+                pop.filter.wants(message)
             }
         };
         while let Some(at) = ready.iter().position(wanted) {
@@ -565,7 +565,7 @@ impl StoreNode for FakeStore {
         self.inner.lock().unwrap().told.lost.push(client.to_string());
     }
 
-    fn watch(&self, _group: GroupRef, topic: TopicRef, _filter: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, _group: GroupRef, topic: TopicRef, _filter: Filter) -> Box<dyn Watch> {
         let (edges, watch) = mpsc::channel(1024);
         self.inner.lock().unwrap().watches.push((topic.id, edges));
         Box::new(FakeWatch(watch))

@@ -9,7 +9,7 @@ use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped,
     QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, StoredMessage, TagFilter, TopicId};
+use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -20,6 +20,7 @@ use crate::bury::DeadLetterMetrics;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
 use crate::leader::{Ask, Grant, Granted, Located, Moved, Retention, StateDump};
+use crate::look::LOOKS_MAX;
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -289,16 +290,13 @@ impl Engine {
     /// message back; the batch is then released.
     pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
         let filter = pop.filter.clone();
-        let (reply, answer) = oneshot::channel();
-        let mut coming = Coming { engine: self, answer };
-        self.try_ask(Ask::Pop { pop, reply })?;
-        let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
+        let granted = self.granted(pop).await?;
         let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
         let mut messages = Vec::with_capacity(granted.grants.len());
         let mut unreadable = None;
         for grant in &granted.grants {
             match self.delivery(grant).await {
-                Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
+                Ok(delivery) if filter.wants(&delivery.message) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
                 // Retention by size took it meanwhile, and its delivery with it.
@@ -318,6 +316,25 @@ impl Engine {
             Some(error) => Err(error),
             None => Ok(Popped { messages, more: granted.more }),
         }
+    }
+
+    /// What the leader grants, once it knows enough of the messages that it meets.
+    async fn granted(&self, pop: Pop) -> Result<Granted, StoreError> {
+        for _ in 0..LOOKS_MAX {
+            let (reply, answer) = oneshot::channel();
+            let mut coming = Coming { engine: self, answer };
+            self.try_ask(Ask::Pop { pop: pop.clone(), reply })?;
+            let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
+            match &pop.filter {
+                Filter::Sql(sql) if granted.grants.is_empty() && !granted.look.is_empty() => {
+                    let verdicts = self.look(&pop, sql, granted.look).await;
+                    self.send(Ask::Looked(verdicts))?;
+                }
+                Filter::Sql(_) | Filter::Tags(_) => return Ok(granted),
+            }
+        }
+        // The group is past what was looked at; the caller may go on from there.
+        Ok(Granted { more: true, ..Granted::default() })
     }
 
     async fn delivery(&self, grant: &Grant) -> Result<Delivery, StoreError> {
@@ -414,7 +431,7 @@ impl Engine {
     }
 
     /// Watches for messages that become ready for a group, from now on.
-    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: TagFilter) -> Watch {
+    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: Filter) -> Watch {
         Watch::new(self.inbox.clone(), |edge| Ask::Watch { group: group.id, topic: topic.id, filter, edge })
     }
 

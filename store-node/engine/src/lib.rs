@@ -23,6 +23,7 @@ mod hand_over;
 mod incoming;
 mod leader;
 mod lease_clock;
+mod look;
 mod metrics;
 mod open;
 mod peers;

@@ -12,9 +12,9 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::bury::DeadLetterMetrics;
 use crate::again::Again;
 use crate::block::Lsn;
+use crate::bury::DeadLetterMetrics;
 use crate::commitlog::{
     Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
     recover,

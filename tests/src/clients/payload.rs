@@ -2,7 +2,7 @@
 
 use crate::history::{Delivered, Handle, MessageId, Name, Place, digest};
 use apogee_model::store::{DeadLetters, Delivery, GroupRef, TopicRef};
-use apogee_model::{ConsumerGroup, GroupId, QueueId, StoredMessage, Topic, TopicId};
+use apogee_model::{ConsumerGroup, Filter, GroupId, QueueId, StoredMessage, Topic, TopicId};
 use bytes::Bytes;
 
 /// Queues of the topic.
@@ -11,6 +11,10 @@ pub const QUEUES: u16 = 3;
 pub const GROUPS: u32 = 2;
 /// The group that has dead letters, where groups have any.
 pub const DYING: u32 = 2;
+/// A group whose consumers all filter by the same expression.
+pub const FILTERED: u32 = GROUPS + 1;
+/// What it wants: two thirds of the messages.
+const WANTED: &str = "NOT (TAGS = 't1')";
 const TOPIC: &str = "orders";
 
 /// A message of `size` bytes and some, all of which follow from its id.
@@ -80,6 +84,11 @@ pub fn topic() -> TopicRef {
 pub fn group(number: u32) -> GroupRef {
     let name = ConsumerGroup::parse("", &format!("group-{number}")).expect("a good name");
     GroupRef { id: GroupId(number), name }
+}
+
+/// What the consumers of a group want.
+pub fn filter(group: u32) -> Filter {
+    if group == FILTERED { Filter::sql(WANTED).expect("a good expression") } else { Filter::default() }
 }
 
 /// The attempt id of this number.

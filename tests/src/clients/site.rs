@@ -5,7 +5,7 @@ use std::time::Duration;
 use apogee_model::store::{
     self, Append, DeadLetters, Delivery, Fetch, FetchFrom, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement,
 };
-use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, TagFilter};
+use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, StoredMessage};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,8 @@ impl<D: Door> Site<D> {
     /// Sends messages of these ids and sizes as one batch.
     pub async fn send(&self, queue: u16, messages: &[(MessageId, usize)], patience: Patience) -> Result<(), Over> {
         let stored: Vec<_> = messages.iter().map(|(id, size)| payload::message(*id, *size)).collect();
+        let refused: Vec<_> =
+            messages.iter().zip(&stored).filter(|(_, stored)| refuses(stored)).map(|((id, _), _)| *id).collect();
         let digests: Vec<_> = stored.iter().map(payload::digest_of).collect();
         let request = RequestId { proxy_incarnation: 1, sequence: messages[0].0.0 };
         let append = |message| Append { topic: payload::topic(), queue: QueueId(queue), message, request };
@@ -70,7 +72,8 @@ impl<D: Door> Site<D> {
             let place = appended.map(|appended| payload::place(appended.queue.0, appended.offset.0));
             What::Send { message: *message, topic: payload::topic_name(), digest, place, outcome }
         });
-        self.history.end_all(start, sends);
+        let refused = refused.into_iter().map(|message| What::Refused { group: name(payload::FILTERED), message });
+        self.history.end_all(start, sends.chain(refused));
         over(&answer)
     }
 
@@ -80,7 +83,7 @@ impl<D: Door> Site<D> {
         let pop = Pop {
             group: payload::group(what.group),
             topic: payload::topic(),
-            filter: TagFilter::All,
+            filter: payload::filter(what.group),
             batch: what.batch,
             lease,
             attempt_id: what.attempt_id.map(payload::attempt_id),
@@ -235,6 +238,11 @@ impl<D: Door> Site<D> {
             Patience::Leaves => tokio::time::timeout(self.tempo.glance, call).await.ok(),
         }
     }
+}
+
+/// Whether the one group with a filter refuses this message.
+fn refuses(message: &StoredMessage) -> bool {
+    !payload::filter(payload::FILTERED).wants(message)
 }
 
 fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {

@@ -87,7 +87,12 @@ pub enum What {
         place: Option<Place>,
         outcome: Outcome,
     },
-    /// A receive without a filter. One that broke off may have deliveries and an indeterminate outcome.
+    /// The filter of a group refuses this message, whenever it is sent.
+    Refused {
+        group: Name,
+        message: MessageId,
+    },
+    /// A receive, with the filter that its group always has. One that broke off may have deliveries and an indeterminate outcome.
     Receive {
         group: Name,
         topic: Name,

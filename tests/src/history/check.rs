@@ -1,6 +1,7 @@
 //! Judges a history.
 
 mod dead;
+mod filter;
 mod index;
 mod lease;
 mod order;
@@ -40,6 +41,8 @@ pub enum Invariant {
     I11,
     /// Attempts are counted one by one.
     I12,
+    /// A filter lets nothing through that it refuses; what it drops without a reason is lost, see I01.
+    I13,
     /// Replicas agree: the same records at every position of the log that they hold, the same views of them.
     I14,
     /// When the faults end, service is back within 30 s, by itself.
@@ -88,6 +91,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, rules, &mut found);
+    filter::leaks(&index, &mut found);
     reset::again(&index, &mut found);
     reset::skipped(&index, &mut found);
     dead::letters(&index, rules, &mut found);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use apogee_model::store::{DeadLetters, Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
 use apogee_model::{
-    ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Rests,
-    Timestamp, TopicId,
+    ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Rests, Timestamp,
+    TopicId,
 };
 
 use super::{Malformed, narrow, required, v1};
@@ -19,7 +19,7 @@ impl From<&Pop> for v1::PopAsk {
         Self {
             group: Some((&pop.group).into()),
             topic: Some((&pop.topic).into()),
-            filter: v1::TagFilter::of(&pop.filter),
+            filter: v1::Filter::of(&pop.filter),
             batch: u32::try_from(pop.batch).unwrap_or(u32::MAX),
             invisible_ms,
             attempt_id: pop.attempt_id.clone(),
@@ -40,7 +40,7 @@ impl TryFrom<v1::PopAsk> for Pop {
         Ok(Self {
             group: required(pop.group, "the group")?.try_into()?,
             topic: required(pop.topic, "the topic")?.try_into()?,
-            filter: v1::TagFilter::into_filter(pop.filter),
+            filter: v1::Filter::into_filter(pop.filter)?,
             batch: narrow(pop.batch, "the size of the batch")?,
             lease,
             attempt_id: pop.attempt_id,

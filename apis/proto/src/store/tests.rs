@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus,
-    LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
+    GroupStatus, LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError,
+    TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -63,17 +64,23 @@ fn appends_keep_their_request_ids() {
 
 #[test]
 fn pops_and_deliveries_survive() {
-    let filter = TagFilter::parse("a||b").unwrap();
+    let tags = Filter::from(TagFilter::parse("a||b").unwrap());
+    let sql = Filter::sql("a > 5").unwrap();
     let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
-    for (filter, lease, attempt_id) in
-        [(TagFilter::All, LeaseTerms::AutoRenew, None), (filter, fixed, Some(Bytes::from_static(b"try 1")))]
-    {
+    for (filter, lease, attempt_id) in [
+        (Filter::default(), LeaseTerms::AutoRenew, None),
+        (tags, fixed, Some(Bytes::from_static(b"try 1"))),
+        (sql, fixed, None),
+    ] {
         let client = ClientId::parse("c1").unwrap();
-        let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, dead_letters: None };
+        let pop =
+            Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, dead_letters: None };
         let pop = Pop { dead_letters: (pop.batch == 32 && pop.attempt_id.is_some()).then(dead_letters), ..pop };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }
+    let bad = v1::Filter { tags: Vec::new(), sql: Some("a >".to_owned()) };
+    assert!(v1::Filter::into_filter(Some(bad)).is_err());
     let delivery = Delivery {
         key: key(),
         attempt: DeliveryAttempt(2),

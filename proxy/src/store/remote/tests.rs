@@ -143,7 +143,7 @@ fn pop() -> Pop {
     Pop {
         group: GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() },
         topic: append(0).topic,
-        filter: TagFilter::All,
+        filter: Filter::default(),
         batch: 1,
         lease: LeaseTerms::AutoRenew,
         attempt_id: None,

@@ -7,14 +7,14 @@ use apogee_model::store::{
     Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled,
 };
 use apogee_model::{
-    BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TagFilter, TopicId,
+    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TopicId,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
-use super::Located;
 use super::bury::{Burial, Buried, Condemned, Verdict};
 use super::settle::Moved;
+use super::{Located, Look, Verdicts};
 use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::{Place, Position, ViewsError};
@@ -50,6 +50,8 @@ pub(crate) enum Ask {
         pop: Pop,
         reply: Sender<Granted>,
     },
+    /// Somebody looked at messages for a filter.
+    Looked(Verdicts),
     Settle {
         key: DeliveryKey,
         what: Moved,
@@ -94,7 +96,7 @@ pub(crate) enum Ask {
     Watch {
         group: GroupId,
         topic: TopicId,
-        filter: TagFilter,
+        filter: Filter,
         edge: Arc<Edge>,
     },
     TopicStatus {
@@ -152,6 +154,8 @@ pub(crate) struct Granted {
     pub(crate) more: bool,
     /// Messages that are not delivered any more, because they were often enough.
     pub(crate) burials: Vec<Burial>,
+    /// When nothing was granted: somebody has to look at these first.
+    pub(crate) look: Vec<Look>,
 }
 
 /// One lease.

@@ -4,13 +4,14 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `bury`, `reset`
-//! and `retention` for the decisions, and `fetch`.
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `bury`, `reset` and `retention` for the
+//! decisions, `look` for filters by expression, and `fetch`.
 
 mod ask;
 mod block;
 mod bury;
 mod fetch;
+mod look;
 mod pop;
 mod ready;
 mod reset;
@@ -26,8 +27,9 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
-pub(crate) use bury::{Buried, Burial, Condemned, Verdict};
+pub(crate) use bury::{Burial, Buried, Condemned, Verdict};
 pub(crate) use fetch::Located;
+pub(crate) use look::{Look, Verdicts};
 pub use retention::Retention;
 pub(crate) use settle::Moved;
 
@@ -79,6 +81,8 @@ pub(crate) struct Leader {
     /// Appends on their way to the log.
     proposed: HashMap<RequestId, (Ticket, Vec<Appended>)>,
     watches: Watches,
+    /// Which messages expressions are true of.
+    looked: look::Looked,
     /// Where the next pop of a group on a topic begins, and how many there were.
     turns: BTreeMap<(GroupId, TopicId), u64>,
     blocks: block::Blocks,
@@ -104,6 +108,7 @@ impl Leader {
             dropped: BTreeSet::new(),
             proposed: HashMap::new(),
             watches: Watches::default(),
+            looked: look::Looked::default(),
             turns: BTreeMap::new(),
             blocks,
             deferred: VecDeque::new(),
@@ -154,6 +159,10 @@ impl Leader {
                 self.blocks.answer(Answer::Appended(reply, appended, room))
             }
             Ask::Pop { pop, reply } => self.pop(pop, reply, now),
+            Ask::Looked(verdicts) => {
+                self.learn(&verdicts);
+                None
+            }
             Ask::Settle { key, what, reply } => {
                 let settled = self.settle(key, &what, now);
                 self.blocks.answer(Answer::Settled(reply, settled))
@@ -208,6 +217,7 @@ impl Leader {
             }
             Ask::DropGroup { group, reply } => {
                 self.turns.retain(|(of, _), _| *of != group);
+                self.looked.forget(|(of, _)| of == group);
                 self.dropped.insert(group);
                 self.propose(Record::Close { group }, now);
                 self.blocks.answer(Answer::Done(reply))
@@ -310,6 +320,7 @@ impl Leader {
 
     fn drop_topic(&mut self, topic: TopicId, now: Now) {
         self.turns.retain(|(_, of), _| *of != topic);
+        self.looked.forget(|(_, of)| of == topic);
         let queues: Vec<_> = self.state.queues_of(topic).map(|(queue, _)| queue).collect();
         for queue in queues {
             let min = self.next_offset(topic, queue);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_model::store::{Append, Pop, RequestId, Settled, Settlement};
-use apogee_model::{QueueId, TagFilter};
+use apogee_model::{Filter, QueueId, TagFilter};
 
 use crate::dead_letters::{dead, dead_letters};
 use crate::support::{COMMIT, Store, TEN_SECONDS, group, message, push, receive, topic};
@@ -44,7 +44,7 @@ async fn many_messages_that_nobody_wants_now_do_not_hide_one_that_somebody_wants
         left -= store.pop(receive(32)).await.len();
     }
     tokio::time::sleep(TEN_SECONDS * 2).await;
-    let wanted = Pop { filter: TagFilter::parse("b").expect("a good filter"), ..receive(32) };
+    let wanted = Pop { filter: TagFilter::parse("b").expect("a good filter").into(), ..receive(32) };
     assert_eq!(store.bodies(wanted.clone()).await, ["wanted"]);
     let asked = tokio::time::timeout(Duration::from_secs(1), store.pop(wanted)).await;
     assert_eq!(asked, Ok(vec![]), "nothing else is wanted, and that is answered at once");
@@ -58,7 +58,7 @@ async fn a_queue_full_of_unsettled_messages_tells_when_there_is_room_again() {
     while held.len() < 10_000 {
         held.extend(store.pop(receive(32)).await);
     }
-    let mut watch = store.engine.watch(&group(), &topic(), TagFilter::All);
+    let mut watch = store.engine.watch(&group(), &topic(), Filter::default());
     assert_eq!(store.pop(receive(1)).await, [], "the queue is full");
     tokio::join!(store.ack(held[0].2), store.ack(held[1].2));
     assert!(tokio::time::timeout(Duration::from_secs(1), watch.ready()).await.is_ok(), "two acks in one block");

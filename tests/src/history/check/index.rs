@@ -1,6 +1,6 @@
 //! The history by message: what was sent, and its life in every group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Rules;
@@ -13,6 +13,8 @@ pub(super) struct Index<'a> {
     pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
     /// What a group on a topic saw.
     pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
+    /// What the filters of groups refuse.
+    pub(super) refused: BTreeSet<(&'a Name, MessageId)>,
     /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
     trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
     /// When the history ends.
@@ -68,7 +70,8 @@ pub(super) struct Unanswered {
 impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
-        let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new(), trimmed: BTreeMap::new(), end };
+        let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut index = Self { sends, groups, refused: BTreeSet::new(), trimmed, end };
         for call in calls {
             index.receive(call);
         }
@@ -135,6 +138,7 @@ impl<'a> Index<'a> {
                 let reset = Reset { span: call.span, to: *to, outcome: *outcome };
                 self.groups.entry((group, topic)).or_default().resets.push(reset);
             }
+            What::Refused { group, message } => drop(self.refused.insert((group, *message))),
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
             }

@@ -15,7 +15,7 @@ pub(super) fn lost(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) 
         for ((name, topic), group) in &index.groups {
             let skipped = sent.place.is_some_and(|place| index.may_be_skipped(group, place, sent.span));
             let skipped = skipped || group.may_be_reset_to(ResetTo::Latest, sent.span.start.order, u64::MAX);
-            let skipped = skipped || group.may_be_dead(*message);
+            let skipped = skipped || group.may_be_dead(*message) || index.refused.contains(&(*name, *message));
             if *topic == sent.topic && !group.lives.contains_key(message) && !skipped {
                 let place = sent.place.map(ToString::to_string).unwrap_or_default();
                 found.push(Invariant::I01.broken(format!(

@@ -102,6 +102,11 @@ impl Script {
         self.call(What::Progress { group: name("g"), topic: name("t"), queue: 0, floor, cursor })
     }
 
+    /// The group's filter refuses it.
+    fn refused(self, message: u64) -> Self {
+        self.call(What::Refused { group: name("g"), message: MessageId(message) })
+    }
+
     fn trimmed(self, min: u64) -> Self {
         self.call(What::Trimmed { topic: name("t"), queue: 0, min, kept: Some(Duration::ZERO) })
     }
@@ -188,6 +193,13 @@ fn a_good_history_passes() {
 #[test]
 fn i01_an_acked_send_is_lost() {
     sent_two().receive(vec![got(1, 0, 1, 10)]).ack(1, 10).at(90).receive(vec![]).gives(&[Invariant::I01]);
+}
+
+#[test]
+fn i13_a_filter_leaks_or_drops() {
+    let settled = |script: Script| script.receive(vec![got(1, 0, 1, 10)]).ack(1, 10).at(90).receive(vec![]);
+    settled(sent_two().refused(2)).gives(&[]);
+    settled(sent_two().refused(1)).gives(&[Invariant::I01, Invariant::I13]);
 }
 
 #[test]
