@@ -17,7 +17,11 @@ use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
+<<<<<<< HEAD
     ack, change_invisible, heartbeat, query_assignment, query_route, recall, receive, send, telemetry, terminate,
+=======
+    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
+>>>>>>> main
 };
 use crate::session::{self, Sessions};
 use crate::store::Stores;
@@ -118,6 +122,7 @@ impl Proxy {
             receive,
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
+            dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,

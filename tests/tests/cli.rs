@@ -4,6 +4,8 @@
 mod bench;
 #[path = "cli/cluster.rs"]
 mod cluster;
+#[path = "cli/dlq.rs"]
+mod dlq;
 #[path = "cli/shapes.rs"]
 mod shapes;
 
@@ -137,6 +139,19 @@ async fn a_message_goes_in_and_comes_out_once() {
     let progress = cli.json("group describe apogee-cli").await["progress"].take();
     let committed = progress.as_array().into_iter().flatten().filter_map(|row| row["committed"].as_u64());
     assert_eq!(committed.sum::<u64>(), 1, "{progress}");
+}
+
+#[tokio::test]
+async fn an_expression_chooses_what_comes() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    for size in ["4", "6", "many"] {
+        cli.ok(&format!("message send demo {size} --property size={size}")).await;
+    }
+    assert_eq!(cli.json("message receive demo --sql size>5").await["body"], "6");
+    let told = cli.refused("message receive demo --sql size>>5", 2, "illegal_filter_expression").await;
+    assert!(told.contains("character 6"), "{told}");
+    cli.refused("message receive demo --sql size>5 --tag red", 2, "usage").await;
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 //!
 //! These are the words of the lanes: today function calls inside one process, later frames between machines.
 
+mod dead_letters;
 mod fetch;
 mod kept;
 mod reset;
 
 use std::time::Duration;
 
+pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
 pub use kept::{KeptId, Recall, Recalled};
 pub use reset::{QueueReset, Reset, ResetTo};
@@ -15,8 +17,8 @@ pub use reset::{QueueReset, Reset, ResetTo};
 use bytes::Bytes;
 
 use crate::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
@@ -70,13 +72,15 @@ pub struct Appended {
 pub struct Pop {
     pub group: GroupRef,
     pub topic: TopicRef,
-    pub filter: TagFilter,
+    pub filter: Filter,
     /// At most this many messages, at least 1.
     pub batch: usize,
     pub lease: LeaseTerms,
     /// Replays the same batch when the answer to an earlier try was lost.
     pub attempt_id: Option<Bytes>,
     pub client: ClientId,
+    /// Messages that were delivered often enough go there instead. `None`: they come again for ever.
+    pub dead_letters: Option<DeadLetters>,
 }
 
 /// How long a delivery is hidden from the rest of its group.
@@ -117,12 +121,17 @@ pub struct DeliveryKey {
 }
 
 /// What a leader is asked to do with a delivery.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Settlement {
     /// Done: never deliver the message to this group again.
     Ack,
     /// Visible again after this time, counted from now.
     Change(InvisibleDuration),
+    /// The same, but a push consumer gets no less than its group's rest for this attempt when it asks for less than the
+    /// shortest of them: it did not read the policy.
+    Rest { asked: InvisibleDuration, rests: Rests },
+    /// Never deliver it to this group again, and store a copy among its dead letters.
+    DeadLetter(DeadLetters),
 }
 
 /// The fate of one settlement.

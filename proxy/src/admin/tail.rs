@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{Fetch, FetchFrom, Fetched};
-use apogee_model::{QueueId, QueueOffset, TagFilter, Topic, TopicConfig};
+use apogee_model::{FilterError, QueueId, QueueOffset, TagFilter, Topic, TopicConfig};
 use apogee_proto::admin::v1;
 use futures::future::try_join_all;
 use futures::stream::{self, BoxStream};
@@ -46,7 +46,7 @@ impl Admin {
     /// From where the queues are now. Ends when the process stops.
     pub(super) async fn do_tail_messages(&self, ask: v1::TailMessagesRequest) -> Result<Parts, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.topic)?)?;
-        let filter = TagFilter::parse(&ask.tag)?;
+        let filter = TagFilter::parse(&ask.tag).map_err(FilterError::from)?;
         let (routes, stores) = (Arc::clone(&self.routes), self.stores.clone());
         let mut tail = Tail { routes, stores, topic, filter, seen: BTreeMap::new(), grown: VecDeque::new() };
         tail.seen = tail.ends().await?;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::GroupRef;
-use apogee_model::{GroupId, ReplicaGroupId, TagFilter, TopicConfig, TopicId};
+use apogee_model::{Filter, GroupId, ReplicaGroupId, TopicConfig, TopicId};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -76,7 +76,7 @@ struct Lines {
 }
 
 /// With the number of queues: a topic that has grown begins new lines, which watch the replica groups that it has now.
-type Key = (GroupId, TopicId, u16, TagFilter);
+type Key = (GroupId, TopicId, u16, Filter);
 
 struct Line {
     /// By ticket, hence in order of arrival.
@@ -114,7 +114,7 @@ impl Readiness {
         &self,
         group: &GroupRef,
         topic: &TopicConfig,
-        filter: &TagFilter,
+        filter: &Filter,
         batch: usize,
         attempt: Option<Bytes>,
     ) -> Result<Place, ServiceError> {

@@ -24,7 +24,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
     Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, GroupId, ReplicaId, TagFilter, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, ReplicaId, TopicId};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ pub trait StoreNode: Send + Sync + 'static {
     fn lost(&self, client: ClientId);
 
     /// Tells when messages become ready for the group; interest ends when the watch is dropped.
-    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch>;
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch>;
 
     /// Counters of every queue of a topic.
     fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>>;

@@ -15,7 +15,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
     Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, GroupId, ReplicaGroupId, ReplicaId, TagFilter, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
@@ -281,7 +281,7 @@ impl StoreNode for RemoteGroup {
 
     fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
         Box::pin(self.control(
-            move || Ask::Settle(SettleAsk::of(key, what)),
+            move || Ask::Settle(SettleAsk::of(key, &what)),
             |answered| match answered {
                 Answered::Settled(settled) => Some(Ok(settled.into())),
                 _ => None,
@@ -309,7 +309,7 @@ impl StoreNode for RemoteGroup {
         self.shared.notes.take(Note::Lost(vec![client]));
     }
 
-    fn watch(&self, group: GroupRef, topic: TopicRef, filter: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch> {
         Box::new(self.shared.watches.add(group, topic, filter))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use apogee_model::TagFilter;
+use apogee_model::Filter;
 use apogee_model::store::{GroupRef, TopicRef};
 use apogee_proto::store::v1;
 use apogee_proto::store::v1::lane_request::Ask;
@@ -36,7 +36,7 @@ struct Inner {
 struct Row {
     group: GroupRef,
     topic: TopicRef,
-    filter: TagFilter,
+    filter: Filter,
     edge: Arc<Edge>,
 }
 
@@ -48,7 +48,7 @@ struct Edge {
 }
 
 impl Watches {
-    pub(super) fn add(self: &Arc<Self>, group: GroupRef, topic: TopicRef, filter: TagFilter) -> RemoteWatch {
+    pub(super) fn add(self: &Arc<Self>, group: GroupRef, topic: TopicRef, filter: Filter) -> RemoteWatch {
         let edge = Arc::<Edge>::default();
         let id = {
             let mut inner = self.inner();
@@ -120,7 +120,7 @@ impl Inner {
         }
         let id = self.untold.pop_first()?;
         let Row { group, topic, filter, .. } = self.rows.get(&id)?;
-        let (group, topic, filter) = (Some(group.into()), Some(topic.into()), v1::TagFilter::of(filter));
+        let (group, topic, filter) = (Some(group.into()), Some(topic.into()), v1::Filter::of(filter));
         Some(Ask::Watch(v1::WatchAsk { id, group, topic, filter }))
     }
 }
@@ -162,7 +162,7 @@ mod tests {
     fn watch(watches: &Arc<Watches>, topic: u32) -> RemoteWatch {
         let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
         let topic = TopicRef { id: TopicId(topic), name: Topic::parse("", "t").unwrap(), queues: 1 };
-        watches.add(group, topic, TagFilter::All)
+        watches.add(group, topic, Filter::default())
     }
 
     fn told(watches: &Watches, reign: u64) -> Vec<String> {

@@ -206,12 +206,14 @@ async fn receives() {
         Code::IllegalFilterExpression,
         "||",
     );
-    check(refused(&mut world, |ask| ask.filter_expression = filter(2, "a > 1")).await, Code::NotImplemented, "SQL92");
-    check(
-        refused(&mut world, |ask| ask.filter_expression = filter(2, " ")).await,
-        Code::IllegalFilterExpression,
-        "SQL is empty",
-    );
+    for (expression, place) in [
+        (" ", "SQL92 filter, character 1: the expression is empty"),
+        ("a > 1 AND", "SQL92 filter, character 10: expected a property, a value or '(', found the end"),
+        ("a > 'x'", "SQL92 filter, character 5: this has no order"),
+    ] {
+        let answer = refused(&mut world, |ask| ask.filter_expression = filter(2, expression)).await;
+        check(answer, Code::IllegalFilterExpression, place);
+    }
     check(
         refused(&mut world, |ask| ask.filter_expression = filter(9, "a")).await,
         Code::IllegalFilterExpression,
@@ -370,7 +372,6 @@ async fn what_comes_later_says_so() {
         };
     }
     later!(
-        forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest),
         end_transaction(EndTransactionRequest),
         sync_lite_subscription(SyncLiteSubscriptionRequest),
         update_offset(UpdateOffsetRequest),

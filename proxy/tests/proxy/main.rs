@@ -4,7 +4,11 @@
 mod bad_input;
 mod budget;
 mod clients;
+<<<<<<< HEAD
 mod delay;
+=======
+mod dead_letters;
+>>>>>>> main
 mod leaving;
 mod long_poll;
 mod messages;

@@ -126,6 +126,26 @@ async fn the_store_filters_by_tag_and_hears_what_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_store_filters_by_properties() {
+    let mut world = world().await;
+    world.route("orders").await;
+    for (size, color) in [("5", "red"), ("50", "red"), ("50", "blue"), ("large", "red")] {
+        let mut message = message("orders", &format!("{size}{color}"), &format!("{size} {color}"));
+        message.user_properties = [("size".to_owned(), size.to_owned()), ("color".to_owned(), color.to_owned())].into();
+        world.send(vec![message]).await;
+    }
+    let mut ask = receive("orders", "workers");
+    let expression = "size > 10 AND color IN ('red', 'green') OR UNIQ_KEY = 'largered'".to_owned();
+    (ask.filter_expression, ask.batch_size) = (Some(v2::FilterExpression { r#type: 2, expression }), 32);
+    let parts = world.receive(ask).await;
+    let bodies = parts.into_iter().filter_map(|part| match part {
+        v2::receive_message_response::Content::Message(message) => Some(message.body),
+        _ => None,
+    });
+    assert_eq!(bodies.collect::<Vec<_>>(), ["50 red", "large red"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_handle_survives_a_change_of_its_invisible_duration() {
     let mut world = world().await;
     world.route("orders").await;

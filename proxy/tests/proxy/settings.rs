@@ -43,6 +43,16 @@ fn consumer(client_type: ClientType, group: &str) -> v2::Settings {
     }
 }
 
+/// A consumer that filters by SQL92.
+fn subscribed(expression: &str) -> v2::Settings {
+    let mut settings = consumer(ClientType::PushConsumer, "g");
+    if let Some(PubSub::Subscription(subscription)) = &mut settings.pub_sub {
+        let expression = Some(v2::FilterExpression { r#type: 2, expression: expression.to_owned() });
+        subscription.subscriptions[0].expression = expression;
+    }
+    settings
+}
+
 pub(crate) fn command(settings: v2::Settings) -> v2::TelemetryCommand {
     v2::TelemetryCommand { status: None, command: Some(Command::Settings(settings)) }
 }
@@ -170,6 +180,11 @@ async fn settings_nobody_can_agree_on_fail_the_stream() {
             v2::Settings { pub_sub: topics("orders"), ..consumer(ClientType::PushConsumer, "g") },
             tonic::Code::InvalidArgument,
             "PUSH_CONSUMER, but carry a publishing",
+        ),
+        (
+            subscribed("a = 1 AND (b > "),
+            tonic::Code::InvalidArgument,
+            "SQL92 filter, character 16: expected a property",
         ),
     ] {
         let (commands, mut answers) = connect(&mut world, |_| {}).await;

@@ -5,7 +5,7 @@ mod get;
 mod recall;
 mod receive;
 mod send;
-mod stored;
+pub(super) mod stored;
 mod tail;
 
 use std::process;

@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Tags wanted, joined by ||
     #[arg(long, value_name = "EXPRESSION", default_value = "*")]
     tag: String,
+    /// SQL92 expression over properties, such as "size > 5 AND color = 'red'"
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "tag")]
+    sql: Option<String>,
     /// How long to wait for the first message, at most 20s
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = wait)]
     timeout: Duration,
@@ -74,10 +77,7 @@ async fn poll(
             permission: v2::Permission::Read.into(),
             ..v2::MessageQueue::default()
         }),
-        filter_expression: Some(v2::FilterExpression {
-            r#type: v2::FilterType::Tag.into(),
-            expression: args.tag.clone(),
-        }),
+        filter_expression: Some(filter(args)),
         batch_size: BATCH,
         invisible_duration: Some(span(INVISIBLE)),
         auto_renew: false,
@@ -102,6 +102,14 @@ async fn poll(
         },
         _ => Err(CliError::Incomplete { what: "status" }),
     }
+}
+
+fn filter(args: &Args) -> v2::FilterExpression {
+    let (filter_type, expression) = match &args.sql {
+        Some(sql) => (v2::FilterType::Sql, sql),
+        None => (v2::FilterType::Tag, &args.tag),
+    };
+    v2::FilterExpression { r#type: filter_type.into(), expression: expression.clone() }
 }
 
 async fn ack(args: &Args, messaging: &mut Messaging, message: &v2::Message) -> Result<(), CliError> {

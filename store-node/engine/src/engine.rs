@@ -9,21 +9,23 @@ use apogee_model::store::{
     Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped,
     QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{BlockIndex, ClientId, GroupId, ReplicaId, StoredMessage, TagFilter, TopicId};
+use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::again::{Again, BeginAgain};
 use crate::block;
+use crate::bury::DeadLetterMetrics;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Grant, Granted, Located, Retention, StateDump};
+use crate::leader::{Ask, Grant, Granted, Located, Moved, Retention, StateDump};
+use crate::look::LOOKS_MAX;
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record::{self, NotARecord};
+use crate::record::{self, DeadLetter, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
 use crate::views::{MemoryViewStore, Place, ViewStore};
@@ -100,6 +102,7 @@ pub struct Engine {
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) again: Again,
+    pub(crate) dead_letters: DeadLetterMetrics,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -264,12 +267,18 @@ impl Engine {
     /// [`StoreError::Busy`] at once when too many bytes wait, [`StoreError::TooLarge`] when they do not fit into a
     /// block, [`StoreError::NoSuchQueue`], [`StoreError::Stopped`].
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
+<<<<<<< HEAD
         let bytes: usize = messages
             .iter()
             .map(|append| record::HEADER + append.message.len() + if append.due.is_some() { KEPT } else { 0 })
             .map(|len| len.next_multiple_of(8))
             .sum();
         let max = self.log.block_max() - block::HEADER;
+=======
+        let bytes: usize =
+            messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
+        let max = self.log.block_max() - block::HEADER - DeadLetter::ORIGIN;
+>>>>>>> main
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
         }
@@ -292,16 +301,13 @@ impl Engine {
     /// message back; the batch is then released.
     pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
         let filter = pop.filter.clone();
-        let (reply, answer) = oneshot::channel();
-        let mut coming = Coming { engine: self, answer };
-        self.try_ask(Ask::Pop { pop, reply })?;
-        let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
+        let granted = self.granted(pop).await?;
         let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
         let mut messages = Vec::with_capacity(granted.grants.len());
         let mut unreadable = None;
         for grant in &granted.grants {
             match self.delivery(grant).await {
-                Ok(delivery) if filter.wants(delivery.message.tag()) => messages.push(delivery),
+                Ok(delivery) if filter.wants(&delivery.message) => messages.push(delivery),
                 // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
                 Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
                 // Retention by size took it meanwhile, and its delivery with it.
@@ -315,11 +321,31 @@ impl Engine {
                 }
             }
         }
+        self.bury(granted.burials).await;
         unread.keys.clear();
         match unreadable.filter(|_| messages.is_empty()) {
             Some(error) => Err(error),
             None => Ok(Popped { messages, more: granted.more }),
         }
+    }
+
+    /// What the leader grants, once it knows enough of the messages that it meets.
+    async fn granted(&self, pop: Pop) -> Result<Granted, StoreError> {
+        for _ in 0..LOOKS_MAX {
+            let (reply, answer) = oneshot::channel();
+            let mut coming = Coming { engine: self, answer };
+            self.try_ask(Ask::Pop { pop: pop.clone(), reply })?;
+            let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
+            match &pop.filter {
+                Filter::Sql(sql) if granted.grants.is_empty() && !granted.look.is_empty() => {
+                    let verdicts = self.look(&pop, sql, granted.look).await;
+                    self.send(Ask::Looked(verdicts))?;
+                }
+                Filter::Sql(_) | Filter::Tags(_) => return Ok(granted),
+            }
+        }
+        // The group is past what was looked at; the caller may go on from there.
+        Ok(Granted { more: true, ..Granted::default() })
     }
 
     async fn delivery(&self, grant: &Grant) -> Result<Delivery, StoreError> {
@@ -328,7 +354,7 @@ impl Engine {
         Ok(Delivery { key, attempt, stored_at: grant.place.stored_at, invisible, message })
     }
 
-    async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
+    pub(crate) async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
         let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
         let len = usize::try_from(place.len).expect("records are smaller than a block");
         let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
@@ -339,8 +365,15 @@ impl Engine {
     /// Ends a delivery, or moves the end of its lease, and returns when that is committed.
     ///
     /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    /// [`StoreError::Busy`], [`StoreError::Stopped`]; [`StoreError::Unreadable`] when the disk does not give back what is to
+    /// be copied.
     pub async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, StoreError> {
+        let what = match what {
+            Settlement::Ack => Moved::Acked,
+            Settlement::Change(asked) => Moved::Until(asked, None),
+            Settlement::Rest { asked, rests } => Moved::Until(asked, Some(rests)),
+            Settlement::DeadLetter(dead) => return self.give_up(key, dead).await,
+        };
         self.ask(|reply| Ask::Settle { key, what, reply }).await
     }
 
@@ -418,7 +451,7 @@ impl Engine {
     }
 
     /// Watches for messages that become ready for a group, from now on.
-    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: TagFilter) -> Watch {
+    pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: Filter) -> Watch {
         Watch::new(self.inbox.clone(), |edge| Ask::Watch { group: group.id, topic: topic.id, filter, edge })
     }
 
@@ -454,7 +487,7 @@ impl Engine {
         self.ask(|reply| Ask::DropGroup { group, reply }).await
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
+    pub(crate) async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.try_ask(ask(reply))?;
         answer.await.map_err(|_| self.unanswered())

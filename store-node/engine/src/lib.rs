@@ -13,7 +13,11 @@
 
 mod again;
 mod block;
+<<<<<<< HEAD
 mod carry;
+=======
+mod bury;
+>>>>>>> main
 mod codec;
 mod commitlog;
 mod damage;
@@ -23,6 +27,7 @@ mod hand_over;
 mod incoming;
 mod leader;
 mod lease_clock;
+mod look;
 mod metrics;
 mod open;
 mod peers;

@@ -14,7 +14,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::again::Again;
 use crate::block::Lsn;
+<<<<<<< HEAD
 use crate::carry::Carrier;
+=======
+use crate::bury::DeadLetterMetrics;
+>>>>>>> main
 use crate::commitlog::{
     Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
     recover,
@@ -70,6 +74,7 @@ async fn attempt<R: AnswerRule>(
     let alone = members.voters.len() == 1;
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter, members.group));
+    let dead_letters = DeadLetterMetrics::new(meter);
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
     let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
@@ -185,7 +190,7 @@ async fn attempt<R: AnswerRule>(
     let carrier = tasks.token().run_until_cancelled_owned(carrier.run());
     tasks.spawn("carrier", OnError::LogAndEnd, carrier.map(|_over| Ok::<(), std::convert::Infallible>(())));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again, dead_letters };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;

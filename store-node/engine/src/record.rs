@@ -1,6 +1,10 @@
 //! Records: everything that happens to a replica group, one after the other inside blocks.
 
+<<<<<<< HEAD
 mod kept;
+=======
+mod dead_letter;
+>>>>>>> main
 
 use std::sync::Arc;
 
@@ -9,7 +13,11 @@ use apogee_model::{
 };
 use bytes::Bytes;
 
+<<<<<<< HEAD
 pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
+=======
+pub(crate) use dead_letter::DeadLetter;
+>>>>>>> main
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -28,6 +36,8 @@ pub(crate) enum Record {
         request: RequestId,
         message: StoredMessage,
     },
+    /// A message was delivered often enough: it is settled, and its copy is among the dead letters.
+    DeadLetter(DeadLetter),
     Lease(Lease),
     Settle {
         queue: QueueOf,
@@ -143,7 +153,11 @@ mod kind {
     pub(super) const SETTLE: u8 = 5;
     pub(super) const CHANGE: u8 = 6;
     pub(super) const RELEASE: u8 = 7;
+<<<<<<< HEAD
     pub(super) const FIRE: u8 = 9;
+=======
+    pub(super) const DEAD_LETTER: u8 = 8;
+>>>>>>> main
     pub(super) const TRIM: u8 = 10;
     pub(super) const OPEN: u8 = 11;
     pub(super) const MAPPING: u8 = 12;
@@ -180,6 +194,7 @@ impl Record {
                 let head = Head::of(kind::MESSAGE, *topic, *queue, *offset);
                 Head { request: *request, b_len: message.properties_part.len(), ..head }
             }
+            Self::DeadLetter(dead) => dead.write_body(out),
             Self::Lease(lease) => {
                 put_deliveries(out, lease.queue.group, &lease.deliveries);
                 for number in [lease.duration_ms, lease.client, lease.attempt_id] {
@@ -240,10 +255,14 @@ impl Record {
                 request: head.request,
                 message: StoredMessage { body_part: body.slice(..a_len), properties_part: body.slice(a_len..) },
             }),
+<<<<<<< HEAD
             kind::KEPT => Kept::read(&head, a_len, &body),
             kind::CARRIED => Carried::read(&head, a_len, &body),
             kind::FIRE => Fire::read(&head, &mut Reader::new(&body)),
             kind::RECALL => Recall::read(&head, &mut Reader::new(&body)),
+=======
+            kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
+>>>>>>> main
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),
             kind::CHANGE => head.change(&mut Reader::new(&body)),

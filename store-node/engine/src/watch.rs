@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use apogee_model::{GroupId, TagFilter, TopicId};
+use apogee_model::{Filter, GroupId, TopicId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
@@ -88,13 +88,13 @@ pub(crate) struct Watches {
 #[derive(Debug)]
 struct Row {
     group: GroupId,
-    filter: TagFilter,
+    filter: Filter,
     edge: Arc<Edge>,
     pending: u64,
 }
 
 impl Watches {
-    pub(crate) fn add(&mut self, group: GroupId, topic: TopicId, filter: TagFilter, edge: Arc<Edge>) {
+    pub(crate) fn add(&mut self, group: GroupId, topic: TopicId, filter: Filter, edge: Arc<Edge>) {
         let rows = self.by_topic.entry(topic).or_default();
         rows.retain(|row| !row.edge.ended());
         rows.push(Row { group, filter, edge, pending: 0 });

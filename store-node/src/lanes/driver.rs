@@ -7,7 +7,7 @@ use apogee_engine::{Engine, Role};
 use apogee_model::store::{GroupRef, TopicRef};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_request::Ask;
-use apogee_proto::store::v1::{LaneError, LaneRequest, LaneRequests, TagFilter, WatchAsk};
+use apogee_proto::store::v1::{Filter, LaneError, LaneRequest, LaneRequests, WatchAsk};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -140,10 +140,12 @@ impl Driver {
         let (Some(Ok(group)), Some(Ok(topic))) = read else {
             return Err(Status::invalid_argument("a watch has no group or no topic"));
         };
+        let filter =
+            Filter::into_filter(filter).map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
         if lane.watches.is_full() {
             return Err(Status::resource_exhausted("the lane has too many watches"));
         }
-        lane.watches.set(id, self.engine.watch(&group, &topic, TagFilter::into_filter(filter)));
+        lane.watches.set(id, self.engine.watch(&group, &topic, filter));
         self.outbox.edge(id, 1); // for what became ready before
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use apogee_host::Tasks;
 use apogee_model::store::{Fetch, FetchFrom, QueueReset, Reset, ResetTo, Settled, Settlement, StoreError};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, TagFilter, Timestamp, TopicId};
+use apogee_model::{ClientId, Filter, InvisibleDuration, QueueId, QueueOffset, Timestamp, TopicId};
 use apogee_proxy::{ClientHeard, StoreNode as _};
 use bytes::Bytes;
 use support::{SOON, Site, append, bodies, group, leader, receive, stores, topic};
@@ -91,7 +91,7 @@ async fn notes_reach_the_leader() {
     let (site, tasks) = (Site::new(1, leader(1)).await, Tasks::new());
     let store = stores(&[&site], &tasks);
     store.append(vec![append(0, 1, "a")]).await.unwrap();
-    let mut watch = store.watch(group(), topic(), TagFilter::All);
+    let mut watch = store.watch(group(), topic(), Filter::default());
     let first = store.pop(receive(1)).await.unwrap().messages.remove(0);
     store.confirm(vec![first.key]);
     store.heard(vec![ClientHeard { client: ClientId::parse("c1").unwrap(), at: tokio::time::Instant::now() }]);
@@ -121,7 +121,7 @@ async fn popped_soon(
 async fn a_watch_tells_what_becomes_ready_and_what_was() {
     let (site, tasks) = (Site::new(1, leader(1)).await, Tasks::new());
     let store = stores(&[&site], &tasks);
-    let mut watch = store.watch(group(), topic(), TagFilter::All);
+    let mut watch = store.watch(group(), topic(), Filter::default());
     assert!(timeout(SOON, watch.ready()).await.unwrap() >= 1, "a new watch tells once, for what came before");
     store.pop(receive(1)).await.unwrap(); // opens the group
     store.append(vec![append(0, 1, "a")]).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_dropped_pop_gives_its_batch_back() {
     let (site, tasks) = (Site::new(1, leader(1)).await, Tasks::new());
     let store = stores(&[&site], &tasks);
     store.append(vec![append(0, 1, "a")]).await.unwrap();
-    let mut watch = store.watch(group(), topic(), TagFilter::All);
+    let mut watch = store.watch(group(), topic(), Filter::default());
     for _ in 0..20 {
         let _cut_somewhere = timeout(Duration::from_micros(300), store.pop(receive(1))).await.map(|popped| {
             let key = popped.unwrap().messages.first().map(|delivery| delivery.key);

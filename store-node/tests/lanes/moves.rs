@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_host::Tasks;
-use apogee_model::TagFilter;
+use apogee_model::Filter;
 use apogee_model::store::{Settlement, StoreError};
 use apogee_proxy::StoreNode as _;
 use futures::FutureExt as _;
@@ -36,7 +36,7 @@ async fn requests_wait_for_a_leader_and_follow_it() {
 async fn watches_move_to_the_new_leader() {
     let (one, two, tasks) = (Site::new(1, leader(1)).await, Site::new(2, FOLLOWER).await, Tasks::new());
     let store = stores(&[&one, &two], &tasks);
-    let mut watch = store.watch(group(), topic(), TagFilter::All);
+    let mut watch = store.watch(group(), topic(), Filter::default());
     timeout(SOON, watch.ready()).await.unwrap();
     two.engine.append(vec![append(0, 1, "a")]).await.unwrap();
     one.role.send_replace(FOLLOWER);

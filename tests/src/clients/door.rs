@@ -4,7 +4,11 @@ use std::future::Future;
 
 use apogee_model::GroupId;
 use apogee_model::store::{
+<<<<<<< HEAD
     Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
+=======
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
+>>>>>>> main
     StoreError,
 };
 
@@ -22,6 +26,8 @@ pub trait Door {
     fn recall(&self, recall: Recall) -> impl Future<Output = Result<Recalled, NoAnswer>>;
     /// Lets a group go on elsewhere.
     fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
+    /// Reads a queue.
+    fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<Fetched, NoAnswer>>;
     /// How far a group is.
     fn group_status(&self, group: GroupId) -> impl Future<Output = Result<Vec<GroupStatus>, NoAnswer>>;
 }

@@ -87,7 +87,12 @@ pub enum What {
         place: Option<Place>,
         outcome: Outcome,
     },
-    /// A receive without a filter. One that broke off may have deliveries and an indeterminate outcome.
+    /// The filter of a group refuses this message, whenever it is sent.
+    Refused {
+        group: Name,
+        message: MessageId,
+    },
+    /// A receive, with the filter that its group always has. One that broke off may have deliveries and an indeterminate outcome.
     Receive {
         group: Name,
         topic: Name,
@@ -101,6 +106,21 @@ pub enum What {
         message: MessageId,
         handle: Handle,
         outcome: Outcome,
+    },
+    /// Gives the message up: it is to be a dead letter.
+    GiveUp {
+        group: Name,
+        message: MessageId,
+        handle: Handle,
+        outcome: Outcome,
+    },
+    /// All dead letters of a group, when everything is over; some are missing when retention took them.
+    DeadLetters {
+        group: Name,
+        topic: Name,
+        max_attempts: u32,
+        letters: Vec<(MessageId, u64)>,
+        complete: bool,
     },
     /// Moves the end of the delivery's lease to `after` from now.
     Change {

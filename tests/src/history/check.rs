@@ -1,6 +1,11 @@
 //! Judges a history.
 
+<<<<<<< HEAD
 mod delay;
+=======
+mod dead;
+mod filter;
+>>>>>>> main
 mod index;
 mod lease;
 mod order;
@@ -42,6 +47,8 @@ pub enum Invariant {
     I11,
     /// Attempts are counted one by one.
     I12,
+    /// A filter lets nothing through that it refuses; what it drops without a reason is lost, see I01.
+    I13,
     /// Replicas agree: the same records at every position of the log that they hold, the same views of them.
     I14,
     /// When the faults end, service is back within 30 s, by itself.
@@ -94,8 +101,10 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, rules, &mut found);
+    filter::leaks(&index, &mut found);
     reset::again(&index, &mut found);
     reset::skipped(&index, &mut found);
+    dead::letters(&index, rules, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
     service::back(calls, &mut found);

@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+<<<<<<< HEAD
 use apogee_model::Timestamp;
 use apogee_tests::clients::payload::{GROUPS, QUEUES};
+=======
+use apogee_tests::clients::payload::{FILTERED, GROUPS, QUEUES};
+>>>>>>> main
 use apogee_tests::clients::{Consumer, Dice, Patience, Producer, Receive, Site, Sizes, Tempo};
 use apogee_tests::history::{Call, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check};
 use futures::future::{join, join_all};
@@ -28,10 +32,14 @@ const HEALING_MAX: Duration = Duration::from_secs(45);
 /// A leader may be cut off, or stand still, again and again for this long with a proposal in hand that is committed
 /// afterwards, when nobody else was elected meanwhile. Hardly any run has longer bad weather.
 const LATE_EFFECT: Duration = Duration::from_secs(10);
+/// In one of so many seeds there are consumers with a filter; afterwards their group is drained anyway.
+const FILTERED_IN: u64 = 2;
 /// In one of so many seeds consumers let their groups go on elsewhere,
 const RESETS_IN: u64 = 4;
 /// in one of so many turns.
 const RESET_EVERY: u64 = 100;
+/// Deliveries of a message to the group that has dead letters.
+const DEAD_AFTER: u32 = 3;
 /// Violations of one seed that are told.
 const LINES: usize = 12;
 
@@ -189,7 +197,18 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     if resets > 0 {
         cluster.tally.add(Happening::OffsetReset, u64::try_from(resets).expect("a count"));
     }
+<<<<<<< HEAD
     note_delays(&calls, &mut cluster.tally);
+=======
+    let dead = calls.iter().filter_map(|call| match &call.what {
+        What::DeadLetters { letters, .. } => Some(letters.len()),
+        _ => None,
+    });
+    let dead: usize = dead.sum();
+    if dead > 0 {
+        cluster.tally.add(Happening::DeadLetter, u64::try_from(dead).expect("a count"));
+    }
+>>>>>>> main
     let (log, tally) = (std::mem::take(&mut cluster.log), cluster.tally.clone());
     Ok(Verdict { violations, calls, log, replicas, tally })
 }
@@ -222,8 +241,12 @@ fn too_late(told: &str) -> Violation {
 fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, tempo: Tempo) -> Site<Proxy> {
     let replicas = u64::try_from(cluster.machines.len()).expect("a few");
     let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
+<<<<<<< HEAD
     let began = Some(Timestamp(clock::BEGINNING));
     Site { door, history: cluster.history.clone(), over, tempo, began }
+=======
+    Site { door, history: cluster.history.clone(), over, tempo, dead_after: Some(DEAD_AFTER) }
+>>>>>>> main
 }
 
 /// The clients of one proxy, until it is over.
@@ -241,6 +264,9 @@ async fn work(site: &Site<Proxy>, seed: u64, proxy: u64, producers: u64) {
         if resets { consumer.with_resets(RESET_EVERY) } else { consumer }
     };
     let mut consumers: Vec<_> = (0..2).map(consumer).collect();
+    if Dice::new(seed, 600).one_in(FILTERED_IN) {
+        consumers.push(Consumer::new(Dice::new(seed, proxy * 100 + 50), FILTERED, proxy * 100 + 50));
+    }
     let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));
     let producing = join_all(producers.iter_mut().map(|producer| producer.run(site)));
     join(producing, consuming).await;
@@ -267,12 +293,13 @@ async fn drain(site: &Site<Proxy>, patient: bool) {
         tokio::time::sleep(WINDOW * 3).await;
         settle_all(site).await;
     }
+    let _noted_or_over = site.note_dead_letters().await;
 }
 
 async fn settle_all(site: &Site<Proxy>) {
     loop {
         let mut unsettled = Some(0);
-        for group in 1..=GROUPS {
+        for group in 1..=FILTERED {
             let receive = Receive { group, batch: 32, attempt_id: None, invisible: WINDOW };
             let messages: Vec<_> = site.receive(receive, Patience::Waits).await.into_iter().flatten().collect();
             // What is not acked comes again.

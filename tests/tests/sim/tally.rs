@@ -42,12 +42,17 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
+<<<<<<< HEAD
     /// A message was received that came later than it was sent.
     DelayedMessage,
     /// A delayed message was taken back.
     Recall,
     /// A recall came too late.
     LateRecall,
+=======
+    /// A message was delivered often enough, or given up.
+    DeadLetter,
+>>>>>>> main
 }
 
 /// Counts of what happened.
@@ -55,7 +60,11 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
+<<<<<<< HEAD
     pub(crate) const ALL: [Happening; 23] = [
+=======
+    pub(crate) const ALL: [Happening; 21] = [
+>>>>>>> main
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -76,9 +85,13 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
+<<<<<<< HEAD
         Happening::DelayedMessage,
         Happening::Recall,
         Happening::LateRecall,
+=======
+        Happening::DeadLetter,
+>>>>>>> main
     ];
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{GroupRef, TopicRef};
-use apogee_model::{ClientId, ConsumerGroup, GroupId, TagFilter, Topic, TopicId};
+use apogee_model::{ClientId, ConsumerGroup, Filter, GroupId, TagFilter, Topic, TopicId};
 
 use super::{Malformed, narrow, required, v1};
 
@@ -54,21 +54,26 @@ impl TryFrom<v1::GroupRef> for GroupRef {
     }
 }
 
-impl v1::TagFilter {
+impl v1::Filter {
     /// `None` for a filter that wants everything.
-    pub fn of(filter: &TagFilter) -> Option<Self> {
+    pub fn of(filter: &Filter) -> Option<Self> {
         match filter {
-            TagFilter::All => None,
-            TagFilter::AnyOf(tags) => Some(Self { tags: tags.iter().cloned().collect() }),
+            Filter::Tags(TagFilter::All) => None,
+            Filter::Tags(TagFilter::AnyOf(tags)) => Some(Self { tags: tags.iter().cloned().collect(), sql: None }),
+            Filter::Sql(sql) => Some(Self { tags: Vec::new(), sql: Some(sql.text().to_owned()) }),
         }
     }
 
-    /// What [`v1::TagFilter::of`] was made of.
-    pub fn into_filter(filter: Option<Self>) -> TagFilter {
-        match filter {
-            None => TagFilter::All,
-            Some(Self { tags }) => TagFilter::AnyOf(Arc::new(tags.into_iter().collect())),
-        }
+    /// What [`v1::Filter::of`] was made of.
+    ///
+    /// # Errors
+    /// [`Malformed`] for an expression that does not compile.
+    pub fn into_filter(filter: Option<Self>) -> Result<Filter, Malformed> {
+        Ok(match filter {
+            None => Filter::default(),
+            Some(Self { sql: Some(sql), .. }) => Filter::sql(&sql).map_err(|_| Malformed { what: "the filter" })?,
+            Some(Self { tags, sql: None }) => TagFilter::AnyOf(Arc::new(tags.into_iter().collect())).into(),
+        })
     }
 }
 

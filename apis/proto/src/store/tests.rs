@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use apogee_model::store::{
+<<<<<<< HEAD
     Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus, KeptId,
     LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Settled, Settlement,
     StoreError, TopicRef,
+=======
+    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
+    GroupStatus, LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError,
+    TopicRef,
+>>>>>>> main
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -76,16 +82,23 @@ fn recalls_survive() {
 
 #[test]
 fn pops_and_deliveries_survive() {
-    let filter = TagFilter::parse("a||b").unwrap();
+    let tags = Filter::from(TagFilter::parse("a||b").unwrap());
+    let sql = Filter::sql("a > 5").unwrap();
     let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
-    for (filter, lease, attempt_id) in
-        [(TagFilter::All, LeaseTerms::AutoRenew, None), (filter, fixed, Some(Bytes::from_static(b"try 1")))]
-    {
+    for (filter, lease, attempt_id) in [
+        (Filter::default(), LeaseTerms::AutoRenew, None),
+        (tags, fixed, Some(Bytes::from_static(b"try 1"))),
+        (sql, fixed, None),
+    ] {
         let client = ClientId::parse("c1").unwrap();
-        let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client };
+        let pop =
+            Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, dead_letters: None };
+        let pop = Pop { dead_letters: (pop.batch == 32 && pop.attempt_id.is_some()).then(dead_letters), ..pop };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }
+    let bad = v1::Filter { tags: Vec::new(), sql: Some("a >".to_owned()) };
+    assert!(v1::Filter::into_filter(Some(bad)).is_err());
     let delivery = Delivery {
         key: key(),
         attempt: DeliveryAttempt(2),
@@ -96,10 +109,16 @@ fn pops_and_deliveries_survive() {
     assert_eq!(Delivery::try_from(travelled(&v1::Delivery::from(&delivery))), Ok(delivery));
 }
 
+fn dead_letters() -> DeadLetters {
+    DeadLetters { max_attempts: 3, topic: topic(), queue: QueueId(2) }
+}
+
 #[test]
 fn settlements_and_counters_survive() {
-    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO)] {
-        assert_eq!(travelled(&v1::SettleAsk::of(key(), what)).into_settlement(), Ok((key(), what)));
+    let rest = Settlement::Rest { asked: InvisibleDuration::ZERO, rests: RetryPolicy::EXPONENTIAL.rests() };
+    let dead = Settlement::DeadLetter(dead_letters());
+    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO), rest, dead] {
+        assert_eq!(travelled(&v1::SettleAsk::of(key(), &what)).into_settlement(), Ok((key(), what)));
     }
     for settled in [Settled::Done, Settled::Stale] {
         assert_eq!(Settled::from(travelled(&v1::Settled::from(settled))), settled);
@@ -195,7 +214,7 @@ proptest! {
     fn hostile_frames_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<usize>()) {
         let _ = v1::LaneRequests::decode(bytes.as_slice()).map(read);
         let _ = v1::LaneAnswers::decode(bytes.as_slice());
-        let ask = v1::lane_request::Ask::Settle(v1::SettleAsk::of(key(), Settlement::Ack));
+        let ask = v1::lane_request::Ask::Settle(v1::SettleAsk::of(key(), &Settlement::Ack));
         let request = v1::LaneRequest { id: 1, deadline_ms: 2, ask: Some(ask) };
         bytes = v1::LaneRequests { hello: None, requests: vec![request] }.encode_to_vec();
         let bits = bytes.len() * 8;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_model::store::LeaseTerms;
-use apogee_model::{InvisibleDuration, TagFilter};
+use apogee_model::{Filter, FilterError, InvisibleDuration, TagFilter};
 use apogee_proto::v2::{self, FilterType};
 use bytes::Bytes;
 
@@ -53,19 +53,19 @@ pub(super) fn span(asked: prost_types::Duration, min: Duration) -> Result<Durati
     Ok(span.saturating_sub(Duration::from_nanos(u64::from(span.subsec_nanos() % 1_000_000))))
 }
 
-/// The filter a consumer asks for. Unspecified counts as TAG.
-pub(super) fn filter(expression: Option<v2::FilterExpression>) -> Result<TagFilter, ServiceError> {
+/// The filter a consumer asks for. Unspecified counts as TAG. An SQL92 expression that does not compile is refused here, with
+/// the place of the mistake; the reference refuses only an empty one, and fails a receive with an internal error.
+pub(super) fn filter(expression: Option<v2::FilterExpression>) -> Result<Filter, ServiceError> {
     let v2::FilterExpression { r#type, expression } = expression.unwrap_or_default();
     if expression.len() > EXPRESSION_MAX {
         let problem = format!("has {} bytes, at most {EXPRESSION_MAX} are allowed", expression.len());
         return Err(ServiceError::FilterExpression { problem });
     }
     match FilterType::try_from(r#type) {
-        Ok(FilterType::Tag | FilterType::Unspecified) => Ok(TagFilter::parse(&expression)?),
-        Ok(FilterType::Sql) if expression.trim().is_empty() => {
-            Err(ServiceError::FilterExpression { problem: "of type SQL is empty".to_owned() })
+        Ok(FilterType::Tag | FilterType::Unspecified) => {
+            Ok(TagFilter::parse(&expression).map_err(FilterError::from)?.into())
         }
-        Ok(FilterType::Sql) => Err(ServiceError::not_implemented("filtering by SQL92 (use type TAG)")),
+        Ok(FilterType::Sql) => Ok(Filter::sql(&expression)?),
         Err(_) => Err(ServiceError::FilterExpression {
             problem: format!("has type {type}, allowed are TAG and SQL", type = r#type),
         }),

@@ -45,7 +45,7 @@ impl StoreNode for Blind {
     fn heard(&self, _: Vec<ClientHeard>) {}
     fn hung_up(&self, _: Vec<ClientHeard>) {}
     fn lost(&self, _: ClientId) {}
-    fn watch(&self, _: GroupRef, _: TopicRef, _: TagFilter) -> Box<dyn Watch> {
+    fn watch(&self, _: GroupRef, _: TopicRef, _: Filter) -> Box<dyn Watch> {
         Box::new(Never)
     }
     fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
@@ -92,11 +92,11 @@ fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Byte
         permission: Permission::ReadWrite,
         created: Timestamp(0),
     };
-    readiness.join(&group, &topic, &TagFilter::All, batch, attempt)
+    readiness.join(&group, &topic, &Filter::default(), batch, attempt)
 }
 
 fn edge(readiness: &Readiness, group: u32, ready: u64) {
-    readiness.shared.wake(&(GroupId(1), TopicId(1), 8, TagFilter::All), ReplicaGroupId(group), ready);
+    readiness.shared.wake(&(GroupId(1), TopicId(1), 8, Filter::default()), ReplicaGroupId(group), ready);
 }
 
 fn is_awake(place: &mut Place) -> bool {

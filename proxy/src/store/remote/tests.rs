@@ -144,11 +144,12 @@ fn pop() -> Pop {
     Pop {
         group: GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() },
         topic: append(0).topic,
-        filter: TagFilter::All,
+        filter: Filter::default(),
         batch: 1,
         lease: LeaseTerms::AutoRenew,
         attempt_id: None,
         client: ClientId::parse("c").unwrap(),
+        dead_letters: None,
     }
 }
 

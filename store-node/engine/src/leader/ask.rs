@@ -4,16 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
+<<<<<<< HEAD
     Append, Appended, DeliveryKey, Fetch, GroupStatus, KeptId, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset,
     Settled, Settlement,
 };
 use apogee_model::{
     BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TagFilter, TopicId,
+=======
+    Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled,
+};
+use apogee_model::{
+    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TopicId,
+>>>>>>> main
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
+<<<<<<< HEAD
 use super::{Aged, Located};
+=======
+use super::bury::{Burial, Buried, Condemned, Verdict};
+use super::settle::Moved;
+use super::{Located, Look, Verdicts};
+>>>>>>> main
 use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::kept::KeptRow;
@@ -50,10 +63,25 @@ pub(crate) enum Ask {
         pop: Pop,
         reply: Sender<Granted>,
     },
+    /// Somebody looked at messages for a filter.
+    Looked(Verdicts),
     Settle {
         key: DeliveryKey,
-        what: Settlement,
+        what: Moved,
         reply: Sender<Settled>,
+    },
+    /// Where the message is that a consumer gives up.
+    GiveUp {
+        key: DeliveryKey,
+        reply: Sender<Condemned>,
+    },
+    /// The copy of a message that is dead.
+    Bury {
+        key: DeliveryKey,
+        dead: DeadLetters,
+        message: StoredMessage,
+        verdict: Verdict,
+        reply: Sender<Buried>,
     },
     Fetch {
         fetch: Fetch,
@@ -95,7 +123,7 @@ pub(crate) enum Ask {
     Watch {
         group: GroupId,
         topic: TopicId,
-        filter: TagFilter,
+        filter: Filter,
         edge: Arc<Edge>,
     },
     TopicStatus {
@@ -137,6 +165,8 @@ pub(crate) enum Answer {
     Appended(Sender<Vec<Appended>>, Vec<Appended>, OwnedSemaphorePermit),
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
+    Condemned(Sender<Condemned>, Condemned),
+    Buried(Sender<Buried>, Buried),
     Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
     Recalled(Sender<Recalled>, Recalled),
     Located(Sender<Located>, Located),
@@ -150,6 +180,10 @@ pub(crate) enum Answer {
 pub(crate) struct Granted {
     pub(crate) grants: Vec<Grant>,
     pub(crate) more: bool,
+    /// Messages that are not delivered any more, because they were often enough.
+    pub(crate) burials: Vec<Burial>,
+    /// When nothing was granted: somebody has to look at these first.
+    pub(crate) look: Vec<Look>,
 }
 
 /// One lease.
@@ -171,7 +205,12 @@ impl Answer {
             }
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
+<<<<<<< HEAD
             Self::Recalled(reply, recalled) => ignore(reply.send(recalled)),
+=======
+            Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
+            Self::Buried(reply, buried) => ignore(reply.send(buried)),
+>>>>>>> main
             Self::Located(reply, located) => ignore(reply.send(located)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),

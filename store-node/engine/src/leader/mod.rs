@@ -4,13 +4,15 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `timer`, `carry`, `reset` and
-//! `retention` for the decisions, and `fetch`.
+    /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
+    pub(crate) fn leave_word(&mut self, now: Now) {
+        self.clock.hurry(now.monotonic);
+        self.tick(now);
+    }
 
-mod ask;
-mod block;
-mod carry;
+    /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
 mod fetch;
+mod look;
 mod pop;
 mod ready;
 mod reset;
@@ -27,9 +29,15 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
+<<<<<<< HEAD
 pub(crate) use carry::Aged;
+=======
+pub(crate) use bury::{Burial, Buried, Condemned, Verdict};
+>>>>>>> main
 pub(crate) use fetch::Located;
+pub(crate) use look::{Look, Verdicts};
 pub use retention::Retention;
+pub(crate) use settle::Moved;
 
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
@@ -73,11 +81,15 @@ pub(crate) struct Leader {
     clock: LeaseClock,
     /// Messages whose lease ended and that nobody took since.
     ready: BTreeMap<(GroupId, TopicId), ready::Ready>,
+    /// Messages that are to be buried, by their last delivery: nobody said anything about them since.
+    dying: BTreeMap<Key, DeliverySeq>,
     /// Groups that were dropped; their ids are never given again, and late receives of them find nothing.
     dropped: BTreeSet<GroupId>,
     /// Appends on their way to the log.
     proposed: HashMap<RequestId, (Ticket, Vec<Appended>)>,
     watches: Watches,
+    /// Which messages expressions are true of.
+    looked: look::Looked,
     /// Where the next pop of a group on a topic begins, and how many there were.
     turns: BTreeMap<(GroupId, TopicId), u64>,
     blocks: block::Blocks,
@@ -102,9 +114,11 @@ impl Leader {
             overlay: Overlay::default(),
             clock: LeaseClock::default(),
             ready: BTreeMap::new(),
+            dying: BTreeMap::new(),
             dropped: BTreeSet::new(),
             proposed: HashMap::new(),
             watches: Watches::default(),
+            looked: look::Looked::default(),
             turns: BTreeMap::new(),
             blocks,
             deferred: VecDeque::new(),
@@ -157,9 +171,21 @@ impl Leader {
                 self.blocks.answer(Answer::Appended(reply, appended, room))
             }
             Ask::Pop { pop, reply } => self.pop(pop, reply, now),
+            Ask::Looked(verdicts) => {
+                self.learn(&verdicts);
+                None
+            }
             Ask::Settle { key, what, reply } => {
-                let settled = self.settle(key, what, now);
+                let settled = self.settle(key, &what, now);
                 self.blocks.answer(Answer::Settled(reply, settled))
+            }
+            Ask::GiveUp { key, reply } => {
+                let condemned = self.give_up(&key);
+                self.blocks.answer(Answer::Condemned(reply, condemned))
+            }
+            Ask::Bury { key, dead, message, verdict, reply } => {
+                let buried = self.bury(&key, dead, message, verdict, now);
+                self.blocks.answer(Answer::Buried(reply, buried))
             }
             Ask::Fetch { fetch, reply } => Some(Answer::Located(reply, self.locate(&fetch))),
             Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
@@ -209,6 +235,7 @@ impl Leader {
             }
             Ask::DropGroup { group, reply } => {
                 self.turns.retain(|(of, _), _| *of != group);
+                self.looked.forget(|(of, _)| of == group);
                 self.dropped.insert(group);
                 self.propose(Record::Close { group }, now);
                 self.blocks.answer(Answer::Done(reply))
@@ -296,6 +323,7 @@ impl Leader {
             Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
                 self.state.pops.get(&(queue.group, queue.topic))
             }
+            Record::DeadLetter(dead) => self.state.pops.get(&(dead.origin.group, dead.origin.topic)),
             Record::Reset { group, topic, .. } => self.state.pops.get(&(*group, *topic)),
             _ => None,
         };
@@ -317,6 +345,7 @@ impl Leader {
 
     fn drop_topic(&mut self, topic: TopicId, now: Now) {
         self.turns.retain(|(_, of), _| *of != topic);
+        self.looked.forget(|(_, of)| of == topic);
         let queues: Vec<_> = self.state.queues_of(topic).map(|(queue, _)| queue).collect();
         for queue in queues {
             let min = self.next_offset(topic, queue);
@@ -427,6 +456,7 @@ impl Leader {
     }
 
     fn forget_ready(&mut self, (of, offset): Key) {
+        self.dying.remove(&(of, offset));
         if let Some(ready) = self.ready.get_mut(&(of.group, of.topic)) {
             ready.remove((of.queue, offset));
             if ready.is_empty() {
@@ -440,7 +470,17 @@ impl Leader {
         self.clock.next().into_iter().chain(self.timer.due()).chain([self.retention.due()]).min()
     }
 
+<<<<<<< HEAD
     /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
+=======
+    /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
+    pub(crate) fn leave_word(&mut self, now: Now) {
+        self.clock.hurry(now.monotonic);
+        self.tick(now);
+    }
+
+    /// Ends and renews the leases whose time came, and trims what was kept long enough.
+>>>>>>> main
     pub(crate) fn tick(&mut self, now: Now) {
         self.retain(now);
         self.fire(now);

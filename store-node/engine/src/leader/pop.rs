@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use apogee_model::store::{DeliveryKey, GroupRef, LeaseTerms, Pop, TopicRef};
-use apogee_model::{DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId};
+use apogee_model::{
+    DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId,
+};
 use tokio::sync::oneshot::Sender;
 
+use super::bury::Burials;
+use super::look::Unseen;
 use super::{Answer, Ask, Grant, Granted, Leader, Now};
 use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
@@ -18,20 +22,24 @@ const SCAN_BUDGET: usize = 8192;
 const RETRY_FIRST_EVERY: u64 = 5;
 
 /// One pop under way.
-struct Picking<'a> {
-    pop: &'a Pop,
-    picked: Vec<(QueueId, QueueOffset, Place)>,
+pub(super) struct Picking<'a> {
+    pub(super) pop: &'a Pop,
+    pub(super) picked: Vec<(QueueId, QueueOffset, Place)>,
     /// New cursor positions.
     cursors: BTreeMap<QueueId, QueueOffset>,
     budget: usize,
+    pub(super) burials: Burials,
+    pub(super) now: Now,
+    /// Messages of which nobody has told whether the filter wants them.
+    pub(super) unseen: Unseen,
 }
 
 impl Picking<'_> {
-    fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         self.picked.len() >= self.pop.batch
     }
 
-    fn of(&self, queue: QueueId) -> QueueOf {
+    pub(super) fn of(&self, queue: QueueId) -> QueueOf {
         QueueOf { group: self.pop.group.id, topic: self.pop.topic.id, queue }
     }
 }
@@ -53,7 +61,10 @@ impl Leader {
         if !granted.grants.is_empty() {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
-        if exhausted {
+        if !granted.look.is_empty() {
+            return Some(Answer::Popped(reply, granted)); // whoever asked looks, and asks again
+        }
+        if exhausted && granted.burials.is_empty() {
             // Go on from here when others had their turn; an empty answer would make the caller start over.
             self.deferred.push_back(Ask::Pop { pop, reply });
             return None;
@@ -93,7 +104,7 @@ impl Leader {
             let duration_ms = duration.as_millis();
             self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Replay }, now);
         }
-        Some(Granted { grants, more: false })
+        Some(Granted { grants, ..Granted::default() })
     }
 
     /// The first receive of a group on a topic fixes where the group starts: at the earliest message of a queue that
@@ -128,7 +139,15 @@ impl Leader {
         let turn = self.turns.entry((pop.group.id, pop.topic.id)).or_default();
         *turn += 1;
         let turn = *turn;
-        let mut picking = Picking { pop, picked: Vec::new(), cursors: BTreeMap::new(), budget: SCAN_BUDGET };
+        let mut picking = Picking {
+            pop,
+            picked: Vec::new(),
+            cursors: BTreeMap::new(),
+            budget: SCAN_BUDGET,
+            burials: Burials::default(),
+            now,
+            unseen: Unseen::default(),
+        };
         if turn.is_multiple_of(RETRY_FIRST_EVERY) {
             self.pick_ready(&mut picking);
             self.pick_new(&mut picking, turn);
@@ -137,24 +156,32 @@ impl Leader {
             self.pick_ready(&mut picking);
         }
         let exhausted = picking.budget == 0;
-        let (full, Picking { picked, cursors, .. }) = (picking.full(), picking);
+        let (full, Picking { picked, cursors, burials, unseen, .. }) = (picking.full(), picking);
+        let (burials, look) = (burials.into_vec(), unseen.into_looks());
         let grants = self.lease(pop, picked, &cursors, now);
-        let more = (full || exhausted) && self.has_more(pop);
-        (Granted { grants, more }, exhausted)
+        let more = !burials.is_empty() || (full || exhausted || !look.is_empty()) && self.has_more(pop);
+        (Granted { grants, more, burials, look }, exhausted)
     }
 
     /// Messages whose lease ended.
     fn pick_ready(&mut self, picking: &mut Picking<'_>) {
         let (group, topic) = (picking.pop.group.id, picking.pop.topic.id);
-        while !picking.full() {
+        let tags = match &picking.pop.filter {
+            Filter::Tags(tags) => tags,
+            Filter::Sql(sql) => return self.pick_ready_by(sql, picking),
+        };
+        while !picking.full() && !picking.burials.full() {
             let ready = self.ready.get(&(group, topic));
-            let Some((queue, offset)) = ready.and_then(|ready| ready.first(&picking.pop.filter)) else { return };
+            let Some((queue, offset)) = ready.and_then(|ready| ready.first(tags)) else { return };
             self.forget_ready((picking.of(queue), offset));
             if offset >= self.min(topic, queue)
-                && let (Some(_), Some(place)) =
+                && let (Some(entry), Some(place)) =
                     (self.entry(picking.of(queue), offset), self.state.place(topic, queue, offset))
             {
-                picking.picked.push((queue, offset, place));
+                let (key, now) = ((picking.of(queue), offset), picking.now);
+                if !self.condemn(picking.pop, key, (entry, place), &mut picking.burials, now) {
+                    picking.picked.push((queue, offset, place));
+                }
             }
         }
     }
@@ -180,14 +207,19 @@ impl Leader {
             return;
         }
         let until = picking.picked.len().saturating_add(room).min(picking.pop.batch);
-        let mut cursor = from;
+        let (mut cursor, mut unseen) = (from, false);
         self.state.places(topic, queue, from, state.next, |offset, place| {
             if picking.picked.len() >= until || picking.budget == 0 {
                 return ControlFlow::Break(());
             }
             picking.budget -= 1;
+            let known = if unseen { None } else { self.verdict(picking.pop, queue, offset, &place) };
+            let Some(wanted) = known else {
+                unseen = true; // and so is what comes behind it
+                return picking.unseen.push((queue, offset, place));
+            };
             cursor = offset.next();
-            if picking.pop.filter.may_want(place.tag_hash) {
+            if wanted {
                 picking.picked.push((queue, offset, place));
             }
             ControlFlow::Continue(())

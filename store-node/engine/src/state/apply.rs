@@ -1,6 +1,9 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
+<<<<<<< HEAD
 use apogee_model::store::KeptId;
+=======
+>>>>>>> main
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, tag_hash};
 use bytes::{Buf, Bytes};
 
@@ -64,6 +67,13 @@ impl At {
     fn when(&self) -> When {
         When { log_time: self.log_time, epoch: self.epoch }
     }
+
+    /// Where a message that is in the record is found again.
+    fn place(&self, message: &StoredMessage) -> Place {
+        let len = u32::try_from(self.len).expect("records are smaller than a block");
+        let tag_hash = tag_hash(message.tag());
+        Place { lsn: self.lsn, len, tag_hash, group_hash: 0, stored_at: self.log_time, flags: 0 }
+    }
 }
 
 impl State {
@@ -114,6 +124,7 @@ impl State {
     fn apply_record(&mut self, record: &Record, at: &At, applied: &mut Applied) {
         match record {
             Record::Message { topic, queue, offset, request, message } => {
+<<<<<<< HEAD
                 let tag_hash = tag_hash(message.tag());
                 let len = u32::try_from(at.len).expect("records are smaller than a block");
                 let place = Place {
@@ -125,12 +136,24 @@ impl State {
                     flags: 0,
                     visible: at.lsn,
                 };
+=======
+                let place = at.place(message);
+>>>>>>> main
                 self.append((*topic, *queue), *offset, place);
                 let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
                 let due = Timestamp::default();
                 let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
                 self.resend.remember(earlier, at.block);
-                applied.arrived.push((topic, tag_hash));
+                applied.arrived.push((topic, place.tag_hash));
+            }
+            Record::DeadLetter(dead) => {
+                let (place, of) = (at.place(&dead.message), dead.origin);
+                self.append((dead.topic, dead.queue), dead.offset, place);
+                applied.arrived.push((dead.topic, place.tag_hash));
+                if let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, of.group, of.topic) {
+                    pop::apply(record, at.when(), &mut store);
+                }
+                applied.touched.extend(dead.deliveries.offsets.iter().map(|offset| (of, *offset)));
             }
             Record::Open { group, topic, .. } => {
                 let mut store = Tracked::or_create(&mut self.pops, &mut self.dirty, *group, *topic);

@@ -1,12 +1,17 @@
 //! The engine through its door, on a simulated disk.
 
 mod back_off;
+<<<<<<< HEAD
 mod delay;
+=======
+mod dead_letters;
+>>>>>>> main
 mod fetch;
 mod full;
 mod model;
 mod races;
 mod reset;
+mod sql;
 mod support;
 
 use std::time::Duration;
@@ -109,7 +114,7 @@ async fn a_filter_skips_for_the_whole_group() {
     for (tag, body) in [("x", "1"), ("y", "2"), ("", "3"), ("x", "4")] {
         store.send(0, tag, body).await;
     }
-    let filter = TagFilter::parse("x").expect("a good filter");
+    let filter = TagFilter::parse("x").expect("a good filter").into();
     assert_eq!(store.bodies(Pop { filter, ..receive(32) }).await, ["1", "4"]);
     assert_eq!(store.pop(receive(32)).await, []);
 }
@@ -167,7 +172,7 @@ async fn a_restart_changes_nothing_but_time() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_hears_of_arrivals_that_pass_its_filter_and_of_expiry() {
     let store = Store::new().await;
-    let filter = TagFilter::parse("x").expect("a good filter");
+    let filter = TagFilter::parse("x").expect("a good filter").into();
     let mut watch = store.engine.watch(&group(), &topic(), filter);
     store.send(0, "y", "no").await;
     assert!(tokio::time::timeout(TEN_SECONDS, watch.ready()).await.is_err());

@@ -143,7 +143,7 @@ async fn who_waits_hears_of_it() {
     for (_, _, key) in store.pop(receive(9)).await {
         store.ack(key).await;
     }
-    let mut watch = store.engine.watch(&group(), &topic(), apogee_model::TagFilter::All);
+    let mut watch = store.engine.watch(&group(), &topic(), apogee_model::Filter::default());
     assert!(timeout(TEN_SECONDS, watch.ready()).await.is_err(), "nothing is there");
     store.reset(ResetTo::Earliest).await;
     assert!(timeout(TEN_SECONDS, watch.ready()).await.is_ok());

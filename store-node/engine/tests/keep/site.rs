@@ -12,7 +12,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, StoredMessage, TagFilter, Topic, TopicId,
+    ClientId, ConsumerGroup, Filter, GroupId, InvisibleDuration, QueueId, StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
 
@@ -89,11 +89,12 @@ impl Site {
         let pop = Pop {
             group: GroupRef { id: GroupId(group), name },
             topic: topic(),
-            filter: TagFilter::All,
+            filter: Filter::default(),
             batch,
             lease,
             attempt_id: None,
             client: ClientId::parse("host@1@1").expect("not blank"),
+            dead_letters: None,
         };
         self.engine.pop(pop).await
     }

@@ -11,8 +11,8 @@ use apogee_engine::{
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
-    TagFilter, Topic, TopicId,
+    BlockIndex, ClientId, ConsumerGroup, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
+    StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -417,11 +417,12 @@ impl Group {
             let pop = Pop {
                 group: GroupRef { id: GroupId(group), name: name.clone() },
                 topic: topic(),
-                filter: TagFilter::All,
+                filter: Filter::default(),
                 batch: 4,
                 lease,
                 attempt_id: None,
                 client: ClientId::parse("host@1@1").expect("not blank"),
+                dead_letters: None,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {

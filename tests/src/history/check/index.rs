@@ -1,9 +1,10 @@
 //! The history by message: what was sent, and its life in every group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Rules;
+use super::dead::Dead;
 use super::reset::Reset;
 use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
 
@@ -12,10 +13,15 @@ pub(super) struct Index<'a> {
     pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
     /// What a group on a topic saw.
     pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
+<<<<<<< HEAD
     /// Messages that were sent to be seen later, and when.
     pub(super) delayed: BTreeMap<MessageId, Duration>,
     /// What came of recalls.
     pub(super) recalls: BTreeMap<MessageId, Vec<(Span, Outcome)>>,
+=======
+    /// What the filters of groups refuse.
+    pub(super) refused: BTreeSet<(&'a Name, MessageId)>,
+>>>>>>> main
     /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
     trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
     /// When the history ends.
@@ -37,6 +43,8 @@ pub(super) struct Group<'a> {
     /// What happened to each message that was ever delivered, in the order of the ends of calls.
     pub(super) lives: BTreeMap<MessageId, Vec<Event<'a>>>,
     pub(super) resets: Vec<Reset>,
+    /// Of a group that has them.
+    pub(super) dead: Option<Dead>,
     /// Receives without an answer. Any message may have been leased by them.
     pub(super) unanswered: Vec<Unanswered>,
     /// When the first receive was answered, also one that found nothing.
@@ -54,6 +62,7 @@ pub(super) struct Event<'a> {
 pub(super) enum Fact<'a> {
     Delivered { delivery: &'a Delivered, attempt_id: Option<u64>, outcome: Outcome },
     Acked { handle: Handle, outcome: Outcome },
+    GaveUp { handle: Handle, outcome: Outcome },
     Changed { handle: Handle, after: Duration, outcome: Outcome },
     Released { handle: Handle },
 }
@@ -69,8 +78,12 @@ impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
         let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+<<<<<<< HEAD
         let (delayed, recalls) = (BTreeMap::new(), BTreeMap::new());
         let mut index = Self { sends, groups, delayed, recalls, trimmed, end };
+=======
+        let mut index = Self { sends, groups, refused: BTreeSet::new(), trimmed, end };
+>>>>>>> main
         for call in calls {
             index.receive(call);
         }
@@ -116,6 +129,16 @@ impl<'a> Index<'a> {
             What::Ack { group, message, handle, outcome } => {
                 self.settle(call.span, group, *message, Fact::Acked { handle: *handle, outcome: *outcome });
             }
+            What::GiveUp { group, message, handle, outcome } => {
+                self.settle(call.span, group, *message, Fact::GaveUp { handle: *handle, outcome: *outcome });
+            }
+            What::DeadLetters { group, topic, max_attempts, letters, complete } => {
+                let mut dead = Dead { max_attempts: *max_attempts, complete: *complete, ..Dead::default() };
+                for (message, digest) in letters {
+                    dead.letters.entry(*message).or_default().push(*digest);
+                }
+                self.groups.entry((group, topic)).or_default().dead = Some(dead);
+            }
             What::Change { group, message, handle, after, outcome } => {
                 let what = Fact::Changed { handle: *handle, after: *after, outcome: *outcome };
                 self.settle(call.span, group, *message, what);
@@ -127,12 +150,16 @@ impl<'a> Index<'a> {
                 let reset = Reset { span: call.span, to: *to, outcome: *outcome };
                 self.groups.entry((group, topic)).or_default().resets.push(reset);
             }
+<<<<<<< HEAD
             What::Delayed { message, due } => {
                 self.delayed.insert(*message, *due);
             }
             What::Recall { message, outcome } => {
                 self.recalls.entry(*message).or_default().push((call.span, *outcome));
             }
+=======
+            What::Refused { group, message } => drop(self.refused.insert((group, *message))),
+>>>>>>> main
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
             }

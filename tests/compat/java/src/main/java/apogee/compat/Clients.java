@@ -58,11 +58,15 @@ final class Clients {
     }
 
     SimpleConsumer simple(String topic, String group, String tags, Duration await) throws ClientException {
+        return simple(topic, group, tags(tags), await);
+    }
+
+    SimpleConsumer simple(String topic, String group, FilterExpression filter, Duration await) throws ClientException {
         return provider.newSimpleConsumerBuilder()
             .setClientConfiguration(configuration)
             .setConsumerGroup(group)
             .setAwaitDuration(await)
-            .setSubscriptionExpressions(Collections.singletonMap(topic, tags(tags)))
+            .setSubscriptionExpressions(Collections.singletonMap(topic, filter))
             .build();
     }
 
@@ -103,6 +107,10 @@ final class Clients {
     static void expectNothing(SimpleConsumer consumer) throws Exception {
         List<MessageView> received = consumer.receive(BATCH, LEASE);
         Check.that(received.isEmpty(), "nothing should come, but there is " + received);
+    }
+
+    static FilterExpression sql(String expression) {
+        return new FilterExpression(expression, FilterExpressionType.SQL92);
     }
 
     private static FilterExpression tags(String tags) {

@@ -31,6 +31,8 @@ final class SimpleScenarios {
         scenarios.put("acked_message_never_comes_again", this::ackedMessageNeverComesAgain);
         scenarios.put("body_over_the_limit_is_refused", this::bodyOverTheLimitIsRefused);
         scenarios.put("tag_filter_selects", this::tagFilterSelects);
+        scenarios.put("sql_filter_selects", this::sqlFilterSelects);
+        scenarios.put("bad_sql_filter_is_refused", this::badSqlFilterIsRefused);
         scenarios.put("expired_lease_is_redelivered", this::expiredLeaseIsRedelivered);
         scenarios.put("shorter_invisible_duration", this::shorterInvisibleDuration);
         scenarios.put("longer_invisible_duration", this::longerInvisibleDuration);
@@ -114,6 +116,34 @@ final class SimpleScenarios {
             Check.equal(Set.of("red", "green", "blue", "none"), receiveBodies(all, 4), "all bodies");
             Clients.expectNothing(some);
         }
+    }
+
+    private void sqlFilterSelects() throws Exception {
+        String topic = "java-sql";
+        for (int size = 1; size <= 6; size++) {
+            byte[] body = Integer.toString(size).getBytes(StandardCharsets.UTF_8);
+            String color = size % 2 == 0 ? "red" : "blue";
+            producer.send(clients.message(topic, body).setTag("t" + size)
+                .addProperty("size", Integer.toString(size)).addProperty("color", color).build());
+        }
+        producer.send(clients.text(topic, "bare"));
+        try (SimpleConsumer some = clients.simple(topic, "java-sql-some", Clients.sql("size > 2 AND color = 'red'"), Clients.SILENCE);
+             SimpleConsumer odd = clients.simple(topic, "java-sql-odd", Clients.sql("TAGS IN ('t1', 't3') OR size IS NULL"), Clients.SILENCE)) {
+            Check.equal(Set.of("4", "6"), receiveBodies(some, 2), "bodies of red messages above 2");
+            Check.equal(Set.of("1", "3", "bare"), receiveBodies(odd, 3), "bodies by tag, or without a size");
+            Clients.expectNothing(some);
+        }
+    }
+
+    private void badSqlFilterIsRefused() throws Exception {
+        try (SimpleConsumer consumer = clients.simple("java-sql", "java-sql-bad", Clients.sql("size >> 2"), Clients.SILENCE)) {
+            consumer.receive(1, Clients.LEASE);
+        } catch (Exception refused) {
+            Check.that(String.valueOf(refused).contains("character 7") || String.valueOf(refused.getCause()).contains("character 7"),
+                "the refusal tells the place: " + refused + ", " + refused.getCause());
+            return;
+        }
+        throw new AssertionError("a consumer with a bad filter started and received");
     }
 
     private static Set<String> receiveBodies(SimpleConsumer consumer, int count) throws Exception {

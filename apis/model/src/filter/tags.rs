@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Why a tag expression is not one.
+/// A tag expression that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FilterError {
-    #[error("tag expression {expression:?} names no tag")]
-    NoTag { expression: String },
+#[error("tag expression {expression:?} names no tag")]
+pub struct NoTag {
+    pub expression: String,
 }
 
 /// Everything, or messages with one of some tags, compared exactly.
@@ -22,10 +22,10 @@ impl TagFilter {
     /// Parses `*`, the empty text, or tags separated by `||`.
     ///
     /// # Errors
-    /// [`FilterError::NoTag`] when only separators are there.
+    /// [`NoTag`] when only separators are there.
     ///
     /// Source: apache/rocketmq `common/.../filter/FilterAPI.java`.
-    pub fn parse(expression: &str) -> Result<Self, FilterError> {
+    pub fn parse(expression: &str) -> Result<Self, NoTag> {
         let trimmed = expression.trim();
         if trimmed.is_empty() || trimmed == "*" {
             return Ok(Self::All);
@@ -33,7 +33,7 @@ impl TagFilter {
         let tags: BTreeSet<String> =
             trimmed.split("||").map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         if tags.is_empty() {
-            return Err(FilterError::NoTag { expression: expression.to_owned() });
+            return Err(NoTag { expression: expression.to_owned() });
         }
         Ok(Self::AnyOf(Arc::new(tags)))
     }
@@ -78,6 +78,6 @@ mod tests {
         assert!(two.wants(Some("a")) && two.wants(Some("b")));
         assert!(!two.wants(Some("c")) && !two.wants(None) && !two.wants(Some("a ")));
         assert!(two.may_want(tag_hash(Some("a"))) && !two.may_want(tag_hash(None)));
-        assert!(matches!(TagFilter::parse("||"), Err(FilterError::NoTag { .. })));
+        assert!(matches!(TagFilter::parse("||"), Err(NoTag { .. })));
     }
 }
