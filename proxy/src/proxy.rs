@@ -17,11 +17,8 @@ use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-<<<<<<< HEAD
-    ack, change_invisible, heartbeat, query_assignment, query_route, recall, receive, send, telemetry, terminate,
-=======
-    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
->>>>>>> main
+    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, recall, receive, send, telemetry,
+    terminate,
 };
 use crate::session::{self, Sessions};
 use crate::store::Stores;

@@ -1,11 +1,8 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-<<<<<<< HEAD
-//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `recall`, `metadata`,
-=======
-//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `dead_letter`, `message_id`, `wire`, `filter`, `receipt`, `metadata`,
->>>>>>> main
+//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `dead_letter`, `message_id`, `wire`, `filter`, `receipt`,
+//! `recall`, `metadata`,
 //! `placement`, `members`, `store`.
 
 mod dead_letter;

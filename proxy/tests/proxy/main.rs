@@ -4,11 +4,8 @@
 mod bad_input;
 mod budget;
 mod clients;
-<<<<<<< HEAD
-mod delay;
-=======
 mod dead_letters;
->>>>>>> main
+mod delay;
 mod leaving;
 mod long_poll;
 mod messages;

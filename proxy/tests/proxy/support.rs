@@ -6,13 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-<<<<<<< HEAD
-    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, KeptId, LeaseTerms, Pop, Popped,
-    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
-=======
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop,
-    Popped, QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
->>>>>>> main
+    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, KeptId, LeaseTerms,
+    Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,

@@ -267,18 +267,12 @@ impl Engine {
     /// [`StoreError::Busy`] at once when too many bytes wait, [`StoreError::TooLarge`] when they do not fit into a
     /// block, [`StoreError::NoSuchQueue`], [`StoreError::Stopped`].
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
-<<<<<<< HEAD
         let bytes: usize = messages
             .iter()
             .map(|append| record::HEADER + append.message.len() + if append.due.is_some() { KEPT } else { 0 })
             .map(|len| len.next_multiple_of(8))
             .sum();
-        let max = self.log.block_max() - block::HEADER;
-=======
-        let bytes: usize =
-            messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
         let max = self.log.block_max() - block::HEADER - DeadLetter::ORIGIN;
->>>>>>> main
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
         }

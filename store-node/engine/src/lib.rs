@@ -13,11 +13,8 @@
 
 mod again;
 mod block;
-<<<<<<< HEAD
-mod carry;
-=======
 mod bury;
->>>>>>> main
+mod carry;
 mod codec;
 mod commitlog;
 mod damage;

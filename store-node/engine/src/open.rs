@@ -14,11 +14,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::again::Again;
 use crate::block::Lsn;
-<<<<<<< HEAD
-use crate::carry::Carrier;
-=======
 use crate::bury::DeadLetterMetrics;
->>>>>>> main
+use crate::carry::Carrier;
 use crate::commitlog::{
     Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
     recover,

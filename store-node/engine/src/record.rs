@@ -1,10 +1,7 @@
 //! Records: everything that happens to a replica group, one after the other inside blocks.
 
-<<<<<<< HEAD
-mod kept;
-=======
 mod dead_letter;
->>>>>>> main
+mod kept;
 
 use std::sync::Arc;
 
@@ -13,11 +10,8 @@ use apogee_model::{
 };
 use bytes::Bytes;
 
-<<<<<<< HEAD
-pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
-=======
 pub(crate) use dead_letter::DeadLetter;
->>>>>>> main
+pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -153,11 +147,8 @@ mod kind {
     pub(super) const SETTLE: u8 = 5;
     pub(super) const CHANGE: u8 = 6;
     pub(super) const RELEASE: u8 = 7;
-<<<<<<< HEAD
     pub(super) const FIRE: u8 = 9;
-=======
     pub(super) const DEAD_LETTER: u8 = 8;
->>>>>>> main
     pub(super) const TRIM: u8 = 10;
     pub(super) const OPEN: u8 = 11;
     pub(super) const MAPPING: u8 = 12;
@@ -255,14 +246,11 @@ impl Record {
                 request: head.request,
                 message: StoredMessage { body_part: body.slice(..a_len), properties_part: body.slice(a_len..) },
             }),
-<<<<<<< HEAD
             kind::KEPT => Kept::read(&head, a_len, &body),
             kind::CARRIED => Carried::read(&head, a_len, &body),
             kind::FIRE => Fire::read(&head, &mut Reader::new(&body)),
             kind::RECALL => Recall::read(&head, &mut Reader::new(&body)),
-=======
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
->>>>>>> main
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),
             kind::CHANGE => head.change(&mut Reader::new(&body)),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
-use apogee_model::store::{Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Recall, Reset, Settlement, StoreError};
+use apogee_model::store::{
+    Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Recall, Reset, Settlement, StoreError,
+};
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;

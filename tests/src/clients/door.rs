@@ -4,12 +4,8 @@ use std::future::Future;
 
 use apogee_model::GroupId;
 use apogee_model::store::{
-<<<<<<< HEAD
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
-=======
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
->>>>>>> main
-    StoreError,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
+    Settled, Settlement, StoreError,
 };
 
 /// The way to a replica group.

@@ -3,15 +3,10 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-<<<<<<< HEAD
-    self, Append, Delivery, KeptId, LeaseTerms, Pop, Popped, Recall, Recalled, RequestId, Settled, Settlement,
+    self, Append, DeadLetters, Delivery, Fetch, FetchFrom, KeptId, LeaseTerms, Pop, Popped, Recall, Recalled,
+    RequestId, Settled, Settlement,
 };
-use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter, Timestamp};
-=======
-    self, Append, DeadLetters, Delivery, Fetch, FetchFrom, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement,
-};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, StoredMessage};
->>>>>>> main
+use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -56,13 +51,10 @@ pub struct Site<D> {
     /// Cancelled when the clients shall end.
     pub over: CancellationToken,
     pub tempo: Tempo,
-<<<<<<< HEAD
     /// What a wall clock that is right showed when the history began; nobody sends delayed messages without.
     pub began: Option<Timestamp>,
-=======
     /// Deliveries of a message to the group that has dead letters; `None`: no group has any.
     pub dead_after: Option<u32>,
->>>>>>> main
 }
 
 impl<D: Door> Site<D> {

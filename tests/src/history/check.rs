@@ -1,11 +1,8 @@
 //! Judges a history.
 
-<<<<<<< HEAD
-mod delay;
-=======
 mod dead;
+mod delay;
 mod filter;
->>>>>>> main
 mod index;
 mod lease;
 mod order;

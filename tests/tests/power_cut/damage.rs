@@ -31,11 +31,8 @@ async fn open(disk: &SimDisk) -> Result<Store, OpenError> {
         history: History::new(),
         over: CancellationToken::new(),
         tempo: at_pace(0),
-<<<<<<< HEAD
         began: None,
-=======
         dead_after: None,
->>>>>>> main
     };
     Ok(Store { site, tasks })
 }

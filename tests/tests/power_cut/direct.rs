@@ -3,11 +3,8 @@
 use apogee_engine::Engine;
 use apogee_model::GroupId;
 use apogee_model::store::{
-<<<<<<< HEAD
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
-=======
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
->>>>>>> main
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
+    Settled, Settlement,
 };
 use apogee_tests::clients::{Door, NoAnswer};
 

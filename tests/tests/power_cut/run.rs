@@ -201,11 +201,8 @@ impl<R: AnswerRule + Copy> Run<R> {
 
     fn site(&self, engine: Engine, pace: u64) -> Site<Direct> {
         let (door, history) = (Direct(engine), self.history.clone());
-<<<<<<< HEAD
-        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), began: None }
-=======
-        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after: None }
->>>>>>> main
+        let (dead_after, began) = (None, None);
+        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after, began }
     }
 
     /// What the end of the process means for the machine.

@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-<<<<<<< HEAD
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement,
-=======
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
->>>>>>> main
-    StoreError,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
+    Settled, Settlement, StoreError,
 };
 use apogee_model::{GroupId, ReplicaId};
 use apogee_tests::clients::{Dice, Door, NoAnswer};

@@ -3,12 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-<<<<<<< HEAD
 use apogee_model::Timestamp;
-use apogee_tests::clients::payload::{GROUPS, QUEUES};
-=======
 use apogee_tests::clients::payload::{FILTERED, GROUPS, QUEUES};
->>>>>>> main
 use apogee_tests::clients::{Consumer, Dice, Patience, Producer, Receive, Site, Sizes, Tempo};
 use apogee_tests::history::{Call, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check};
 use futures::future::{join, join_all};
@@ -197,9 +193,7 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     if resets > 0 {
         cluster.tally.add(Happening::OffsetReset, u64::try_from(resets).expect("a count"));
     }
-<<<<<<< HEAD
     note_delays(&calls, &mut cluster.tally);
-=======
     let dead = calls.iter().filter_map(|call| match &call.what {
         What::DeadLetters { letters, .. } => Some(letters.len()),
         _ => None,
@@ -208,7 +202,6 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     if dead > 0 {
         cluster.tally.add(Happening::DeadLetter, u64::try_from(dead).expect("a count"));
     }
->>>>>>> main
     let (log, tally) = (std::mem::take(&mut cluster.log), cluster.tally.clone());
     Ok(Verdict { violations, calls, log, replicas, tally })
 }
@@ -241,12 +234,8 @@ fn too_late(told: &str) -> Violation {
 fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, tempo: Tempo) -> Site<Proxy> {
     let replicas = u64::try_from(cluster.machines.len()).expect("a few");
     let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
-<<<<<<< HEAD
-    let began = Some(Timestamp(clock::BEGINNING));
-    Site { door, history: cluster.history.clone(), over, tempo, began }
-=======
-    Site { door, history: cluster.history.clone(), over, tempo, dead_after: Some(DEAD_AFTER) }
->>>>>>> main
+    let (dead_after, began) = (Some(DEAD_AFTER), Some(Timestamp(clock::BEGINNING)));
+    Site { door, history: cluster.history.clone(), over, tempo, dead_after, began }
 }
 
 /// The clients of one proxy, until it is over.

@@ -42,17 +42,14 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
-<<<<<<< HEAD
     /// A message was received that came later than it was sent.
     DelayedMessage,
     /// A delayed message was taken back.
     Recall,
     /// A recall came too late.
     LateRecall,
-=======
     /// A message was delivered often enough, or given up.
     DeadLetter,
->>>>>>> main
 }
 
 /// Counts of what happened.
@@ -60,11 +57,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-<<<<<<< HEAD
-    pub(crate) const ALL: [Happening; 23] = [
-=======
-    pub(crate) const ALL: [Happening; 21] = [
->>>>>>> main
+    pub(crate) const ALL: [Happening; 24] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -85,13 +78,10 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
-<<<<<<< HEAD
         Happening::DelayedMessage,
         Happening::Recall,
         Happening::LateRecall,
-=======
         Happening::DeadLetter,
->>>>>>> main
     ];
 }
 

@@ -3,15 +3,9 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-<<<<<<< HEAD
-    Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus, KeptId,
-    LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Settled, Settlement,
-    StoreError, TopicRef,
-=======
     Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
-    GroupStatus, LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError,
-    TopicRef,
->>>>>>> main
+    GroupStatus, KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
+    Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,

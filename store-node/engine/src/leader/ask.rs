@@ -4,29 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-<<<<<<< HEAD
-    Append, Appended, DeliveryKey, Fetch, GroupStatus, KeptId, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset,
-    Settled, Settlement,
-};
-use apogee_model::{
-    BlockIndex, DeliveryAttempt, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TagFilter, TopicId,
-=======
-    Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled,
+    Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, KeptId, Pop, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled,
 };
 use apogee_model::{
     BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TopicId,
->>>>>>> main
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
-<<<<<<< HEAD
-use super::{Aged, Located};
-=======
 use super::bury::{Burial, Buried, Condemned, Verdict};
 use super::settle::Moved;
-use super::{Located, Look, Verdicts};
->>>>>>> main
+use super::{Aged, Located, Look, Verdicts};
 use crate::hand_over::HandedOver;
 use crate::state::State;
 use crate::views::kept::KeptRow;
@@ -205,12 +194,9 @@ impl Answer {
             }
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
-<<<<<<< HEAD
             Self::Recalled(reply, recalled) => ignore(reply.send(recalled)),
-=======
             Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
             Self::Buried(reply, buried) => ignore(reply.send(buried)),
->>>>>>> main
             Self::Located(reply, located) => ignore(reply.send(located)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),

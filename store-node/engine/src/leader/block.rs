@@ -92,11 +92,9 @@ impl Blocks {
     /// Writes a record into the open block; says which block and log time that is. Messages and dead letters have their room from
     /// [`Blocks::reserve`]; other records are small and start a new block when this one is full.
     pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (Ticket, Timestamp) {
-<<<<<<< HEAD
-        if !matches!(record, Record::Message { .. } | Record::Kept(_) | Record::Carried(_)) {
-=======
-        if !matches!(record, Record::Message { .. } | Record::DeadLetter(_)) {
->>>>>>> main
+        let sized =
+            matches!(record, Record::Message { .. } | Record::Kept(_) | Record::Carried(_) | Record::DeadLetter(_));
+        if !sized {
             self.reserve(0, 1, wall);
         }
         if self.open.records == 0 {

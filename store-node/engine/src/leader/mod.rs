@@ -4,13 +4,13 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-    /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
-    pub(crate) fn leave_word(&mut self, now: Now) {
-        self.clock.hurry(now.monotonic);
-        self.tick(now);
-    }
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `bury`, `timer`, `carry`, `reset` and
+//! `retention` for the decisions, `look` for filters by expression, and `fetch`.
 
-    /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
+mod ask;
+mod block;
+mod bury;
+mod carry;
 mod fetch;
 mod look;
 mod pop;
@@ -29,11 +29,8 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
-<<<<<<< HEAD
-pub(crate) use carry::Aged;
-=======
 pub(crate) use bury::{Burial, Buried, Condemned, Verdict};
->>>>>>> main
+pub(crate) use carry::Aged;
 pub(crate) use fetch::Located;
 pub(crate) use look::{Look, Verdicts};
 pub use retention::Retention;
@@ -470,17 +467,13 @@ impl Leader {
         self.clock.next().into_iter().chain(self.timer.due()).chain([self.retention.due()]).min()
     }
 
-<<<<<<< HEAD
-    /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
-=======
     /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
     pub(crate) fn leave_word(&mut self, now: Now) {
         self.clock.hurry(now.monotonic);
         self.tick(now);
     }
 
-    /// Ends and renews the leases whose time came, and trims what was kept long enough.
->>>>>>> main
+    /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
     pub(crate) fn tick(&mut self, now: Now) {
         self.retain(now);
         self.fire(now);

@@ -46,7 +46,6 @@ fn every_kind() -> Vec<Record> {
         Record::TopicName { id: TopicId(2), name: Topic::parse("ns", "orders").unwrap() },
         Record::GroupName { id: GroupId(3), name: ConsumerGroup::parse("", "billing").unwrap() },
         Record::Reset { group: GroupId(3), topic: TopicId(2), starts: vec![(QueueId(1), QueueOffset(6))] },
-<<<<<<< HEAD
         Record::Kept(Kept { topic: TopicId(2), queue: QueueId(1), id: kept_id(), request, message: message() }),
         Record::Carried(Carried {
             topic: TopicId(2),
@@ -63,9 +62,7 @@ fn every_kind() -> Vec<Record> {
             messages: vec![Fired { id: kept_id(), lsn: Lsn(64), len: 80, tag_hash: 3, group_hash: 4 }; 2],
         }),
         Record::Recall(Recall { topic: TopicId(2), queue: QueueId(1), id: kept_id(), lsn: Lsn(64), len: 80 }),
-=======
         dead_letter(),
->>>>>>> main
     ]
 }
 
@@ -102,11 +99,7 @@ fn every_kind_comes_back() {
 
 proptest! {
     #[test]
-<<<<<<< HEAD
-    fn a_flipped_bit_is_never_another_record(which in 0usize..17, bit in any::<prop::sample::Index>()) {
-=======
     fn a_flipped_bit_is_never_another_record(which in 0..every_kind().len(), bit in any::<prop::sample::Index>()) {
->>>>>>> main
         let mut bytes = Vec::new();
         every_kind()[which].write(&mut bytes);
         let bit = bit.index(bytes.len() * 8);

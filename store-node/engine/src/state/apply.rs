@@ -1,9 +1,6 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
-<<<<<<< HEAD
 use apogee_model::store::KeptId;
-=======
->>>>>>> main
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, tag_hash};
 use bytes::{Buf, Bytes};
 
@@ -72,7 +69,8 @@ impl At {
     fn place(&self, message: &StoredMessage) -> Place {
         let len = u32::try_from(self.len).expect("records are smaller than a block");
         let tag_hash = tag_hash(message.tag());
-        Place { lsn: self.lsn, len, tag_hash, group_hash: 0, stored_at: self.log_time, flags: 0 }
+        let (lsn, visible, stored_at) = (self.lsn, self.lsn, self.log_time);
+        Place { lsn, len, tag_hash, group_hash: 0, stored_at, flags: 0, visible }
     }
 }
 
@@ -124,21 +122,7 @@ impl State {
     fn apply_record(&mut self, record: &Record, at: &At, applied: &mut Applied) {
         match record {
             Record::Message { topic, queue, offset, request, message } => {
-<<<<<<< HEAD
-                let tag_hash = tag_hash(message.tag());
-                let len = u32::try_from(at.len).expect("records are smaller than a block");
-                let place = Place {
-                    lsn: at.lsn,
-                    len,
-                    tag_hash,
-                    group_hash: 0,
-                    stored_at: at.log_time,
-                    flags: 0,
-                    visible: at.lsn,
-                };
-=======
                 let place = at.place(message);
->>>>>>> main
                 self.append((*topic, *queue), *offset, place);
                 let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
                 let due = Timestamp::default();
@@ -300,6 +284,6 @@ fn after(lsn: Lsn, bytes: usize) -> Lsn {
 }
 
 fn kept_row(topic: TopicId, queue: QueueId, message: &StoredMessage, at: &At) -> KeptRow {
-    let len = u32::try_from(at.len).expect("records are smaller than a block");
-    KeptRow { topic, queue, lsn: at.lsn, len, tag_hash: tag_hash(message.tag()), group_hash: 0 }
+    let Place { lsn, len, tag_hash, group_hash, .. } = at.place(message);
+    KeptRow { topic, queue, lsn, len, tag_hash, group_hash }
 }

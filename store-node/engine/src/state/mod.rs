@@ -192,12 +192,9 @@ impl State {
 pub(crate) fn stored_message(record: &Bytes) -> Result<apogee_model::StoredMessage, NotARecord> {
     match Record::read(record)?.0 {
         Record::Message { message, .. } => Ok(message),
-<<<<<<< HEAD
         Record::Kept(kept) => Ok(kept.message),
         Record::Carried(carried) => Ok(carried.message),
-=======
         Record::DeadLetter(dead) => Ok(dead.message),
->>>>>>> main
         _ => Err(NotARecord::Kind(record[0])),
     }
 }

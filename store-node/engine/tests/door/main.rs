@@ -1,11 +1,8 @@
 //! The engine through its door, on a simulated disk.
 
 mod back_off;
-<<<<<<< HEAD
-mod delay;
-=======
 mod dead_letters;
->>>>>>> main
+mod delay;
 mod fetch;
 mod full;
 mod model;

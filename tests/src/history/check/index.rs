@@ -13,15 +13,12 @@ pub(super) struct Index<'a> {
     pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
     /// What a group on a topic saw.
     pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
-<<<<<<< HEAD
     /// Messages that were sent to be seen later, and when.
     pub(super) delayed: BTreeMap<MessageId, Duration>,
     /// What came of recalls.
     pub(super) recalls: BTreeMap<MessageId, Vec<(Span, Outcome)>>,
-=======
     /// What the filters of groups refuse.
     pub(super) refused: BTreeSet<(&'a Name, MessageId)>,
->>>>>>> main
     /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
     trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
     /// When the history ends.
@@ -78,12 +75,8 @@ impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
         let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-<<<<<<< HEAD
-        let (delayed, recalls) = (BTreeMap::new(), BTreeMap::new());
-        let mut index = Self { sends, groups, delayed, recalls, trimmed, end };
-=======
-        let mut index = Self { sends, groups, refused: BTreeSet::new(), trimmed, end };
->>>>>>> main
+        let (delayed, recalls, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let mut index = Self { sends, groups, delayed, recalls, refused, trimmed, end };
         for call in calls {
             index.receive(call);
         }
@@ -150,16 +143,13 @@ impl<'a> Index<'a> {
                 let reset = Reset { span: call.span, to: *to, outcome: *outcome };
                 self.groups.entry((group, topic)).or_default().resets.push(reset);
             }
-<<<<<<< HEAD
             What::Delayed { message, due } => {
                 self.delayed.insert(*message, *due);
             }
             What::Recall { message, outcome } => {
                 self.recalls.entry(*message).or_default().push((call.span, *outcome));
             }
-=======
             What::Refused { group, message } => drop(self.refused.insert((group, *message))),
->>>>>>> main
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
             }

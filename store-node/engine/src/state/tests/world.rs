@@ -11,11 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
-<<<<<<< HEAD
-use crate::record::{Carried, ChangedBy, Deliveries, Fire, Fired, Kept, Lease, QueueOf, Recall, Record};
-=======
-use crate::record::{ChangedBy, DeadLetter, Deliveries, Lease, QueueOf, Record};
->>>>>>> main
+use crate::record::{Carried, ChangedBy, DeadLetter, Deliveries, Fire, Fired, Kept, Lease, QueueOf, Recall, Record};
 
 /// What one block holds. Topics, groups and queues are few, so that events meet.
 #[derive(Clone, Debug)]
