@@ -102,6 +102,11 @@ impl Registry for Door {
         self.group(Command::CreateGroup { new, created }).await
     }
 
+    async fn alter_group(&self, request: Request<v1::AlterGroupRequest>) -> Reply<v1::Group> {
+        let changes = wire::read_group_changes(request.into_inner()).map_err(malformed)?;
+        self.group(Command::AlterGroup { changes }).await
+    }
+
     async fn delete_group(&self, request: Request<v1::Name>) -> Reply<v1::Group> {
         let group = wire::read_group_name(Some(request.into_inner())).map_err(malformed)?;
         self.group(Command::DeleteGroup { group }).await
@@ -155,7 +160,7 @@ impl Door {
 
     async fn topic(&self, command: Command) -> Reply<v1::Topic> {
         match self.namesrv.ask(command).await.map_err(refused)? {
-            (version, Change::TopicCreated(topic) | Change::TopicDeleted(topic)) => {
+            (version, Change::TopicCreated(topic) | Change::TopicAltered(topic) | Change::TopicDeleted(topic)) => {
                 Ok(Response::new(wire::topic(version, &topic)))
             }
             (_, other) => Err(Status::internal(format!("{other:?} is no answer to this question"))),
@@ -164,7 +169,7 @@ impl Door {
 
     async fn group(&self, command: Command) -> Reply<v1::Group> {
         match self.namesrv.ask(command).await.map_err(refused)? {
-            (version, Change::GroupCreated(group) | Change::GroupDeleted(group)) => {
+            (version, Change::GroupCreated(group, _) | Change::GroupAltered(group) | Change::GroupDeleted(group)) => {
                 Ok(Response::new(wire::group(version, &group)))
             }
             (_, other) => Err(Status::internal(format!("{other:?} is no answer to this question"))),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName, NodeStanding,
-    Topic, TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MacKeys, MetadataError, NewGroup, NewNode, NewTopic, NodeName,
+    NodeStanding, Topic, TopicChanges, TopicConfig,
 };
 use apogee_proto::token::ClusterToken;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -191,20 +191,31 @@ impl Namesrv {
         }
     }
 
-    /// Creates a consumer group under an id no group had before.
+    /// Creates a consumer group under an id no group had before, and the topic of its dead letters.
     ///
     /// # Errors
-    /// [`MetadataError::OutOfRange`] without any attempt; [`MetadataError::GroupExists`] even if the existing one is
+    /// [`MetadataError::OutOfRange`] without any attempt and for rests beyond their bounds; [`MetadataError::GroupExists`] even if the existing one is
     /// alike; those of [`Namesrv`].
     pub async fn create_group(&self, new: NewGroup) -> Result<Arc<GroupConfig>, MetadataError> {
         let created = self.shared.clock.wall();
         match self.change(Command::CreateGroup { new, created }).await? {
-            Change::GroupCreated(group) => Ok(group),
+            Change::GroupCreated(group, _) => Ok(group),
             other => not_an_answer(&other),
         }
     }
 
-    /// Deletes a consumer group and returns what it was.
+    /// Gives a consumer group other attempts or rests.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoSuchGroup`]; [`MetadataError::OutOfRange`] as for a new group; those of [`Namesrv`].
+    pub async fn alter_group(&self, changes: GroupChanges) -> Result<Arc<GroupConfig>, MetadataError> {
+        match self.change(Command::AlterGroup { changes }).await? {
+            Change::GroupAltered(group) => Ok(group),
+            other => not_an_answer(&other),
+        }
+    }
+
+    /// Deletes a consumer group with the topic of its dead letters, and returns what it was.
     ///
     /// # Errors
     /// [`MetadataError::NoSuchGroup`]; those of [`Namesrv`].

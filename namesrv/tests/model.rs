@@ -104,12 +104,17 @@ impl Model {
                 let fine = *attempts > 0 && !self.groups.contains_key(name);
                 fine.then(|| {
                     self.group_ids += 1;
+                    self.topic_ids += 1;
+                    self.topics.insert(format!("%DLQ%{name}"), (self.topic_ids, 1));
                     self.groups.insert(name.clone(), (self.group_ids, *attempts));
                     self.group_ids
                 })
             }
             Step::DeleteTopic(name) => self.topics.remove(name).map(|(id, _)| id),
-            Step::DeleteGroup(name) => self.groups.remove(name).map(|(id, _)| id),
+            Step::DeleteGroup(name) => {
+                self.topics.remove(&format!("%DLQ%{name}"));
+                self.groups.remove(name).map(|(id, _)| id)
+            }
             Step::Rotate => Some(0),
             Step::Restart | Step::PowerCut => unreachable!("these are not requests"),
         };

@@ -17,7 +17,7 @@ use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
+    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, receive, send, telemetry, terminate,
 };
 use crate::session::{self, Sessions};
 use crate::store::Stores;
@@ -117,6 +117,7 @@ impl Proxy {
             receive,
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
+            dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,

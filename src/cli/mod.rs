@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod completion;
 mod confirm;
+mod dlq;
 mod error;
 mod group;
 mod message;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Topic(Noun<topic::Verb>),
     /// Creates, shows and deletes consumer groups
     Group(Noun<group::Verb>),
+    /// Shows dead letters, and sends them again
+    Dlq(Noun<dlq::Verb>),
     /// Sends and receives messages
     Message(Noun<message::Verb>),
     /// Shows who is connected
@@ -78,6 +81,7 @@ pub(crate) fn run<Line: CommandFactory>(command: Command, output: &Output) -> Ex
         Command::Node(noun) => wait(node::run(noun.verb, &noun.target, output, &id)),
         Command::Topic(noun) => wait(topic::run(noun.verb, &noun.target, output, &id)),
         Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
+        Command::Dlq(noun) => wait(dlq::run(noun.verb, &noun.target, output, &id)),
         Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
         Command::Client(noun) => wait(client::run(noun.verb, &noun.target, output, &id)),
         Command::Bench(noun) => bench::run(noun.verb, &noun.target, output, &id),

@@ -9,8 +9,8 @@ use apogee_model::store::{
     Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MetadataError, NamesrvMember, NamesrvMembers,
-    NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
@@ -39,6 +39,10 @@ impl Routes for LocalRoutes {
 
     fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.0.create_group(new))
+    }
+
+    fn alter_group(&self, changes: GroupChanges) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(self.0.alter_group(changes))
     }
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {

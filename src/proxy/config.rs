@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use apogee_host::config::{ConfigError, HumanDuration, Loaded, load};
 use apogee_host::{Exit, ExitWith};
 use apogee_proto::token::ClusterToken;
-use apogee_proxy::listen::{DrainSettings, ListenSettings};
+use apogee_proxy::listen::{AgeSettings, DrainSettings, ListenSettings};
 use serde::{Deserialize, Serialize};
 
 use super::Args;
@@ -23,8 +23,7 @@ pub(super) struct Config {
     pub(super) namesrv: Namesrv,
     /// Creates topics and groups when they are first used. Default on; turn it off to find misspelled names.
     pub(super) auto_create: bool,
-    /// Default 8081.
-    pub(super) grpc: Port,
+    pub(super) grpc: Grpc,
     /// Default 8088.
     pub(super) admin: Port,
     /// Default 5557.
@@ -34,6 +33,19 @@ pub(super) struct Config {
     pub(super) tls: TlsFiles,
     pub(super) drain: Drain,
     pub(super) log: Log,
+}
+
+/// The port of the clients, and how old their connections become.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grpc {
+    /// Default 8081; 0 lets the operating system choose.
+    pub(super) port: u16,
+    /// After this time, a quarter more or less, a client is told to connect anew, which brings it to new proxies behind a
+    /// balancer. Default 240s; 0s lets connections stay.
+    pub(super) max_connection_age: HumanDuration,
+    /// Calls may run for this long after that. Default 45s.
+    pub(super) max_connection_age_grace: HumanDuration,
 }
 
 /// How the proxy leaves when it is asked to stop.
@@ -72,7 +84,7 @@ impl Default for Config {
             cluster: Cluster::default(),
             namesrv: Namesrv::default(),
             auto_create: true,
-            grpc: Port { port: 8081 },
+            grpc: Grpc::default(),
             admin: Port { port: 8088 },
             metrics: Port { port: 5557 },
             health: Port { port: 8086 },
@@ -80,6 +92,13 @@ impl Default for Config {
             drain: Drain::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Grpc {
+    fn default() -> Grpc {
+        let AgeSettings { max, grace } = AgeSettings::default();
+        Grpc { port: 8081, max_connection_age: HumanDuration(max), max_connection_age_grace: HumanDuration(grace) }
     }
 }
 
@@ -123,18 +142,31 @@ impl Config {
     pub(super) fn listen_settings(&self) -> ListenSettings {
         let Drain { lame_duck, spread, grace } = self.drain.clone();
         let drain = DrainSettings { lame_duck: lame_duck.0, spread: spread.0, grace: grace.0 };
-        ListenSettings { drain, ..ListenSettings::default() }
+        let age = AgeSettings { max: self.grpc.max_connection_age.0, grace: self.grpc.max_connection_age_grace.0 };
+        ListenSettings { drain, age, ..ListenSettings::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn checked(change: impl FnOnce(&mut Config)) -> String {
         let mut config = Config::default();
         change(&mut config);
         config.check().map_or_else(|error| error.to_string(), |_| "fine".to_owned())
+    }
+
+    #[test]
+    fn the_listener_gets_what_was_chosen() {
+        let mut config = Config::default();
+        assert_eq!(config.listen_settings().age, AgeSettings::default());
+        config.grpc.max_connection_age = HumanDuration(Duration::ZERO);
+        config.drain.grace = HumanDuration(Duration::from_secs(3));
+        let settings = config.listen_settings();
+        assert_eq!((settings.age.max, settings.drain.grace), (Duration::ZERO, Duration::from_secs(3)));
     }
 
     #[test]

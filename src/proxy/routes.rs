@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName,
-    ProxyNode, Topic, TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NamesrvMember, NamesrvMembers, NewGroup,
+    NewTopic, NodeName, ProxyNode, Topic, TopicChanges, TopicConfig,
 };
 use apogee_namesrv::{Member, NamesrvClient};
 use apogee_proxy::Routes;
@@ -47,6 +47,10 @@ impl Routes for RemoteRoutes {
 
     fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(self.client.create_group(new))
+    }
+
+    fn alter_group(&self, changes: GroupChanges) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(self.client.alter_group(changes))
     }
 
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>> {

@@ -121,7 +121,7 @@ awk -v one_send="$(cpu_of one-send)" -v three_send="$(cpu_of three-send)" \
     -v one_e2e="$(cpu_of one-e2e)" -v three_e2e="$(cpu_of three-e2e)" \
     -v one="$(p50_of one-paced)" -v three="$(p50_of three-paced)" \
     -v sync="$(machine_of fdatasync)" -v trip="$(machine_of round_trip)" 'BEGIN {
-    printf "three replicas take %.2f times the CPU of one for sends, %.2f with receives and acks (at most 2.5)\n",
+    printf "three groups of three replicas take %.2f times the CPU of one of one for sends, %.2f with receives and acks\n",
         three_send / one_send, three_e2e / one_e2e
     printf "they add %.3f ms to the p50 of sends; fdatasync %.3f + round trip %.3f + 1 ms = %.3f ms at most\n",
         three - one, sync, trip, sync + trip + 1

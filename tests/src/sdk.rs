@@ -29,6 +29,14 @@ pub enum Transport {
     Tls,
 }
 
+/// What a program is to do.
+#[derive(Copy, Clone, Debug)]
+enum Work {
+    Scenarios(Transport),
+    /// Send, receive and hold messages for so long.
+    Endure(Duration),
+}
+
 impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
@@ -43,15 +51,32 @@ impl Sdk {
     /// # Errors
     /// With everything the program printed, unless all scenarios passed.
     pub async fn check(self, transport: Transport, port: u16, home: &Path) -> anyhow::Result<()> {
-        let (success, output) = run(self.program(transport, port, home)?).await?;
+        let output = self.pass(Work::Scenarios(transport), self.scenarios(), port, home).await;
+        output.map(drop)
+    }
+
+    /// Sends, receives and, where the SDK has push consumers, works on messages for longer than a lease, for `length`, while
+    /// proxies may die: no send fails, nothing is lost, and what is worked on does not come again. Not for Java, which has
+    /// [`crate::endure`]. Returns what it did, in a line.
+    ///
+    /// # Errors
+    /// With everything the program printed.
+    pub async fn endure(self, length: Duration, port: u16, home: &Path) -> anyhow::Result<String> {
+        let scenarios = if self == Self::Rust { 1 } else { 2 };
+        let output = self.pass(Work::Endure(length), scenarios, port, home).await?;
+        let did = output.lines().find(|line| line.starts_with("sent "));
+        Ok(did.with_context(|| format!("{self:?} does not say what it sent:\n{output}"))?.to_owned())
+    }
+
+    async fn pass(self, work: Work, scenarios: usize, port: u16, home: &Path) -> anyhow::Result<String> {
+        let (success, output) = run(self.program(work, port, home)?).await?;
         let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
-        let scenarios = self.scenarios();
         ensure!(success && passed == scenarios, "{self:?}: {passed} of {scenarios} passed\n{output}");
-        Ok(())
+        Ok(output)
     }
 
     /// The command line of the scenarios. Its home is a temporary folder, because SDKs write logs there.
-    fn program(self, transport: Transport, port: u16, home: &Path) -> anyhow::Result<Command> {
+    fn program(self, work: Work, port: u16, home: &Path) -> anyhow::Result<Command> {
         let mut command = match self {
             Self::Java => java("apogee.compat.Compat", home)?,
             Self::Python => {
@@ -67,10 +92,13 @@ impl Sdk {
             }
             Self::Rust => Command::new(compat_env()?.join("rust/release/apogee-compat")),
         };
-        match transport {
+        match work {
             // The name, not the address, because SDKs check it against the certificate.
-            Transport::Tls => command.arg(format!("localhost:{port}")).arg("tls"),
-            Transport::Plaintext => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
+            Work::Scenarios(Transport::Tls) => command.arg(format!("localhost:{port}")).arg("tls"),
+            Work::Scenarios(Transport::Plaintext) => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
+            Work::Endure(length) => {
+                command.arg(format!("127.0.0.1:{port}")).arg(format!("endure={}", length.as_secs()))
+            }
         };
         // What gRPC reads in Python and Node.js, and what Go and Rust read.
         let authorities = home.join("ca.pem");

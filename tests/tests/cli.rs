@@ -4,6 +4,8 @@
 mod bench;
 #[path = "cli/cluster.rs"]
 mod cluster;
+#[path = "cli/dlq.rs"]
+mod dlq;
 #[path = "cli/shapes.rs"]
 mod shapes;
 

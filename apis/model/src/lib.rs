@@ -1,10 +1,10 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `back_off`, `message`, `message_id`, `wire`, `filter`, `receipt`, `metadata`,
+//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `dead_letter`, `message_id`, `wire`, `filter`, `receipt`, `metadata`,
 //! `placement`, `members`, `store`.
 
-mod back_off;
+mod dead_letter;
 mod filter;
 mod ids;
 mod members;
@@ -15,11 +15,11 @@ mod name;
 mod placement;
 mod proxy;
 mod receipt;
+mod retry;
 pub mod store;
 mod time;
 pub mod wire;
 
-pub use back_off::{BACK_OFF_MIN, BACK_OFF_STEPS, back_off};
 pub use filter::{Filter, FilterError, NoTag, Sql, SqlError, SqlProblem, TagFilter, tag_hash};
 pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
@@ -28,10 +28,12 @@ pub use ids::{
 pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use metadata::{
-    Cluster, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges, TopicConfig,
+    Cluster, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges,
+    TopicConfig,
 };
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
 pub use proxy::ProxyNode;
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};
+pub use retry::{BadRetryPolicy, Rests, RetryPolicy};
 pub use time::{InvisibleDuration, InvisibleDurationError, Timestamp};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConsumerGroup, GroupId, MacKeys, NodeName, QueueId, ReplicaGroup, ReplicaGroupId, StoreNodeConfig, Timestamp,
-    Topic, TopicId, TopicType,
+    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, QueueId, ReplicaGroup, ReplicaGroupId, RetryPolicy,
+    StoreNodeConfig, Timestamp, Topic, TopicId, TopicType,
 };
 
 /// What clients may do with a topic.
@@ -61,6 +61,8 @@ pub struct GroupConfig {
     pub order: DeliveryOrder,
     /// Deliveries before a message is a dead letter: retries + 1, so 17 by default.
     pub max_attempts: u32,
+    /// Rests between them.
+    pub retry: RetryPolicy,
     pub created: Timestamp,
 }
 
@@ -82,6 +84,12 @@ impl TopicConfig {
     /// The replica group that keeps a queue; `None` when the topic has no such queue.
     pub fn replica_group(&self, queue: QueueId) -> Option<ReplicaGroupId> {
         self.placement.get(usize::from(queue.0)).copied()
+    }
+
+    /// The first queue that a replica group keeps.
+    pub fn queue_in(&self, group: ReplicaGroupId) -> Option<QueueId> {
+        let queue = self.placement.iter().position(|of| *of == group)?;
+        u16::try_from(queue).ok().map(QueueId)
     }
 }
 
@@ -151,6 +159,16 @@ pub struct NewGroup {
     pub order: DeliveryOrder,
     /// At least 1.
     pub max_attempts: u32,
+    pub retry: RetryPolicy,
+}
+
+/// What somebody wants to be otherwise about a consumer group; `None` leaves it as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupChanges {
+    pub group: ConsumerGroup,
+    /// At least 1.
+    pub max_attempts: Option<u32>,
+    pub retry: Option<RetryPolicy>,
 }
 
 /// Why namesrv refused a change, or could not make it.
@@ -183,6 +201,12 @@ pub enum MetadataError {
     Refused { why: String },
     #[error("namesrv stopped before it answered; whether the change was made is unknown")]
     Stopped,
+}
+
+impl From<BadRetryPolicy> for MetadataError {
+    fn from(BadRetryPolicy { what, asked, min, max }: BadRetryPolicy) -> Self {
+        Self::OutOfRange { what, asked, min, max }
+    }
 }
 
 fn leader_text(leader: Option<&str>) -> String {

@@ -2,11 +2,13 @@
 //!
 //! These are the words of the lanes: today function calls inside one process, later frames between machines.
 
+mod dead_letters;
 mod fetch;
 mod reset;
 
 use std::time::Duration;
 
+pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
 pub use reset::{QueueReset, Reset, ResetTo};
 
@@ -14,7 +16,7 @@ use bytes::Bytes;
 
 use crate::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
-    QueueOffset, ReplicaId, StoredMessage, Timestamp, Topic, TopicId,
+    QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
@@ -70,6 +72,8 @@ pub struct Pop {
     /// Replays the same batch when the answer to an earlier try was lost.
     pub attempt_id: Option<Bytes>,
     pub client: ClientId,
+    /// Messages that were delivered often enough go there instead. `None`: they come again for ever.
+    pub dead_letters: Option<DeadLetters>,
 }
 
 /// How long a delivery is hidden from the rest of its group.
@@ -110,12 +114,17 @@ pub struct DeliveryKey {
 }
 
 /// What a leader is asked to do with a delivery.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Settlement {
     /// Done: never deliver the message to this group again.
     Ack,
     /// Visible again after this time, counted from now.
     Change(InvisibleDuration),
+    /// The same, but a push consumer gets no less than its group's rest for this attempt when it asks for less than the
+    /// shortest of them: it did not read the policy.
+    Rest { asked: InvisibleDuration, rests: Rests },
+    /// Never deliver it to this group again, and store a copy among its dead letters.
+    DeadLetter(DeadLetters),
 }
 
 /// The fate of one settlement.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode, Topic,
-    TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode,
+    Topic, TopicChanges, TopicConfig,
 };
 use apogee_proto::namesrv::v1;
 use apogee_proto::token::ClusterToken;
@@ -137,6 +137,17 @@ impl NamesrvClient {
         self.group(move |mut client| {
             let request = request.clone();
             Box::pin(async move { client.create_group(request).await })
+        })
+        .await
+    }
+
+    /// # Errors
+    /// Those of [`crate::Namesrv::alter_group`]; those of this client.
+    pub async fn alter_group(&self, changes: GroupChanges) -> Result<Arc<GroupConfig>, MetadataError> {
+        let request = wire::group_changes(&changes);
+        self.group(move |mut client| {
+            let request = request.clone();
+            Box::pin(async move { client.alter_group(request).await })
         })
         .await
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use apogee_model::{Cluster, GroupConfig, MacKeys, ReplicaGroup, StoreNodeConfig, TopicConfig};
 
+use super::groups::grown;
+
 /// One step from a version of the cluster to the next, and the answer to who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -15,7 +17,10 @@ pub(crate) enum Change {
     TopicCreated(Arc<TopicConfig>),
     TopicAltered(Arc<TopicConfig>),
     TopicDeleted(Arc<TopicConfig>),
-    GroupCreated(Arc<GroupConfig>),
+    /// A group, and the topic of its dead letters.
+    GroupCreated(Arc<GroupConfig>, Arc<TopicConfig>),
+    GroupAltered(Arc<GroupConfig>),
+    /// With the topic of its dead letters.
     GroupDeleted(Arc<GroupConfig>),
     KeysRotated(Arc<MacKeys>),
     /// A store-node as it is from now on, and the replica groups that this made possible.
@@ -51,15 +56,22 @@ impl Change {
             Change::TopicDeleted(topic) => {
                 cluster.topics.remove(&topic.topic);
             }
-            Change::GroupCreated(group) => {
+            Change::GroupCreated(group, dead_letters) => {
+                cluster.topics.insert(dead_letters.topic.clone(), Arc::clone(dead_letters));
+                cluster.groups.insert(group.group.clone(), Arc::clone(group));
+            }
+            Change::GroupAltered(group) => {
                 cluster.groups.insert(group.group.clone(), Arc::clone(group));
             }
             Change::GroupDeleted(group) => {
                 cluster.groups.remove(&group.group);
+                cluster.topics.remove(&group.group.dead_letter_topic());
             }
             Change::KeysRotated(keys) => cluster.mac_keys = Arc::clone(keys),
             Change::NodeChanged { node, groups, .. } => {
                 cluster.nodes.insert(node.name.clone(), Arc::clone(node));
+                let grown: Vec<_> = grown(cluster, groups).collect();
+                cluster.topics.extend(grown.into_iter().map(|topic| (topic.topic.clone(), topic)));
                 cluster.replica_groups.extend(groups.iter().map(|group| (group.id, Arc::clone(group))));
             }
         }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use apogee_model::{ConsumerGroup, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic, TopicChanges};
+use apogee_model::{
+    ConsumerGroup, GroupChanges, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic, TopicChanges,
+};
 use serde::{Deserialize, Serialize};
 
 /// One request for a change, as the journal keeps it. What was random or read from a clock is in here, drawn before
@@ -29,6 +31,9 @@ pub(crate) enum Command {
     CreateGroup {
         new: NewGroup,
         created: Timestamp,
+    },
+    AlterGroup {
+        changes: GroupChanges,
     },
     DeleteGroup {
         group: ConsumerGroup,
@@ -69,6 +74,7 @@ impl fmt::Display for Command {
             Command::AlterTopic { changes } => write!(f, "alter topic {}", changes.topic),
             Command::DeleteTopic { topic } => write!(f, "delete topic {topic}"),
             Command::CreateGroup { new, .. } => write!(f, "create group {}", new.group),
+            Command::AlterGroup { changes } => write!(f, "alter group {}", changes.group),
             Command::DeleteGroup { group } => write!(f, "delete group {group}"),
             Command::RotateMacKey { .. } => f.write_str("rotate MAC keys"),
             Command::RegisterNode { new } => write!(f, "register {}", new.name),

@@ -2,6 +2,7 @@
 
 mod change;
 mod command;
+mod groups;
 mod nodes;
 mod picture;
 mod placement;
@@ -11,8 +12,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewGroup, NewTopic, ReplicaGroupId,
-    Timestamp, Topic, TopicConfig, TopicId,
+    Cluster, ConsumerGroup, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NewTopic, ReplicaGroupId, Timestamp,
+    Topic, TopicConfig, TopicId,
 };
 
 use serde::{Deserialize, Serialize};
@@ -92,16 +93,19 @@ impl State {
             (Some(_), Command::Birth { .. }) => Err(Refusal::BornAlready),
             (None, _) => Err(Refusal::NotBorn),
             (Some(cluster), Command::CreateTopic { new, created }) => {
+                groups::belongs_to_nobody(&new.topic)?;
                 Ok(Change::TopicCreated(self.new_topic(cluster, new, *created)?))
             }
             (Some(cluster), Command::AlterTopic { changes }) => {
                 Ok(Change::TopicAltered(topics::altered(cluster, changes)?))
             }
             (Some(cluster), Command::DeleteTopic { topic }) => {
+                groups::belongs_to_nobody(topic)?;
                 Ok(Change::TopicDeleted(existing_topic(cluster, topic)?))
             }
-            (Some(cluster), Command::CreateGroup { new, created }) => {
-                Ok(Change::GroupCreated(self.new_group(cluster, new, *created)?))
+            (Some(cluster), Command::CreateGroup { new, created }) => Ok(self.new_group(cluster, new, *created)?),
+            (Some(cluster), Command::AlterGroup { changes }) => {
+                Ok(Change::GroupAltered(groups::altered(cluster, changes)?))
             }
             (Some(cluster), Command::DeleteGroup { group }) => {
                 Ok(Change::GroupDeleted(existing_group(cluster, group)?))
@@ -128,7 +132,9 @@ impl State {
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::TopicCreated(topic) => self.last_topic = topic.id,
-            Change::GroupCreated(group) => self.last_group = group.id,
+            Change::GroupCreated(group, dead_letters) => {
+                (self.last_group, self.last_topic) = (group.id, dead_letters.id);
+            }
             Change::NodeChanged { groups, .. } => {
                 if let Some(last) = groups.last() {
                     self.next_replica_group = ReplicaGroupId(last.id.0.saturating_add(1));
@@ -138,6 +144,7 @@ impl State {
             Change::Born { .. }
             | Change::TopicAltered(_)
             | Change::TopicDeleted(_)
+            | Change::GroupAltered(_)
             | Change::GroupDeleted(_)
             | Change::KeysRotated(_) => {}
         }
@@ -169,25 +176,6 @@ impl State {
             queues: new.queues,
             placement,
             permission: new.permission,
-            created,
-        }))
-    }
-
-    fn new_group(
-        &self,
-        cluster: &Cluster,
-        new: &NewGroup,
-        created: Timestamp,
-    ) -> Result<Arc<GroupConfig>, MetadataError> {
-        within("max attempts", u64::from(new.max_attempts), 1..=u64::from(u32::MAX))?;
-        if cluster.groups.contains_key(&new.group) {
-            return Err(MetadataError::GroupExists { group: new.group.clone() });
-        }
-        Ok(Arc::new(GroupConfig {
-            group: new.group.clone(),
-            id: GroupId(following("group id", self.last_group.0)?),
-            order: new.order,
-            max_attempts: new.max_attempts,
             created,
         }))
     }

@@ -1,4 +1,6 @@
-use apogee_model::{DeliveryOrder, NewNode, NodeName, Permission, TopicType};
+use apogee_model::{
+    DeliveryOrder, GroupChanges, NewGroup, NewNode, NodeName, Permission, RetryPolicy, TopicChanges, TopicType,
+};
 
 use super::*;
 
@@ -34,7 +36,8 @@ fn create(name: &str, queues: u16) -> Command {
 
 fn create_group(max_attempts: u32) -> Command {
     let group = ConsumerGroup::parse("", "g").expect("a plain name");
-    Command::CreateGroup { new: NewGroup { group, order: DeliveryOrder::Fifo, max_attempts }, created: Timestamp(6) }
+    let (order, retry) = (DeliveryOrder::Fifo, RetryPolicy::default());
+    Command::CreateGroup { new: NewGroup { group, order, max_attempts, retry }, created: Timestamp(6) }
 }
 
 #[test]
@@ -86,6 +89,64 @@ fn a_refusal_changes_nothing_and_names_the_limit() {
     assert_eq!(run(&mut state, &create("t", 1025)), out_of_range("queues", 1025, 1024));
     assert_eq!(run(&mut state, &create_group(0)), out_of_range("max attempts", 0, u64::from(u32::MAX)));
     assert_eq!(state, before);
+}
+
+fn dead_letters(state: &State) -> Option<Vec<u32>> {
+    let topic = Topic::parse("", "%DLQ%g").expect("a plain name");
+    let topic = state.cluster().expect("born").topics.get(&topic)?;
+    assert_eq!(usize::from(topic.queues), topic.placement.len());
+    Some(topic.placement.iter().map(|group| group.0).collect())
+}
+
+#[test]
+fn dead_letters_of_a_group_have_a_queue_in_every_replica_group_while_the_group_exists() {
+    let mut state = born();
+    run(&mut state, &create_group(3)).expect("a new name");
+    assert_eq!(dead_letters(&state), Some(vec![0]));
+    run(&mut state, &register("n2", "")).expect("a store-node may always come");
+    run(&mut state, &register("n2", "elsewhere")).expect("a store-node may always come");
+    assert_eq!(dead_letters(&state), Some(vec![0, 1]));
+    let topic = Topic::parse("", "%DLQ%g").expect("a plain name");
+    let changes = TopicChanges { topic: topic.clone(), queues: Some(5), permission: None };
+    for command in
+        [create("%DLQ%g", 1), create("%DLQ%other", 1), Command::DeleteTopic { topic }, Command::AlterTopic { changes }]
+    {
+        let refused = run(&mut state, &command);
+        assert!(matches!(refused, Err(Refusal::Metadata(MetadataError::Refused { .. }))), "{command}: {refused:?}");
+    }
+    let group = ConsumerGroup::parse("", "g").expect("a plain name");
+    run(&mut state, &Command::DeleteGroup { group }).expect("it is there");
+    assert_eq!(dead_letters(&state), None);
+    run(&mut state, &create_group(3)).expect("its name is free again");
+    assert_eq!((dead_letters(&state), state.last_topic), (Some(vec![0, 1]), TopicId(2)));
+}
+
+#[test]
+fn a_group_from_before_the_first_store_node_gets_its_queues_later() {
+    let mut state = State::default();
+    run(&mut state, &birth(1)).expect("nothing was before");
+    run(&mut state, &create_group(3)).expect("a new name");
+    assert_eq!(dead_letters(&state), Some(vec![]));
+    run(&mut state, &register("n1", "")).expect("a store-node may always come");
+    assert_eq!(dead_letters(&state), Some(vec![0]));
+}
+
+#[test]
+fn attempts_and_rests_of_a_group_can_be_altered() {
+    let mut state = born();
+    run(&mut state, &create_group(3)).expect("a new name");
+    let group = ConsumerGroup::parse("", "g").expect("a plain name");
+    let changes = |max_attempts, retry| GroupChanges { group: group.clone(), max_attempts, retry };
+    let mut alter =
+        |max_attempts, retry| run(&mut state, &Command::AlterGroup { changes: changes(max_attempts, retry) });
+    let Ok(Change::GroupAltered(altered)) = alter(None, Some(RetryPolicy::EXPONENTIAL)) else { panic!("refused") };
+    assert_eq!((altered.max_attempts, &altered.retry), (3, &RetryPolicy::EXPONENTIAL));
+    let Ok(Change::GroupAltered(altered)) = alter(Some(5), None) else { panic!("refused") };
+    assert_eq!((altered.max_attempts, &altered.retry), (5, &RetryPolicy::EXPONENTIAL));
+    let no_rest = RetryPolicy::Customized { next: Vec::new() };
+    for refused in [alter(Some(0), None), alter(None, Some(no_rest))] {
+        assert!(matches!(refused, Err(Refusal::Metadata(MetadataError::OutOfRange { min: 1, .. }))), "{refused:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use apogee_model::{Cluster, MetadataError, TopicChanges, TopicConfig, TopicType};
 
+use super::groups::belongs_to_nobody;
 use super::{existing_topic, placement, within};
 
 /// The topic as it is wanted. The queues it has stay where they are; new ones go where those of a new topic would.
@@ -14,6 +15,7 @@ use super::{existing_topic, placement, within};
 pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<TopicConfig>, MetadataError> {
     let mut topic = (*existing_topic(cluster, &changes.topic)?).clone();
     if let Some(queues) = changes.queues.filter(|queues| *queues != topic.queues) {
+        belongs_to_nobody(&topic.topic)?;
         if matches!(topic.topic_type, TopicType::Fifo | TopicType::Mixed) {
             let why = format!("topic {} keeps message groups in order, so its queues stay as they are", topic.topic);
             return Err(MetadataError::Refused { why });

@@ -2,12 +2,13 @@
 //! [`Malformed`].
 
 mod refusal;
+mod retry;
 mod update;
 
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic, NodeName,
-    NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic,
-    TopicChanges, TopicConfig, TopicId, TopicType,
+    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic,
+    NodeName, NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp,
+    Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
@@ -232,12 +233,27 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
 
 pub(crate) fn new_group(new: &NewGroup) -> v1::CreateGroupRequest {
     let fifo = new.order == DeliveryOrder::Fifo;
-    v1::CreateGroupRequest { name: Some(group_name(&new.group)), fifo, max_attempts: new.max_attempts }
+    let (name, retry) = (Some(group_name(&new.group)), Some(retry::policy(&new.retry)));
+    v1::CreateGroupRequest { name, fifo, max_attempts: new.max_attempts, retry }
 }
 
 pub(crate) fn read_new_group(new: v1::CreateGroupRequest) -> Read<NewGroup> {
     let group = read_group_name(new.name)?;
-    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts })
+    let retry = retry::read_policy(need(new.retry, "the retry policy")?)?;
+    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry })
+}
+
+pub(crate) fn group_changes(changes: &GroupChanges) -> v1::AlterGroupRequest {
+    v1::AlterGroupRequest {
+        name: Some(group_name(&changes.group)),
+        max_attempts: changes.max_attempts,
+        retry: changes.retry.as_ref().map(retry::policy),
+    }
+}
+
+pub(crate) fn read_group_changes(changes: v1::AlterGroupRequest) -> Read<GroupChanges> {
+    let retry = changes.retry.map(retry::read_policy).transpose()?;
+    Ok(GroupChanges { group: read_group_name(changes.name)?, max_attempts: changes.max_attempts, retry })
 }
 
 pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
@@ -247,6 +263,7 @@ pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
         id: group.id.0,
         fifo: group.order == DeliveryOrder::Fifo,
         max_attempts: group.max_attempts,
+        retry: Some(retry::policy(&group.retry)),
         created: group.created.0,
     }
 }
@@ -257,6 +274,7 @@ pub(crate) fn read_group(group: v1::Group) -> Read<GroupConfig> {
         id: GroupId(group.id),
         order: order(group.fifo),
         max_attempts: group.max_attempts,
+        retry: retry::read_policy(need(group.retry, "the retry policy")?)?,
         created: Timestamp(group.created),
     })
 }

@@ -1,6 +1,6 @@
 //! A refusal in the details of a status, so that the asker has the same word as if it had asked in the same process.
 
-use apogee_model::{MetadataError, ReplicaGroupId};
+use apogee_model::{MetadataError, ReplicaGroupId, RetryPolicy};
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::refusal::Why;
@@ -77,7 +77,8 @@ fn read(why: Why) -> Read<MetadataError> {
 
 /// The ranges that namesrv knows.
 fn known(what: &str) -> &'static str {
-    ["queues", "max attempts", "topic id", "group id"].into_iter().find(|known| *known == what).unwrap_or("a number")
+    let plain = ["queues", "max attempts", "topic id", "group id"];
+    plain.into_iter().chain(RetryPolicy::BOUNDS).find(|known| *known == what).unwrap_or("a number")
 }
 
 #[cfg(test)]
@@ -96,6 +97,7 @@ mod tests {
             MetadataError::GroupExists { group: group.clone() },
             MetadataError::NoSuchGroup { group },
             MetadataError::OutOfRange { what: "queues", asked: 0, min: 1, max: 1024 },
+            MetadataError::OutOfRange { what: RetryPolicy::BOUNDS[1], asked: 0, min: 1, max: 2 },
             MetadataError::NoReplicaGroups { nodes: 1, needed: 3 },
             MetadataError::NoSuchNode { node: node.clone() },
             MetadataError::OtherIncarnation { node },

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::Cluster;
-use apogee_model::{ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, Topic, TopicType};
+use apogee_model::{
+    ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, RetryPolicy, Topic, TopicType,
+};
 use apogee_namesrv::{Member, Namesrv, NamesrvParts, OpenError};
 
 pub const JOURNAL: &str = "namesrv/journal-0000000001";
@@ -78,7 +80,8 @@ pub fn new_topic(name: &str, queues: u16) -> NewTopic {
 }
 
 pub fn new_group(name: &str, max_attempts: u32) -> NewGroup {
-    NewGroup { group: group(name), order: DeliveryOrder::Concurrent, max_attempts }
+    let (order, retry) = (DeliveryOrder::Concurrent, RetryPolicy::default());
+    NewGroup { group: group(name), order, max_attempts, retry }
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use apogee_model::store::{GroupStatus, QueueStatus};
 use apogee_model::{
-    Cluster, ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, NodeStanding, Permission,
-    StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
+    Cluster, ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, NodeStanding,
+    Permission, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
 };
 use apogee_proto::admin::v1;
 
 use super::error::AdminError;
+use super::retry;
 
 pub(super) fn new_topic(ask: &v1::CreateTopicRequest) -> Result<NewTopic, AdminError> {
     let (read, write) = (ask.read_queues, ask.write_queues);
@@ -59,7 +60,13 @@ pub(super) fn new_group(ask: &v1::CreateGroupRequest) -> Result<NewGroup, AdminE
         group: ConsumerGroup::parse(&ask.namespace, &ask.name)?,
         order: order(ask.order)?,
         max_attempts: ask.max_attempts,
+        retry: ask.retry.clone().map(retry::policy).transpose()?.unwrap_or_default(),
     })
+}
+
+pub(super) fn group_changes(ask: v1::AlterGroupRequest) -> Result<GroupChanges, AdminError> {
+    let group = ConsumerGroup::parse(&ask.namespace, &ask.name)?;
+    Ok(GroupChanges { group, max_attempts: ask.max_attempts, retry: ask.retry.map(retry::policy).transpose()? })
 }
 
 pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
@@ -106,6 +113,7 @@ pub(super) fn group(group: &GroupConfig) -> v1::Group {
         name: group.group.name().to_owned(),
         order: wire_order(group.order).into(),
         max_attempts: group.max_attempts,
+        retry: Some(retry::wire(&group.retry)),
         id: group.id.0,
         created: Some(time(group.created)),
     }

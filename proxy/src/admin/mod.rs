@@ -1,16 +1,18 @@
 //! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `cluster`, `clients`, `offsets` (resets), `find` and `tail` (messages), `convert`,
+//! Reading order: this table of contents, `cluster`, `clients`, `offsets` (resets), `dead_letters`, `find` and `tail` (messages), `convert`,
 //! `stored`, `page`, `error`.
 
 mod clients;
 mod cluster;
 mod convert;
+mod dead_letters;
 mod error;
 mod find;
 mod offsets;
 mod page;
+mod retry;
 mod stored;
 mod tail;
 
@@ -103,6 +105,24 @@ impl v1::admin_server::Admin for Admin {
 
     async fn list_groups(&self, request: Request<v1::ListGroupsRequest>) -> Reply<v1::ListGroupsResponse> {
         answer(self.do_list_groups(&request.into_inner()))
+    }
+
+    async fn alter_group(&self, request: Request<v1::AlterGroupRequest>) -> Reply<v1::AlterGroupResponse> {
+        answer(self.do_alter_group(request.into_inner()).await)
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Reply<v1::ListDeadLettersResponse> {
+        answer(self.do_list_dead_letters(request.into_inner()).await)
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<v1::RedriveDeadLettersRequest>,
+    ) -> Reply<v1::RedriveDeadLettersResponse> {
+        answer(self.do_redrive_dead_letters(request.into_inner()).await)
     }
 
     async fn delete_group(&self, request: Request<v1::DeleteGroupRequest>) -> Reply<v1::DeleteGroupResponse> {
@@ -220,13 +240,26 @@ impl Admin {
         })
     }
 
-    /// The group is gone with the answer of namesrv; the store then forgets its progress.
+    async fn do_alter_group(&self, ask: v1::AlterGroupRequest) -> Result<v1::AlterGroupResponse, AdminError> {
+        let group = self.routes.alter_group(convert::group_changes(ask)?).await?;
+        let (name, max_attempts, retry) = (&group.group, group.max_attempts, &group.retry);
+        tracing::info!(event = "group_altered", group = %name, max_attempts, ?retry, "consumer group altered");
+        Ok(v1::AlterGroupResponse { group: Some(convert::group(&group)) })
+    }
+
+    /// The group is gone with the answer of namesrv; the store then forgets its progress and its dead letters.
     async fn do_delete_group(&self, ask: v1::DeleteGroupRequest) -> Result<v1::DeleteGroupResponse, AdminError> {
-        let group = self.routes.delete_group(&ConsumerGroup::parse(&ask.namespace, &ask.name)?).await?;
+        let name = ConsumerGroup::parse(&ask.namespace, &ask.name)?;
+        let dead_letters = self.routes.cluster().topics.get(&name.dead_letter_topic()).map(|topic| topic.id);
+        let group = self.routes.delete_group(&name).await?;
         tracing::info!(event = "group_deleted", group = %group.group, "consumer group deleted");
         let stores = self.stores.all();
         let forgotten = try_join_all(stores.iter().map(|store| store.drop_group(group.id))).await;
-        forgotten.map_err(|cause| AdminError::NotFreed { deleted: format!("group {}", group.group), cause })?;
+        let not_freed = |cause| AdminError::NotFreed { deleted: format!("group {}", group.group), cause };
+        forgotten.map_err(not_freed)?;
+        if let Some(topic) = dead_letters {
+            try_join_all(stores.iter().map(|store| store.drop_topic(topic))).await.map_err(not_freed)?;
+        }
         Ok(v1::DeleteGroupResponse {})
     }
 }

@@ -9,9 +9,9 @@ use apogee_model::store::{
     QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, GroupId, MacKey, MacKeys, MetadataError, NamesrvMember,
-    NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset, ReplicaGroup,
-    ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId,
+    ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
+    NamesrvMember, NamesrvMembers, NewGroup, NewTopic, NodeName, NodeStanding, ProxyNode, QueueId, QueueOffset,
+    ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId,
 };
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::admin_client::AdminClient;
@@ -80,11 +80,25 @@ impl Routes for FakeRoutes {
     }
 
     fn create_group(&self, new: NewGroup) -> Answer<'_, Arc<GroupConfig>> {
-        let NewGroup { group, order, max_attempts } = new;
-        let made = GroupConfig { group: group.clone(), id: GroupId(9), order, max_attempts, created: Timestamp(0) };
+        let NewGroup { group, order, max_attempts, retry } = new;
+        let made =
+            GroupConfig { group: group.clone(), id: GroupId(9), order, max_attempts, retry, created: Timestamp(0) };
         let made = Arc::new(made);
         self.change(|cluster| cluster.groups.insert(group, Arc::clone(&made)));
         ready(Ok(made)).boxed()
+    }
+
+    fn alter_group(&self, changes: GroupChanges) -> Answer<'_, Arc<GroupConfig>> {
+        let GroupChanges { group, max_attempts, retry } = changes;
+        let altered = self.change(|cluster| {
+            let known = cluster.groups.get_mut(&group).ok_or(MetadataError::NoSuchGroup { group })?;
+            let mut altered = (**known).clone();
+            (altered.max_attempts, altered.retry) =
+                (max_attempts.unwrap_or(altered.max_attempts), retry.unwrap_or(altered.retry));
+            *known = Arc::new(altered);
+            Ok(Arc::clone(known))
+        });
+        ready(altered).boxed()
     }
 
     fn proxies(&self) -> Answer<'_, Vec<ProxyNode>> {
@@ -295,7 +309,8 @@ async fn progress_is_in_order_and_without_deleted_topics() {
     let mut admin = client(&Arc::default());
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let order = v1::DeliveryOrder::Orderly.into();
-    let ask = v1::CreateGroupRequest { namespace: String::new(), name: "g".to_owned(), order, max_attempts: 3 };
+    let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry };
     admin.create_group(ask).await.expect("a fair wish");
     let ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned() };
     let described = admin.describe_group(ask).await.expect("it is there").into_inner();

@@ -7,6 +7,7 @@ use super::status::{common, failed, ok, status};
 use crate::service::ServiceError;
 use crate::service::ack::{AckEntry, Acked};
 use crate::service::change_invisible::Changed;
+use crate::service::dead_letter::Forwarded;
 use crate::service::heartbeat::Alive;
 use crate::service::query_assignment::{Assigned, AssignedQueues};
 use crate::service::query_route::{AccessPoint, NamedTopic, Route, Scheme};
@@ -143,6 +144,18 @@ impl Answer for Changed {
 
     fn refused(status: v2::Status) -> Self::Wire {
         v2::ChangeInvisibleDurationResponse { status: Some(status), receipt_handle: String::new() }
+    }
+}
+
+impl Answer for Forwarded {
+    type Wire = v2::ForwardMessageToDeadLetterQueueResponse;
+
+    fn wire(self) -> Self::Wire {
+        Self::refused(ok())
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::ForwardMessageToDeadLetterQueueResponse { status: Some(status) }
     }
 }
 

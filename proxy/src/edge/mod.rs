@@ -53,6 +53,7 @@ pub(crate) struct Edge {
     pub(crate) receive: service::receive::Service,
     pub(crate) ack: service::ack::Service,
     pub(crate) change_invisible: service::change_invisible::Service,
+    pub(crate) dead_letter: service::dead_letter::Service,
     pub(crate) telemetry: Arc<service::telemetry::Service>,
     pub(crate) terminate: service::terminate::Service,
 }
@@ -126,8 +127,8 @@ impl v2::messaging_service_server::MessagingService for Edge {
         &self,
         request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
     ) -> Reply<v2::ForwardMessageToDeadLetterQueueResponse> {
-        let status = self.not_yet(Rpc::ForwardMessageToDeadLetterQueue, &request, "forwarding to a dead letter queue");
-        Ok(Response::new(v2::ForwardMessageToDeadLetterQueueResponse { status }))
+        let rpc = Rpc::ForwardMessageToDeadLetterQueue;
+        self.unary(rpc, request, |call, forward| self.dead_letter.run(call, forward)).await
     }
 
     async fn end_transaction(&self, request: Request<v2::EndTransactionRequest>) -> Reply<v2::EndTransactionResponse> {

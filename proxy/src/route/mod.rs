@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::{
-    Cluster, ConsumerGroup, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, Topic,
-    TopicChanges, TopicConfig,
+    Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName,
+    ProxyNode, Topic, TopicChanges, TopicConfig,
 };
 use futures::future::BoxFuture;
 
@@ -32,8 +32,11 @@ pub trait Routes: Send + Sync + 'static {
     /// Deletes a topic and returns what it was.
     fn delete_topic<'a>(&'a self, topic: &'a Topic) -> BoxFuture<'a, Result<Arc<TopicConfig>, MetadataError>>;
 
-    /// Creates a consumer group; returns once the snapshot has it.
+    /// Creates a consumer group with the topic of its dead letters; returns once the snapshot has it.
     fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>>;
+
+    /// Gives a consumer group other attempts or rests; returns once the snapshot has it.
+    fn alter_group(&self, changes: GroupChanges) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>>;
 
     /// Deletes a consumer group and returns what it was.
     fn delete_group<'a>(&'a self, group: &'a ConsumerGroup) -> BoxFuture<'a, Result<Arc<GroupConfig>, MetadataError>>;

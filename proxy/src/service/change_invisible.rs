@@ -47,7 +47,11 @@ impl Service {
     async fn change(&self, change: &ChangeInvisible) -> Result<(), ServiceError> {
         let claim = Claim::new(self.directory.routes().cluster(), &change.topic, &change.group);
         let (group, delivery) = claim.delivery(&change.receipt_handle)?;
-        match self.stores.of(group)?.settle(delivery, Settlement::Change(change.after)).await? {
+        let (.., config) = claim.parties()?;
+        let (asked, rests) = (change.after, config.retry.rests());
+        let what =
+            if asked.get() < rests.shortest() { Settlement::Rest { asked, rests } } else { Settlement::Change(asked) };
+        match self.stores.of(group)?.settle(delivery, what).await? {
             Settled::Done => Ok(()),
             Settled::Stale => Err(receipt::stale(&change.receipt_handle)),
         }

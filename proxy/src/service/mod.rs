@@ -5,6 +5,7 @@
 pub(crate) mod ack;
 mod call;
 pub(crate) mod change_invisible;
+pub(crate) mod dead_letter;
 mod draft;
 mod error;
 pub(crate) mod heartbeat;

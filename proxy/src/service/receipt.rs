@@ -26,6 +26,15 @@ impl Claim {
         Self { cluster, target }
     }
 
+    /// The cluster, the topic and the group.
+    ///
+    /// # Errors
+    /// [`ServiceError::Receipt`] when one of the two does not exist.
+    pub(crate) fn parties(&self) -> Result<(&Cluster, &TopicConfig, &GroupConfig), ServiceError> {
+        let (topic, group) = self.target.as_ref().map_err(Clone::clone)?;
+        Ok((&self.cluster, topic, group))
+    }
+
     /// The delivery behind a handle, and the replica group that granted it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, R
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::dead_letter::dead_letters;
 use super::readiness::{Place, Readiness};
 use super::{Call, Language, ServiceError};
 use crate::listen::{Departure, Stage};
@@ -173,11 +174,12 @@ impl Service {
             lease: ask.lease,
             attempt_id: ask.attempt_id,
             client: call.client,
+            dead_letters: None,
         };
         let renewed = pop.lease == LeaseTerms::AutoRenew;
         let ends_at = patience(call.language);
         let waited = Waited { until, since: call.started, departure: call.departure, ends_at };
-        let Some((replica_group, deliveries)) = self.wait(pop, &topic, &waited).await? else {
+        let Some((replica_group, deliveries)) = self.wait(pop, &topic, &group, &waited).await? else {
             return Ok(Received::Nothing);
         };
         let keys = deliveries.iter().map(|delivery| delivery.key).collect();
@@ -190,6 +192,7 @@ impl Service {
         &self,
         pop: Pop,
         topic: &TopicConfig,
+        group: &GroupConfig,
         waited: &Waited,
     ) -> Result<Option<(ReplicaGroupId, Vec<Delivery>)>, ServiceError> {
         let Waited { until, since, .. } = waited;
@@ -203,13 +206,14 @@ impl Service {
                     return Ok(None);
                 }
                 let store = self.stores.of(offer.group)?;
-                let popped = timeout_at(until.answer, store.pop(pop.clone())).await;
+                let dead_letters = dead_letters(&self.directory.routes().cluster(), topic, group, offer.group);
+                let popped = timeout_at(until.answer, store.pop(Pop { dead_letters, ..pop.clone() })).await;
                 match popped.map_err(|_| ServiceError::DeadlinePassed { waited: since.elapsed() })? {
                     Ok(Popped { messages, more }) if !messages.is_empty() => {
                         place.served(offer, more);
                         return Ok(Some((offer.group, messages)));
                     }
-                    Ok(Popped { more: true, .. }) => tokio::task::yield_now().await, // skipped what the filter refuses
+                    Ok(Popped { more: true, .. }) => tokio::task::yield_now().await, // skipped what the filter refuses, or is dead
                     Ok(Popped { .. }) => place.found_nothing(offer),
                     // Its next leader tells when there is something.
                     Err(StoreError::NotLeader { .. }) if topic.replica_groups().len() > 1 => place.found_nothing(offer),

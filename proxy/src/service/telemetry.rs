@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_model::{DeliveryOrder, GroupConfig};
+use apogee_model::{DeliveryOrder, GroupConfig, RetryPolicy};
 
 use super::{Call, Language, ServiceError};
 use crate::route::Directory;
@@ -22,18 +22,7 @@ pub(crate) struct ClientSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Agreed {
     Producer,
-    Consumer { fifo: bool, max_attempts: u32, backoff: Backoff },
-}
-
-/// How long a consumer lets a message rest after a failure.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Backoff {
-    /// [`apogee_model::BACK_OFF_STEPS`].
-    Customized,
-    /// 5 s, doubled up to 15 min. For the Node.js SDK, which ignores lists and then gives up after one attempt. It takes
-    /// the seconds for milliseconds: all its rests are shorter than [`apogee_model::BACK_OFF_MIN`], and so the store
-    /// takes its own.
-    Exponential,
+    Consumer { fifo: bool, max_attempts: u32, retry: RetryPolicy },
 }
 
 pub(crate) struct Service {
@@ -59,8 +48,10 @@ impl Service {
                 };
                 Agreed::Consumer {
                     fifo: config.as_ref().is_some_and(|config| config.order == DeliveryOrder::Fifo),
-                    max_attempts: config.map_or(GroupConfig::MAX_ATTEMPTS_DEFAULT, |config| config.max_attempts),
-                    backoff: backoff(call.language),
+                    max_attempts: config
+                        .as_ref()
+                        .map_or(GroupConfig::MAX_ATTEMPTS_DEFAULT, |config| config.max_attempts),
+                    retry: told(config.map(|config| config.retry.clone()).unwrap_or_default(), call.language),
                 }
             }
         };
@@ -69,15 +60,24 @@ impl Service {
     }
 }
 
-fn backoff(language: Language) -> Backoff {
-    match language {
-        Language::NodeJs => Backoff::Exponential,
-        Language::Java
-        | Language::Go
-        | Language::Rust
-        | Language::Python
-        | Language::Cpp
-        | Language::DotNet
-        | Language::Other => Backoff::Customized,
+/// The policy as an SDK of this language can follow it. That of Node.js ignores lists, and then gives up after one attempt;
+/// it gets 5 s, doubled up to 15 min, instead. It takes the seconds for milliseconds: these rests are shorter than those of
+/// most policies, and so the store takes the ones of the list.
+fn told(policy: RetryPolicy, language: Language) -> RetryPolicy {
+    match (language, policy) {
+        (Language::NodeJs, RetryPolicy::Customized { .. }) => {
+            RetryPolicy::Exponential { initial: Duration::from_secs(5), max: Duration::from_secs(900), multiplier: 2 }
+        }
+        (
+            Language::NodeJs
+            | Language::Java
+            | Language::Go
+            | Language::Rust
+            | Language::Python
+            | Language::Cpp
+            | Language::DotNet
+            | Language::Other,
+            policy,
+        ) => policy,
     }
 }

@@ -281,7 +281,7 @@ impl StoreNode for RemoteGroup {
 
     fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
         Box::pin(self.control(
-            move || Ask::Settle(SettleAsk::of(key, what)),
+            move || Ask::Settle(SettleAsk::of(key, &what)),
             |answered| match answered {
                 Answered::Settled(settled) => Some(Ok(settled.into())),
                 _ => None,

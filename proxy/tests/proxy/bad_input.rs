@@ -372,7 +372,6 @@ async fn what_comes_later_says_so() {
         };
     }
     later!(
-        forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest),
         end_transaction(EndTransactionRequest),
         recall_message(RecallMessageRequest),
         sync_lite_subscription(SyncLiteSubscriptionRequest),

@@ -138,8 +138,8 @@ async fn the_store_filters_by_properties() {
     let expression = "size > 10 AND color IN ('red', 'green') OR UNIQ_KEY = 'largered'".to_owned();
     (ask.filter_expression, ask.batch_size) = (Some(v2::FilterExpression { r#type: 2, expression }), 32);
     let parts = world.receive(ask).await;
-    let bodies = parts.into_iter().filter_map(|part| match part.content {
-        Some(v2::receive_message_response::Content::Message(message)) => Some(message.body),
+    let bodies = parts.into_iter().filter_map(|part| match part {
+        v2::receive_message_response::Content::Message(message) => Some(message.body),
         _ => None,
     });
     assert_eq!(bodies.collect::<Vec<_>>(), ["50 red", "large red"]);

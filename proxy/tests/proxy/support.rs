@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop, Popped,
-    QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, LeaseTerms, Pop,
+    Popped, QueueReset, QueueStatus, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupConfig, GroupId,
-    InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic, NodeName, Permission,
-    ProxyNode, QueueId, QueueOffset, ReplicaGroupId, StoredMessage, Timestamp, Topic, TopicChanges, TopicConfig,
-    TopicId, TopicType,
+    ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
+    GroupConfig, GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic,
+    NodeName, Permission, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy, StoredMessage, Timestamp,
+    Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
@@ -241,7 +241,7 @@ impl FakeRoutes {
 
     pub(crate) fn group(&self, name: &str, order: DeliveryOrder, max_attempts: u32) {
         let group = ConsumerGroup::parse("", name).unwrap();
-        self.add_group(NewGroup { group, order, max_attempts }).unwrap();
+        self.add_group(NewGroup { group, order, max_attempts, retry: RetryPolicy::default() }).unwrap();
     }
 
     pub(crate) fn forget_topic(&self, name: &str) {
@@ -277,8 +277,19 @@ impl FakeRoutes {
                 id: GroupId(u32::try_from(cluster.version).unwrap()),
                 order: new.order,
                 max_attempts: new.max_attempts,
+                retry: new.retry,
                 created: Timestamp(0),
             });
+            let dead_letters = TopicConfig {
+                topic: new.group.dead_letter_topic(),
+                id: TopicId(10_000 + config.id.0),
+                topic_type: TopicType::Mixed,
+                queues: 1,
+                placement: vec![ReplicaGroupId(0)],
+                permission: Permission::ReadWrite,
+                created: Timestamp(0),
+            };
+            cluster.topics.insert(dead_letters.topic.clone(), Arc::new(dead_letters));
             cluster.groups.insert(new.group, Arc::clone(&config));
             Ok(config)
         })
@@ -304,6 +315,18 @@ impl Routes for FakeRoutes {
     }
     fn create_group(&self, new: NewGroup) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
         Box::pin(async { self.add_group(new) })
+    }
+    fn alter_group(&self, changes: GroupChanges) -> BoxFuture<'_, Result<Arc<GroupConfig>, MetadataError>> {
+        Box::pin(async move {
+            self.change(|cluster| {
+                let known = cluster.groups.get_mut(&changes.group).expect("the test made it");
+                let mut altered = (**known).clone();
+                altered.max_attempts = changes.max_attempts.unwrap_or(altered.max_attempts);
+                altered.retry = changes.retry.unwrap_or(altered.retry);
+                *known = Arc::new(altered);
+                Ok(Arc::clone(known))
+            })
+        })
     }
     fn proxies(&self) -> BoxFuture<'_, Result<Vec<ProxyNode>, MetadataError>> {
         let proxies = self.proxies.lock().unwrap().clone();
@@ -356,6 +379,12 @@ pub(crate) struct Told {
     pub batches: Vec<usize>,
     pub queues: Vec<u16>,
     pub pops: usize,
+    /// Rests of the group, of those settlements that told them.
+    pub rests: Vec<Vec<u64>>,
+    /// Where consumers gave messages up to.
+    pub buried: Vec<(u32, String, u16)>,
+    /// When and where the last pop would have had messages buried.
+    pub popped_until: Option<(u32, String, u16)>,
 }
 
 impl FakeStore {
@@ -475,14 +504,25 @@ impl StoreNode for FakeStore {
     }
 
     fn pop(&self, pop: Pop) -> BoxFuture<'_, Result<Popped, StoreError>> {
-        Box::pin(async move { self.ask(|inner| inner.pop(&pop)) })
+        Box::pin(async move {
+            self.ask(|inner| {
+                inner.told.popped_until = pop.dead_letters.as_ref().map(told);
+                inner.pop(&pop)
+            })
+        })
     }
 
     fn settle(&self, key: DeliveryKey, what: Settlement) -> BoxFuture<'_, Result<Settled, StoreError>> {
         Box::pin(async move {
             self.ask(|inner| {
-                if let Settlement::Change(after) = what {
-                    inner.told.changes.push(after.get());
+                match &what {
+                    Settlement::Ack => {}
+                    Settlement::Change(after) => inner.told.changes.push(after.get()),
+                    Settlement::Rest { asked, rests } => {
+                        inner.told.changes.push(asked.get());
+                        inner.told.rests.push(rests.as_millis().collect());
+                    }
+                    Settlement::DeadLetter(dead) => inner.told.buried.push(told(dead)),
                 }
                 if inner.settled.contains_key(&key) {
                     return Settled::Done;
@@ -490,7 +530,7 @@ impl StoreNode for FakeStore {
                 if !inner.held.contains_key(&key) {
                     return Settled::Stale;
                 }
-                if what == Settlement::Ack {
+                if matches!(what, Settlement::Ack | Settlement::DeadLetter(_)) {
                     inner.held.remove(&key);
                     inner.settled.insert(key, ());
                 }
@@ -549,6 +589,11 @@ impl StoreNode for FakeStore {
     fn drop_group(&self, _group: GroupId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// Deliveries at most, and the topic and queue of dead letters.
+fn told(dead: &DeadLetters) -> (u32, String, u16) {
+    (dead.max_attempts, dead.topic.name.to_string(), dead.queue.0)
 }
 
 struct FakeWatch(mpsc::Receiver<u64>);

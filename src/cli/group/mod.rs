@@ -1,7 +1,9 @@
 //! `apogee group …`.
 
+mod alter;
 mod lag;
 mod reset;
+mod retry;
 
 use apogee_proto::admin::v1;
 use clap::{Subcommand, ValueEnum};
@@ -26,8 +28,12 @@ pub(crate) enum Verb {
         #[arg(long, default_value_t = 17)]
         max_attempts: u32,
         #[command(flatten)]
+        rests: retry::Rests,
+        #[command(flatten)]
         rehearsal: Rehearsal,
     },
+    /// Gives a consumer group other attempts or rests
+    Alter(alter::Args),
     /// Lists all consumer groups
     List,
     /// Shows a consumer group and its progress
@@ -36,7 +42,7 @@ pub(crate) enum Verb {
     Lag(lag::Args),
     /// Lets a consumer group go on elsewhere in a topic: shows a plan, and follows it with --yes
     ResetOffset(reset::Args),
-    /// Deletes a consumer group and its progress for good
+    /// Deletes a consumer group, its progress and its dead letters for good
     Delete {
         name: String,
         #[command(flatten)]
@@ -56,13 +62,15 @@ pub(crate) enum Order {
 
 pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
     if let Verb::Delete { name, confirm, rehearsal: Rehearsal { dry_run: false } } = &verb {
-        confirm.deletion_of(&format!("consumer group {name} and its progress"))?;
+        confirm.deletion_of(&format!("consumer group {name}, its progress and its dead letters"))?;
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, order, max_attempts, rehearsal } => {
-            create(&mut admin, output, New { name, order, max_attempts }, rehearsal).await
+        Verb::Create { name, order, max_attempts, rests, rehearsal } => {
+            let retry = rests.policy()?;
+            create(&mut admin, output, New { name, order, max_attempts, retry }, rehearsal).await
         }
+        Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
         Verb::List => list(&mut admin, output).await,
         Verb::Describe { name } => describe(&mut admin, output, &name).await,
         Verb::Lag(args) => lag::run(&args, &mut admin, output).await,
@@ -76,10 +84,11 @@ struct New {
     name: String,
     order: Order,
     max_attempts: u32,
+    retry: Option<v1::RetryPolicy>,
 }
 
 async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
-    let New { name: full_name, order, max_attempts } = new;
+    let New { name: full_name, order, max_attempts, retry } = new;
     if rehearsal.dry_run {
         return match described(admin, &full_name).await {
             Ok(_) => Err(CliError::Exists { what: format!("consumer group {full_name}") }),
@@ -94,7 +103,7 @@ async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehears
         Order::Concurrent => v1::DeliveryOrder::Concurrent,
         Order::Fifo => v1::DeliveryOrder::Orderly,
     };
-    let ask = v1::CreateGroupRequest { namespace, name, order: order.into(), max_attempts };
+    let ask = v1::CreateGroupRequest { namespace, name, order: order.into(), max_attempts, retry };
     let answer = admin.api.create_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let group = answer.into_inner().group.ok_or(CliError::Incomplete { what: "group" })?;
     Ok(output.tell(&document(&group), &format!("consumer group {full_name} created"))?)
@@ -181,6 +190,7 @@ fn document(group: &v1::Group) -> Value {
         "name": group.name,
         "order": order_name(group),
         "max_attempts": group.max_attempts,
+        "retry": retry::document(group.retry.as_ref()),
         "id": group.id,
         "created": group.created.map(|created| created.to_string()),
     })

@@ -4,7 +4,7 @@
 mod get;
 mod receive;
 mod send;
-mod stored;
+pub(super) mod stored;
 mod tail;
 
 use std::process;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::super::output::plain;
 
 /// Largest answer with messages that is taken: one largest message and then some.
-pub(super) const ANSWER_MAX: usize = 16 << 20;
+pub(crate) const ANSWER_MAX: usize = 16 << 20;
 
-pub(super) fn document(message: &v1::Message) -> Value {
+pub(crate) fn document(message: &v1::Message) -> Value {
     let mut document = json!({
         "message_id": message.message_id,
         "topic": message.topic,
@@ -36,7 +36,7 @@ pub(super) fn document(message: &v1::Message) -> Value {
 }
 
 /// The body for a terminal.
-pub(super) fn body(message: &v1::Message) -> String {
+pub(crate) fn body(message: &v1::Message) -> String {
     text(message).map_or_else(|kind| format!("({} bytes, {kind})", message.body.len()), plain)
 }
 

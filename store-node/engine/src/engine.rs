@@ -16,15 +16,16 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::again::{Again, BeginAgain};
 use crate::block;
+use crate::bury::DeadLetterMetrics;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Grant, Granted, Located, Retention, StateDump};
+use crate::leader::{Ask, Grant, Granted, Located, Moved, Retention, StateDump};
 use crate::look::LOOKS_MAX;
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record::{self, NotARecord};
+use crate::record::{self, DeadLetter, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
 use crate::views::{MemoryViewStore, Place, ViewStore};
@@ -99,6 +100,7 @@ pub struct Engine {
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) again: Again,
+    pub(crate) dead_letters: DeadLetterMetrics,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -265,7 +267,7 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize =
             messages.iter().map(|append| (record::HEADER + append.message.len()).next_multiple_of(8)).sum();
-        let max = self.log.block_max() - block::HEADER;
+        let max = self.log.block_max() - block::HEADER - DeadLetter::ORIGIN;
         if bytes > max {
             return Err(StoreError::TooLarge { bytes, max });
         }
@@ -308,6 +310,7 @@ impl Engine {
                 }
             }
         }
+        self.bury(granted.burials).await;
         unread.keys.clear();
         match unreadable.filter(|_| messages.is_empty()) {
             Some(error) => Err(error),
@@ -351,8 +354,15 @@ impl Engine {
     /// Ends a delivery, or moves the end of its lease, and returns when that is committed.
     ///
     /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    /// [`StoreError::Busy`], [`StoreError::Stopped`]; [`StoreError::Unreadable`] when the disk does not give back what is to
+    /// be copied.
     pub async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, StoreError> {
+        let what = match what {
+            Settlement::Ack => Moved::Acked,
+            Settlement::Change(asked) => Moved::Until(asked, None),
+            Settlement::Rest { asked, rests } => Moved::Until(asked, Some(rests)),
+            Settlement::DeadLetter(dead) => return self.give_up(key, dead).await,
+        };
         self.ask(|reply| Ask::Settle { key, what, reply }).await
     }
 
@@ -457,7 +467,7 @@ impl Engine {
         self.ask(|reply| Ask::DropGroup { group, reply }).await
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
+    pub(crate) async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.try_ask(ask(reply))?;
         answer.await.map_err(|_| self.unanswered())

@@ -46,6 +46,8 @@ struct Live {
     client: u64,
     auto_renew: bool,
     confirmed: bool,
+    /// The log says that it is confirmed.
+    logged: bool,
 }
 
 #[derive(Debug)]
@@ -92,8 +94,9 @@ impl LeaseClock {
             Some(next) if entry.auto_renew => now + next,
             _ => ends,
         };
-        let (delivery, client, auto_renew) = (entry.delivery.0, entry.client, entry.auto_renew);
-        self.leases.insert(key, Live { ends, fires, renew_until, delivery, client, auto_renew, confirmed });
+        let (delivery, client, auto_renew, logged) =
+            (entry.delivery.0, entry.client, entry.auto_renew, entry.confirmed);
+        self.leases.insert(key, Live { ends, fires, renew_until, delivery, client, auto_renew, confirmed, logged });
         self.timers.insert((fires, Timer::Lease(key)));
         if auto_renew {
             self.hold(client, key, now);
@@ -131,6 +134,15 @@ impl LeaseClock {
     pub(crate) fn confirm(&mut self, key: Key, delivery: u64) {
         if let Some(live) = self.leases.get_mut(&key).filter(|live| live.delivery == delivery) {
             live.confirmed = true;
+        }
+    }
+
+    /// What only this clock knows is due at once: that consumers have deliveries of which the log does not say it yet.
+    pub(crate) fn hurry(&mut self, now: Monotonic) {
+        let unsaid = |live: &Live| live.auto_renew && live.confirmed && !live.logged;
+        let keys: Vec<Key> = self.leases.iter().filter(|(_, live)| unsaid(live)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.refire(key, now, None);
         }
     }
 
@@ -296,6 +308,20 @@ mod tests {
         clock.start(key(), &renewed, at(2), Duration::from_secs(60), Duration::from_secs(2));
         assert_eq!(clock.due(at(51)), []);
         assert_eq!(clock.due(at(52)), [Due::Renew(key(), Duration::from_secs(60))]);
+    }
+
+    #[test]
+    fn the_next_leader_knows_who_has_a_delivery() {
+        let mut clock = clock(true);
+        clock.hurry(at(0));
+        assert_eq!(clock.due(at(0)), [], "nobody has it yet");
+        clock.confirm(key(), 1);
+        clock.hurry(at(1));
+        assert_eq!(clock.due(at(1)), [Due::Renew(key(), Duration::from_secs(60))]);
+        let logged = Entry { confirmed: true, ..entry(true) };
+        clock.start(key(), &logged, at(1), Duration::from_secs(60), Duration::from_secs(1));
+        clock.hurry(at(2));
+        assert_eq!(clock.due(at(2)), []);
     }
 
     #[test]

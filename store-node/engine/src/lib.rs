@@ -13,6 +13,7 @@
 
 mod again;
 mod block;
+mod bury;
 mod codec;
 mod commitlog;
 mod damage;
@@ -21,8 +22,8 @@ mod floor;
 mod hand_over;
 mod incoming;
 mod leader;
-mod look;
 mod lease_clock;
+mod look;
 mod metrics;
 mod open;
 mod peers;

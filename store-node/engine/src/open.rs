@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::again::Again;
 use crate::block::Lsn;
+use crate::bury::DeadLetterMetrics;
 use crate::commitlog::{
     Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
     recover,
@@ -69,6 +70,7 @@ async fn attempt<R: AnswerRule>(
     let alone = members.voters.len() == 1;
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter, members.group));
+    let dead_letters = DeadLetterMetrics::new(meter);
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
     let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
@@ -181,7 +183,7 @@ async fn attempt<R: AnswerRule>(
     };
     tasks.spawn("proposer", OnError::StopProcess, proposer.run(tasks.token()));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again, dead_letters };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;

@@ -464,7 +464,8 @@ impl<R: AnswerRule> Proposer<R> {
             (Mode::Leads(_), Ask::HandOver { to: Some(to), reply }) if !self.consensus.may_lead(to) => {
                 let _nobody_waits = reply.send(HandedOver::Kept);
             }
-            (Mode::Leads(_), Ask::HandOver { to, reply }) if !self.consensus.is_alone() => {
+            (Mode::Leads(leader), Ask::HandOver { to, reply }) if !self.consensus.is_alone() => {
+                leader.leave_word(now);
                 self.hand_over.begin(to, reply, now.monotonic);
             }
             (Mode::Leads(leader), ask) => {

@@ -1,11 +1,15 @@
 //! Records: everything that happens to a replica group, one after the other inside blocks.
 
+mod dead_letter;
+
 use std::sync::Arc;
 
 use apogee_model::{
     ConsumerGroup, DeliverySeq, GroupId, QueueId, QueueOffset, StoredMessage, Topic, TopicId, store::RequestId,
 };
 use bytes::Bytes;
+
+pub(crate) use dead_letter::DeadLetter;
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -24,6 +28,8 @@ pub(crate) enum Record {
         request: RequestId,
         message: StoredMessage,
     },
+    /// A message was delivered often enough: it is settled, and its copy is among the dead letters.
+    DeadLetter(DeadLetter),
     Lease(Lease),
     Settle {
         queue: QueueOf,
@@ -134,6 +140,7 @@ mod kind {
     pub(super) const SETTLE: u8 = 5;
     pub(super) const CHANGE: u8 = 6;
     pub(super) const RELEASE: u8 = 7;
+    pub(super) const DEAD_LETTER: u8 = 8;
     pub(super) const TRIM: u8 = 10;
     pub(super) const OPEN: u8 = 11;
     pub(super) const MAPPING: u8 = 12;
@@ -168,6 +175,7 @@ impl Record {
                 let head = Head::of(kind::MESSAGE, *topic, *queue, *offset);
                 Head { request: *request, b_len: message.properties_part.len(), ..head }
             }
+            Self::DeadLetter(dead) => dead.write_body(out),
             Self::Lease(lease) => {
                 put_deliveries(out, lease.queue.group, &lease.deliveries);
                 for number in [lease.duration_ms, lease.client, lease.attempt_id] {
@@ -224,6 +232,7 @@ impl Record {
                 request: head.request,
                 message: StoredMessage { body_part: body.slice(..a_len), properties_part: body.slice(a_len..) },
             }),
+            kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),
             kind::CHANGE => head.change(&mut Reader::new(&body)),

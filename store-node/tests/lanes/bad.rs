@@ -61,7 +61,7 @@ async fn items_without_sense_are_refused_one_by_one() {
         None,
         Some(Ask::Append(AppendAsk::default())),
         Some(Ask::Pop(PopAsk::default())),
-        Some(Ask::Settle(SettleAsk { key: Some(bad_queue), change_ms: None })),
+        Some(Ask::Settle(SettleAsk { key: Some(bad_queue), change_ms: None, ..SettleAsk::default() })),
         Some(Ask::TopicStatus(1)),
     ];
     let mut frame = requests(asks);
@@ -154,7 +154,7 @@ async fn an_unknown_delivery_is_stale() {
         offset: QueueOffset(9),
         delivery: DeliverySeq(9),
     };
-    later.send(requests([Some(Ask::Settle(SettleAsk::of(key, Settlement::Ack)))])).await.unwrap();
+    later.send(requests([Some(Ask::Settle(SettleAsk::of(key, &Settlement::Ack)))])).await.unwrap();
     let answer = timeout(SOON, async {
         loop {
             let frame = answers.message().await.unwrap().unwrap();

@@ -93,7 +93,8 @@ pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Appen
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
     let client = ClientId::parse("host@1@1").expect("not blank");
-    Pop { group: group(), topic: topic(), filter: Filter::default(), batch, lease, attempt_id: None, client }
+    let filter = Filter::default();
+    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None }
 }
 
 pub(crate) fn bodies(popped: &Popped) -> Vec<Bytes> {

@@ -1,8 +1,10 @@
 // Runs every scenario of the official Go SDK at once and prints `PASS name` or `FAIL name reason`.
 //
-// Usage: compat HOST:PORT plaintext|tls
+// Usage: compat HOST:PORT plaintext|tls|endure=SECONDS
 // Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
 // With tls, SSL_CERT_FILE names the certificates to trust: this SDK trusts every server unless told otherwise.
+//
+// With endure it sends and receives for so long instead, by plaintext, while proxies may die.
 //
 // All scenarios of the Java program are here; where this SDK tells less, they find out in another way.
 package main
@@ -25,19 +27,30 @@ type scenario struct {
 }
 
 func main() {
-	if len(os.Args) != 3 || (os.Args[2] != "plaintext" && os.Args[2] != "tls") {
-		fmt.Fprintln(os.Stderr, "usage: compat HOST:PORT plaintext|tls")
-		os.Exit(2)
+	if len(os.Args) != 3 {
+		usage()
 	}
-	clients := newClients(os.Args[1], os.Args[2] == "tls")
+	how, seconds, _ := strings.Cut(os.Args[2], "=")
+	if how != "plaintext" && how != "tls" && how != "endure" {
+		usage()
+	}
+	clients := newClients(os.Args[1], how == "tls")
 	producer := clients.producer()
 	scenarios := append(simpleScenarios(clients, producer), pushScenarios(clients, producer)...)
+	if how == "endure" {
+		scenarios = endureScenarios(clients, producer, value(time.ParseDuration(seconds+"s")))
+	}
 	passed := runAll(scenarios)
 	stop(producer)
 	// The exit also ends goroutines of a scenario that overran.
 	if !passed {
 		os.Exit(1)
 	}
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: compat HOST:PORT plaintext|tls|endure=SECONDS")
+	os.Exit(2)
 }
 
 func runAll(scenarios []scenario) bool {
@@ -89,7 +102,7 @@ func reason(run func()) (failure string) {
 // ourFrame is the file and line of the scenario in the stack of a panic.
 func ourFrame() string {
 	for _, line := range strings.Split(string(debug.Stack()), "\n") {
-		if strings.Contains(line, "scenarios.go:") {
+		if strings.Contains(line, "scenarios.go:") || strings.Contains(line, "endure.go:") {
 			return " at " + strings.Fields(line)[0]
 		}
 	}

@@ -1,15 +1,18 @@
 /**
  * Runs every scenario of the official Node.js SDK at once and prints `PASS name` or `FAIL name reason`.
  *
- * Usage: NODE_PATH=.../node_modules node compat.js HOST:PORT plaintext|tls
+ * Usage: NODE_PATH=.../node_modules node compat.js HOST:PORT plaintext|tls|endure=SECONDS
  * Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
  * With tls, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names the certificates that the SDK is to trust.
+ *
+ * With endure it sends and receives for so long instead, by plaintext, while proxies may die.
  *
  * All scenarios of the Java program are here.
  */
 'use strict';
 
 const { Clients } = require('./clients');
+const { endureScenarios } = require('./endure');
 const { pushScenarios } = require('./push_scenarios');
 const { simpleScenarios } = require('./simple_scenarios');
 
@@ -18,13 +21,15 @@ const RUN_MAX = 150_000;
 
 async function main() {
   const [endpoint, transport, ...more] = process.argv.slice(2);
-  if (!endpoint || !['plaintext', 'tls'].includes(transport) || more.length > 0) {
-    console.error('usage: compat.js HOST:PORT plaintext|tls');
+  const [how, seconds] = (transport ?? '').split('=');
+  if (!endpoint || !['plaintext', 'tls', 'endure'].includes(how) || more.length > 0) {
+    console.error('usage: compat.js HOST:PORT plaintext|tls|endure=SECONDS');
     return 2;
   }
-  const clients = new Clients(endpoint, transport === 'tls');
-  const passed = await clients.withProducer(producer =>
-    run({ ...simpleScenarios(clients, producer), ...pushScenarios(clients, producer) }));
+  const clients = new Clients(endpoint, how === 'tls');
+  const passed = await clients.withProducer(producer => run(how === 'endure'
+    ? endureScenarios(clients, producer, Number(seconds))
+    : { ...simpleScenarios(clients, producer), ...pushScenarios(clients, producer) }));
   return passed ? 0 : 1;
 }
 

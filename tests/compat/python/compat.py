@@ -1,6 +1,7 @@
 """Runs every scenario of the official Python SDK at once and prints `PASS name` or `FAIL name reason`.
 
-Usage: python compat.py HOST:PORT plaintext|tls
+Usage: python compat.py HOST:PORT plaintext|tls|endure=SECONDS
+With endure it sends and receives for so long instead, by plaintext, while proxies may die.
 Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
 With tls, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names the certificates that the SDK is to trust.
 """
@@ -12,19 +13,23 @@ import time
 import traceback
 
 from clients import Clients
+from endure import Endure
 from push_scenarios import PushScenarios
 from simple_scenarios import SimpleScenarios
 
 # Seconds: deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
-RUN_MAX = 120
+RUN_MAX = 150
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[2] not in ("plaintext", "tls"):
+    how, _, seconds = sys.argv[2].partition("=") if len(sys.argv) == 3 else ("", "", "")
+    if how not in ("plaintext", "tls", "endure"):
         print(__doc__, file=sys.stderr)
         return 2
-    clients = Clients(sys.argv[1], tls=sys.argv[2] == "tls")
+    clients = Clients(sys.argv[1], tls=how == "tls")
     with clients.producer() as producer:
+        if how == "endure":
+            return 0 if run(Endure(clients, producer, float(seconds)).all()) else 1
         return 0 if run(SimpleScenarios(clients, producer).all() + PushScenarios(clients, producer).all()) else 1
 
 

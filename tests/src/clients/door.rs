@@ -4,7 +4,8 @@ use std::future::Future;
 
 use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement, StoreError,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
+    StoreError,
 };
 
 /// The way to a replica group.
@@ -19,6 +20,8 @@ pub trait Door {
     fn release(&self, deliveries: Vec<DeliveryKey>);
     /// Lets a group go on elsewhere.
     fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
+    /// Reads a queue.
+    fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<Fetched, NoAnswer>>;
     /// How far a group is.
     fn group_status(&self, group: GroupId) -> impl Future<Output = Result<Vec<GroupStatus>, NoAnswer>>;
 }

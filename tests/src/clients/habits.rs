@@ -172,6 +172,12 @@ impl Consumer {
 
     async fn settle(&self, site: &Site<impl Door>, holding: &mut Holding) -> Result<(), Over> {
         match holding.intent {
+            Intent::Ack if site.dead_letters(self.group).is_some() && self.dice.one_in(12) => {
+                site.give_up(&holding.delivery).await?;
+                if self.dice.one_in(4) {
+                    site.ack(&holding.delivery).await?;
+                }
+            }
             Intent::Ack => {
                 site.ack(&holding.delivery).await?;
                 if self.dice.one_in(8) {

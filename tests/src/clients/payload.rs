@@ -1,14 +1,16 @@
 //! Messages whose bytes say who they are, and the names of what they travel through.
 
 use crate::history::{Delivered, Handle, MessageId, Name, Place, digest};
-use apogee_model::store::{Delivery, GroupRef, TopicRef};
-use apogee_model::{ConsumerGroup, Filter, GroupId, StoredMessage, Topic, TopicId};
+use apogee_model::store::{DeadLetters, Delivery, GroupRef, TopicRef};
+use apogee_model::{ConsumerGroup, Filter, GroupId, QueueId, StoredMessage, Topic, TopicId};
 use bytes::Bytes;
 
 /// Queues of the topic.
 pub const QUEUES: u16 = 3;
 /// Groups that read it, numbered from 1.
 pub const GROUPS: u32 = 2;
+/// The group that has dead letters, where groups have any.
+pub const DYING: u32 = 2;
 /// A group whose consumers all filter by the same expression.
 pub const FILTERED: u32 = GROUPS + 1;
 /// What it wants: two thirds of the messages.
@@ -40,17 +42,27 @@ pub fn digest_of(message: &StoredMessage) -> u64 {
 
 /// A delivery in the words of the history. Rubbish gets the id of a message that nobody sent.
 pub fn delivered(delivery: &Delivery) -> Delivered {
-    let id = delivery.message.body_part.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
     let key = &delivery.key;
     let handle = digest([&key.delivery.0.to_le_bytes()[..], &key.queue.0.to_le_bytes(), &key.offset.0.to_le_bytes()]);
     Delivered {
-        message: MessageId(id),
+        message: id_of(&delivery.message),
         place: place(key.queue.0, key.offset.0),
         digest: digest_of(&delivery.message),
         attempt: delivery.attempt.0,
         handle: Handle(handle),
         invisible: delivery.invisible.get(),
     }
+}
+
+/// Who a message says it is.
+pub fn id_of(message: &StoredMessage) -> MessageId {
+    MessageId(message.body_part.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes)))
+}
+
+/// Where dead letters of this group go after so many attempts.
+pub fn dead_letters(number: u32, max_attempts: u32) -> DeadLetters {
+    let topic = TopicRef { id: TopicId(1000 + number), name: group(number).name.dead_letter_topic(), queues: 1 };
+    DeadLetters { max_attempts, topic, queue: QueueId(0) }
 }
 
 /// A place in the topic, in the words of the history.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{self, Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, StoredMessage};
+use apogee_model::store::{
+    self, Append, DeadLetters, Delivery, Fetch, FetchFrom, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement,
+};
+use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, StoredMessage};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,8 @@ pub struct Site<D> {
     /// Cancelled when the clients shall end.
     pub over: CancellationToken,
     pub tempo: Tempo,
+    /// Deliveries of a message to the group that has dead letters; `None`: no group has any.
+    pub dead_after: Option<u32>,
 }
 
 impl<D: Door> Site<D> {
@@ -84,6 +88,7 @@ impl<D: Door> Site<D> {
             lease,
             attempt_id: what.attempt_id.map(payload::attempt_id),
             client: ClientId::parse("client").expect("not blank"),
+            dead_letters: self.dead_letters(what.group),
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;
@@ -117,6 +122,52 @@ impl<D: Door> Site<D> {
         let (group, outcome) = (name(delivery.key.group.0), settled(&answer));
         self.history.end(start, What::Ack { group, message: seen.message, handle: seen.handle, outcome });
         over(&answer)
+    }
+
+    /// Gives a delivery up; only in a group that has dead letters.
+    pub async fn give_up(&self, delivery: &Delivery) -> Result<(), Over> {
+        let number = delivery.key.group.0;
+        let Some(dead) = self.dead_letters(number) else { return Ok(()) };
+        let start = self.history.start();
+        let answer = Some(self.door.settle(delivery.key, Settlement::DeadLetter(dead)).await);
+        let seen = payload::delivered(delivery);
+        let (group, outcome) = (name(number), settled(&answer));
+        self.history.end(start, What::GiveUp { group, message: seen.message, handle: seen.handle, outcome });
+        over(&answer)
+    }
+
+    /// Where the dead letters of a group go, if it has any.
+    pub fn dead_letters(&self, group: u32) -> Option<DeadLetters> {
+        self.dead_after.filter(|_| group == payload::DYING).map(|attempts| payload::dead_letters(group, attempts))
+    }
+
+    /// Notes all dead letters. Asks until there is an answer, so this is for the end.
+    pub async fn note_dead_letters(&self) -> Result<(), Over> {
+        let Some(DeadLetters { max_attempts, topic, queue }) = self.dead_letters(payload::DYING) else { return Ok(()) };
+        let (mut letters, mut from, mut complete) = (Vec::new(), QueueOffset(0), true);
+        loop {
+            let (messages, bytes) = (Fetch::MESSAGES_MAX, Fetch::BYTES_MAX);
+            let at = FetchFrom::Offset(from);
+            let fetch = Fetch { topic: topic.id, queue, from: at, messages, bytes, message_id: None };
+            let found = match self.door.fetch(fetch).await {
+                Ok(found) => found,
+                Err(NoAnswer::Over) => return Err(Over),
+                Err(NoAnswer::Refused | NoAnswer::Unknown) => {
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                    continue;
+                }
+            };
+            complete &= found.min == QueueOffset(0);
+            letters
+                .extend(found.messages.iter().map(|it| (payload::id_of(&it.message), payload::digest_of(&it.message))));
+            from = found.next;
+            if from >= found.max {
+                break;
+            }
+        }
+        let (group, topic) = (name(payload::DYING), payload::topic_name());
+        self.history.end(self.history.start(), What::DeadLetters { group, topic, max_attempts, letters, complete });
+        Ok(())
     }
 
     /// Moves the end of a delivery's lease.

@@ -107,6 +107,21 @@ pub enum What {
         handle: Handle,
         outcome: Outcome,
     },
+    /// Gives the message up: it is to be a dead letter.
+    GiveUp {
+        group: Name,
+        message: MessageId,
+        handle: Handle,
+        outcome: Outcome,
+    },
+    /// All dead letters of a group, when everything is over; some are missing when retention took them.
+    DeadLetters {
+        group: Name,
+        topic: Name,
+        max_attempts: u32,
+        letters: Vec<(MessageId, u64)>,
+        complete: bool,
+    },
     /// Moves the end of the delivery's lease to `after` from now.
     Change {
         group: Name,

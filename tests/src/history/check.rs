@@ -1,5 +1,6 @@
 //! Judges a history.
 
+mod dead;
 mod filter;
 mod index;
 mod lease;
@@ -93,6 +94,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     filter::leaks(&index, &mut found);
     reset::again(&index, &mut found);
     reset::skipped(&index, &mut found);
+    dead::letters(&index, rules, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
     service::back(calls, &mut found);

@@ -26,8 +26,13 @@ async fn open(disk: &SimDisk) -> Result<Store, OpenError> {
     let (disk, clock) = (Arc::new(disk.clone()), Arc::new(SimClock::new()));
     let parts = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let engine = Engine::open_with_rule(parts, settings, AfterCommit).await?;
-    let site =
-        Site { door: Direct(engine), history: History::new(), over: CancellationToken::new(), tempo: at_pace(0) };
+    let site = Site {
+        door: Direct(engine),
+        history: History::new(),
+        over: CancellationToken::new(),
+        tempo: at_pace(0),
+        dead_after: None,
+    };
     Ok(Store { site, tasks })
 }
 

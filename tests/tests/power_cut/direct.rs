@@ -3,7 +3,7 @@
 use apogee_engine::Engine;
 use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
 };
 use apogee_tests::clients::{Door, NoAnswer};
 
@@ -29,6 +29,10 @@ impl Door for Direct {
 
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {
         Ok(self.0.reset_offset(reset).await?)
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Result<Fetched, NoAnswer> {
+        Ok(self.0.fetch(fetch).await?)
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {

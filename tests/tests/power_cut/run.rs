@@ -201,7 +201,7 @@ impl<R: AnswerRule + Copy> Run<R> {
 
     fn site(&self, engine: Engine, pace: u64) -> Site<Direct> {
         let (door, history) = (Direct(engine), self.history.clone());
-        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace) }
+        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after: None }
     }
 
     /// What the end of the process means for the machine.

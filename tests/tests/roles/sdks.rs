@@ -13,6 +13,8 @@ use crate::{ALONE, no_errors, ports};
 const PACE: Duration = Duration::from_secs(5);
 /// Messages that a consumer holds, and for how long: longer than any lease that is not renewed.
 const HELD: (&str, &str) = ("8", "80");
+/// How long the other SDKs send while proxies die.
+const ENDURE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn the_sdks_through_arbitrary_proxies() -> anyhow::Result<()> {
@@ -28,6 +30,27 @@ async fn the_sdks_through_arbitrary_proxies() -> anyhow::Result<()> {
     let taken = balancer.taken();
     eprintln!("connections to each proxy: {taken:?}");
     ensure!(taken.iter().all(|taken| *taken > 0), "a proxy had no connection: {taken:?}");
+    no_errors(&cluster);
+    Ok(())
+}
+
+/// What `proxies_are_killed_every_5_s` asks of the Java SDK.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_sdks_while_proxies_are_killed() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
+    let mut cluster = Cluster::start(Shape::WHOLE, &[]).await?;
+    let balancer = Balancer::start(ports(&cluster)).await?;
+    let port = balancer.port();
+    let endured = [Sdk::Python, Sdk::Go, Sdk::Node, Sdk::Rust].map(|sdk| async move {
+        let home = tempfile::tempdir()?;
+        let did = sdk.endure(ENDURE, port, home.path()).await?;
+        eprintln!("{sdk:?}: {did}");
+        anyhow::Ok(())
+    });
+    tokio::select! {
+        endured = futures::future::join_all(endured) => endured.into_iter().collect::<anyhow::Result<()>>()?,
+        failed = kill_proxies(&mut cluster) => panic!("the proxies did not come back: {failed:?}"),
+    }
     no_errors(&cluster);
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement, StoreError,
+    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Reset, Settled, Settlement,
+    StoreError,
 };
 use apogee_model::{GroupId, ReplicaId};
 use apogee_tests::clients::{Dice, Door, NoAnswer};
@@ -107,11 +108,14 @@ impl Door for Proxy {
 
     async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, NoAnswer> {
         let again = match what {
-            Settlement::Ack => Again::Always,
+            Settlement::Ack | Settlement::DeadLetter(_) => Again::Always,
             // A second one would start the window anew.
-            Settlement::Change(_) => Again::IfRefused,
+            Settlement::Change(_) | Settlement::Rest { .. } => Again::IfRefused,
         };
-        let question = move |engine: Engine| async move { engine.settle(key, what).await }.boxed();
+        let question = move |engine: Engine| {
+            let what = what.clone();
+            async move { engine.settle(key, what).await }.boxed()
+        };
         self.insist(again, Late::IsDropped, question).await
     }
 
@@ -138,6 +142,14 @@ impl Door for Proxy {
         };
         // A second one would undo what was consumed since the first.
         self.insist(Again::IfRefused, Late::IsDropped, question).await
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Result<Fetched, NoAnswer> {
+        let question = move |engine: Engine| {
+            let fetch = fetch.clone();
+            async move { engine.fetch(fetch).await }.boxed()
+        };
+        self.insist(Again::Always, Late::IsDropped, question).await
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {

@@ -31,6 +31,8 @@ const FILTERED_IN: u64 = 2;
 const RESETS_IN: u64 = 4;
 /// in one of so many turns.
 const RESET_EVERY: u64 = 100;
+/// Deliveries of a message to the group that has dead letters.
+const DEAD_AFTER: u32 = 3;
 /// Violations of one seed that are told.
 const LINES: usize = 12;
 
@@ -188,6 +190,14 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     if resets > 0 {
         cluster.tally.add(Happening::OffsetReset, u64::try_from(resets).expect("a count"));
     }
+    let dead = calls.iter().filter_map(|call| match &call.what {
+        What::DeadLetters { letters, .. } => Some(letters.len()),
+        _ => None,
+    });
+    let dead: usize = dead.sum();
+    if dead > 0 {
+        cluster.tally.add(Happening::DeadLetter, u64::try_from(dead).expect("a count"));
+    }
     let (log, tally) = (std::mem::take(&mut cluster.log), cluster.tally.clone());
     Ok(Verdict { violations, calls, log, replicas, tally })
 }
@@ -200,7 +210,7 @@ fn too_late(told: &str) -> Violation {
 fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, tempo: Tempo) -> Site<Proxy> {
     let replicas = u64::try_from(cluster.machines.len()).expect("a few");
     let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
-    Site { door, history: cluster.history.clone(), over, tempo }
+    Site { door, history: cluster.history.clone(), over, tempo, dead_after: Some(DEAD_AFTER) }
 }
 
 /// The clients of one proxy, until it is over.
@@ -246,6 +256,7 @@ async fn drain(site: &Site<Proxy>, patient: bool) {
         tokio::time::sleep(WINDOW * 3).await;
         settle_all(site).await;
     }
+    let _noted_or_over = site.note_dead_letters().await;
 }
 
 async fn settle_all(site: &Site<Proxy>) {

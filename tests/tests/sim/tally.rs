@@ -42,6 +42,8 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
+    /// A message was delivered often enough, or given up.
+    DeadLetter,
 }
 
 /// Counts of what happened.
@@ -49,7 +51,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 20] = [
+    pub(crate) const ALL: [Happening; 21] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -70,6 +72,7 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
+        Happening::DeadLetter,
     ];
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
+use apogee_model::store::{DeadLetters, Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
 use apogee_model::{
-    ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Timestamp, TopicId,
+    ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Rests, Timestamp,
+    TopicId,
 };
 
 use super::{Malformed, narrow, required, v1};
@@ -23,6 +24,7 @@ impl From<&Pop> for v1::PopAsk {
             invisible_ms,
             attempt_id: pop.attempt_id.clone(),
             client: pop.client.as_str().to_owned(),
+            dead_letters: pop.dead_letters.as_ref().map(Into::into),
         }
     }
 }
@@ -43,6 +45,25 @@ impl TryFrom<v1::PopAsk> for Pop {
             lease,
             attempt_id: pop.attempt_id,
             client: required(ClientId::parse(&pop.client), "the client")?,
+            dead_letters: pop.dead_letters.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<&DeadLetters> for v1::DeadLetters {
+    fn from(dead: &DeadLetters) -> Self {
+        Self { max_attempts: dead.max_attempts, topic: Some((&dead.topic).into()), queue: dead.queue.0.into() }
+    }
+}
+
+impl TryFrom<v1::DeadLetters> for DeadLetters {
+    type Error = Malformed;
+
+    fn try_from(dead: v1::DeadLetters) -> Result<Self, Malformed> {
+        Ok(Self {
+            max_attempts: dead.max_attempts,
+            topic: required(dead.topic, "the topic of dead letters")?.try_into()?,
+            queue: QueueId(narrow(dead.queue, "the queue of dead letters")?),
         })
     }
 }
@@ -116,12 +137,16 @@ impl v1::DeliveryKeys {
 }
 
 impl v1::SettleAsk {
-    pub fn of(key: DeliveryKey, what: Settlement) -> Self {
-        let change_ms = match what {
-            Settlement::Ack => None,
-            Settlement::Change(invisible) => Some(invisible.as_millis()),
-        };
-        Self { key: Some(key.into()), change_ms }
+    pub fn of(key: DeliveryKey, what: &Settlement) -> Self {
+        let ask = Self { key: Some(key.into()), ..Self::default() };
+        match what {
+            Settlement::Ack => ask,
+            Settlement::Change(invisible) => Self { change_ms: Some(invisible.as_millis()), ..ask },
+            Settlement::Rest { asked, rests } => {
+                Self { change_ms: Some(asked.as_millis()), rests_ms: rests.as_millis().collect(), ..ask }
+            }
+            Settlement::DeadLetter(dead) => Self { dead_letters: Some(dead.into()), ..ask },
+        }
     }
 
     /// What [`v1::SettleAsk::of`] was made of.
@@ -131,8 +156,12 @@ impl v1::SettleAsk {
     pub fn into_settlement(self) -> Result<(DeliveryKey, Settlement), Malformed> {
         let key = required(self.key, "the key of a delivery")?.try_into()?;
         let what = match self.change_ms {
-            None => Settlement::Ack,
-            Some(millis) => Settlement::Change(invisible(millis)?),
+            None => match self.dead_letters {
+                None => Settlement::Ack,
+                Some(dead) => Settlement::DeadLetter(dead.try_into()?),
+            },
+            Some(millis) if self.rests_ms.is_empty() => Settlement::Change(invisible(millis)?),
+            Some(millis) => Settlement::Rest { asked: invisible(millis)?, rests: Rests::from_millis(self.rests_ms) },
         };
         Ok((key, what))
     }

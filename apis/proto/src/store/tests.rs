@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus,
-    LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
+    GroupStatus, LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError,
+    TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
-    QueueOffset, ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -72,7 +73,9 @@ fn pops_and_deliveries_survive() {
         (sql, fixed, None),
     ] {
         let client = ClientId::parse("c1").unwrap();
-        let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client };
+        let pop =
+            Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, dead_letters: None };
+        let pop = Pop { dead_letters: (pop.batch == 32 && pop.attempt_id.is_some()).then(dead_letters), ..pop };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }
@@ -88,10 +91,16 @@ fn pops_and_deliveries_survive() {
     assert_eq!(Delivery::try_from(travelled(&v1::Delivery::from(&delivery))), Ok(delivery));
 }
 
+fn dead_letters() -> DeadLetters {
+    DeadLetters { max_attempts: 3, topic: topic(), queue: QueueId(2) }
+}
+
 #[test]
 fn settlements_and_counters_survive() {
-    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO)] {
-        assert_eq!(travelled(&v1::SettleAsk::of(key(), what)).into_settlement(), Ok((key(), what)));
+    let rest = Settlement::Rest { asked: InvisibleDuration::ZERO, rests: RetryPolicy::EXPONENTIAL.rests() };
+    let dead = Settlement::DeadLetter(dead_letters());
+    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO), rest, dead] {
+        assert_eq!(travelled(&v1::SettleAsk::of(key(), &what)).into_settlement(), Ok((key(), what)));
     }
     for settled in [Settled::Done, Settled::Stale] {
         assert_eq!(Settled::from(travelled(&v1::Settled::from(settled))), settled);
@@ -186,7 +195,7 @@ proptest! {
     fn hostile_frames_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), flip in any::<usize>()) {
         let _ = v1::LaneRequests::decode(bytes.as_slice()).map(read);
         let _ = v1::LaneAnswers::decode(bytes.as_slice());
-        let ask = v1::lane_request::Ask::Settle(v1::SettleAsk::of(key(), Settlement::Ack));
+        let ask = v1::lane_request::Ask::Settle(v1::SettleAsk::of(key(), &Settlement::Ack));
         let request = v1::LaneRequest { id: 1, deadline_ms: 2, ask: Some(ask) };
         bytes = v1::LaneRequests { hello: None, requests: vec![request] }.encode_to_vec();
         let bits = bytes.len() * 8;

@@ -14,7 +14,8 @@ async fn with_names(store: &Arc<FakeStore>) -> Client {
     let mut admin = client(store);
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let order = v1::DeliveryOrder::Concurrent.into();
-    let ask = v1::CreateGroupRequest { namespace: String::new(), name: "g".to_owned(), order, max_attempts: 3 };
+    let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry };
     admin.create_group(ask).await.expect("a fair wish");
     admin
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apogee_model::{BACK_OFF_STEPS, Topic};
+use apogee_model::{RetryPolicy, Topic};
 use apogee_proto::v2::settings::PubSub;
 use apogee_proto::v2::{self, ClientType, retry_policy::Strategy};
 
@@ -11,7 +11,7 @@ use super::receive::filter;
 use super::route::client_type;
 use super::{Parse, group, time, topic};
 use crate::service::receive::{BATCH_MAX, POLLING_MAX};
-use crate::service::telemetry::{Agreed, Backoff, ClientSettings};
+use crate::service::telemetry::{Agreed, ClientSettings};
 use crate::service::{Call, ServiceError};
 use crate::session::{ConsumeMode, Named, Role};
 
@@ -90,18 +90,15 @@ pub(in crate::edge) fn merged(mut settings: v2::Settings, agreed: &Agreed) -> v2
         (Agreed::Producer, Some(PubSub::Publishing(publishing))) => {
             settings.backoff_policy = Some(v2::RetryPolicy {
                 max_attempts: PRODUCER_ATTEMPTS,
-                strategy: Some(exponential(Duration::from_millis(10), Duration::from_secs(1))),
+                strategy: Some(exponential(Duration::from_millis(10), Duration::from_secs(1), 2)),
             });
             publishing.max_body_size = i32::try_from(BODY_MAX).expect("4 MiB");
             publishing.validate_message_type = true;
         }
-        (Agreed::Consumer { fifo, max_attempts, backoff }, Some(PubSub::Subscription(subscription))) => {
+        (Agreed::Consumer { fifo, max_attempts, retry }, Some(PubSub::Subscription(subscription))) => {
             settings.backoff_policy = Some(v2::RetryPolicy {
                 max_attempts: i32::try_from(*max_attempts).unwrap_or(i32::MAX),
-                strategy: Some(match backoff {
-                    Backoff::Customized => customized(),
-                    Backoff::Exponential => exponential(Duration::from_secs(5), Duration::from_secs(900)),
-                }),
+                strategy: Some(strategy(retry)),
             });
             subscription.fifo = Some(*fifo);
             subscription.receive_batch_size = Some(i32::try_from(BATCH_MAX).expect("32"));
@@ -116,13 +113,21 @@ pub(in crate::edge) fn merged(mut settings: v2::Settings, agreed: &Agreed) -> v2
     settings
 }
 
-fn exponential(initial: Duration, max: Duration) -> Strategy {
-    Strategy::ExponentialBackoff(v2::ExponentialBackoff { initial: span(initial), max: span(max), multiplier: 2.0 })
+fn strategy(policy: &RetryPolicy) -> Strategy {
+    match policy {
+        RetryPolicy::Customized { next } => {
+            let next = next.iter().copied().filter_map(span).collect();
+            Strategy::CustomizedBackoff(v2::CustomizedBackoff { next })
+        }
+        RetryPolicy::Exponential { initial, max, multiplier } => {
+            exponential(*initial, *max, u8::try_from(*multiplier).unwrap_or(u8::MAX))
+        }
+    }
 }
 
-fn customized() -> Strategy {
-    let next = BACK_OFF_STEPS.iter().map(|seconds| prost_types::Duration { seconds: i64::from(*seconds), nanos: 0 });
-    Strategy::CustomizedBackoff(v2::CustomizedBackoff { next: next.collect() })
+fn exponential(initial: Duration, max: Duration, multiplier: u8) -> Strategy {
+    let (initial, max, multiplier) = (span(initial), span(max), f32::from(multiplier));
+    Strategy::ExponentialBackoff(v2::ExponentialBackoff { initial, max, multiplier })
 }
 
 fn span(span: Duration) -> Option<prost_types::Duration> {

@@ -1,4 +1,4 @@
-//! AckMessage and ChangeInvisibleDuration.
+//! AckMessage, ChangeInvisibleDuration and ForwardMessageToDeadLetterQueue.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::receive::span;
 use super::{Parse, group, topic};
 use crate::service::ack::{Ack, AckEntry};
 use crate::service::change_invisible::ChangeInvisible;
+use crate::service::dead_letter::Forward;
 use crate::service::{Call, ServiceError};
 
 /// Entries of one request; SDKs send one.
@@ -37,5 +38,13 @@ impl Parse<v2::ChangeInvisibleDurationRequest> for ChangeInvisible {
         let asked = wire.invisible_duration.unwrap_or_default(); // none is zero
         let after = InvisibleDuration::for_change(span(asked, Duration::ZERO)?)?;
         Ok(Self { topic, group, receipt_handle: wire.receipt_handle, after })
+    }
+}
+
+/// What the client counts is not looked at: the store knows the attempts.
+impl Parse<v2::ForwardMessageToDeadLetterQueueRequest> for Forward {
+    fn parse(wire: v2::ForwardMessageToDeadLetterQueueRequest, call: &Call) -> Result<Self, ServiceError> {
+        let (topic, group) = (topic(wire.topic.as_ref(), call)?, group(wire.group.as_ref(), call)?);
+        Ok(Self { topic, group, receipt_handle: wire.receipt_handle })
     }
 }

@@ -148,6 +148,7 @@ fn pop() -> Pop {
         lease: LeaseTerms::AutoRenew,
         attempt_id: None,
         client: ClientId::parse("c").unwrap(),
+        dead_letters: None,
     }
 }
 

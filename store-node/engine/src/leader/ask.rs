@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled, Settlement,
+    Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, Pop, QueueReset, QueueStatus, Reset, Settled,
 };
-use apogee_model::{BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, TopicId};
+use apogee_model::{
+    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TopicId,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
+use super::bury::{Burial, Buried, Condemned, Verdict};
+use super::settle::Moved;
 use super::{Located, Look, Verdicts};
 use crate::hand_over::HandedOver;
 use crate::state::State;
@@ -50,8 +54,21 @@ pub(crate) enum Ask {
     Looked(Verdicts),
     Settle {
         key: DeliveryKey,
-        what: Settlement,
+        what: Moved,
         reply: Sender<Settled>,
+    },
+    /// Where the message is that a consumer gives up.
+    GiveUp {
+        key: DeliveryKey,
+        reply: Sender<Condemned>,
+    },
+    /// The copy of a message that is dead.
+    Bury {
+        key: DeliveryKey,
+        dead: DeadLetters,
+        message: StoredMessage,
+        verdict: Verdict,
+        reply: Sender<Buried>,
     },
     Fetch {
         fetch: Fetch,
@@ -121,6 +138,8 @@ pub(crate) enum Answer {
     Appended(Sender<Vec<Appended>>, Vec<Appended>, OwnedSemaphorePermit),
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
+    Condemned(Sender<Condemned>, Condemned),
+    Buried(Sender<Buried>, Buried),
     Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
     Located(Sender<Located>, Located),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
@@ -133,6 +152,8 @@ pub(crate) enum Answer {
 pub(crate) struct Granted {
     pub(crate) grants: Vec<Grant>,
     pub(crate) more: bool,
+    /// Messages that are not delivered any more, because they were often enough.
+    pub(crate) burials: Vec<Burial>,
     /// When nothing was granted: somebody has to look at these first.
     pub(crate) look: Vec<Look>,
 }
@@ -156,6 +177,8 @@ impl Answer {
             }
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
+            Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
+            Self::Buried(reply, buried) => ignore(reply.send(buried)),
             Self::Located(reply, located) => ignore(reply.send(located)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),

@@ -82,10 +82,10 @@ impl Blocks {
         self.open.log_time
     }
 
-    /// Writes a record into the open block; says which block and log time that is. Messages have their room from
+    /// Writes a record into the open block; says which block and log time that is. Messages and dead letters have their room from
     /// [`Blocks::reserve`]; other records are small and start a new block when this one is full.
     pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (Ticket, Timestamp) {
-        if !matches!(record, Record::Message { .. }) {
+        if !matches!(record, Record::Message { .. } | Record::DeadLetter(_)) {
             self.reserve(0, 1, wall);
         }
         if self.open.records == 0 {

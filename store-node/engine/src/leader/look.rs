@@ -170,19 +170,22 @@ impl Leader {
         let count = picking.pop.batch.saturating_add(MESSAGES_MAX);
         let open = self.ready.get_mut(&(group, topic)).map(|ready| ready.open(sql, count)).unwrap_or_default();
         for ((queue, offset), wanted) in open {
-            if picking.full() {
+            if picking.full() || picking.burials.full() {
                 return;
             }
             let of = picking.of(queue);
             let place = self.state.place(topic, queue, offset).filter(|_| offset >= self.min(topic, queue));
-            match place.filter(|_| self.entry(of, offset).is_some()) {
+            match self.entry(of, offset).zip(place) {
                 None => self.forget_ready((of, offset)),
-                Some(place) if wanted => {
+                Some((entry, place)) if wanted => {
                     self.forget_ready((of, offset));
-                    picking.picked.push((queue, offset, place));
+                    let now = picking.now;
+                    if !self.condemn(picking.pop, (of, offset), (entry, place), &mut picking.burials, now) {
+                        picking.picked.push((queue, offset, place));
+                    }
                 }
                 // One that has no room waits for the next look.
-                Some(place) => {
+                Some((_, place)) => {
                     let _enough = picking.unseen.push((queue, offset, place));
                 }
             }

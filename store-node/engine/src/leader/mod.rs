@@ -4,11 +4,12 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `reset` and
-//! `retention` for the decisions, `look` for filters by expression, and `fetch`.
+//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `bury`, `reset` and `retention` for the
+//! decisions, `look` for filters by expression, and `fetch`.
 
 mod ask;
 mod block;
+mod bury;
 mod fetch;
 mod look;
 mod pop;
@@ -26,9 +27,11 @@ use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp,
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
 pub(crate) use block::Draft;
+pub(crate) use bury::{Burial, Buried, Condemned, Verdict};
 pub(crate) use fetch::Located;
 pub(crate) use look::{Look, Verdicts};
 pub use retention::Retention;
+pub(crate) use settle::Moved;
 
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
@@ -71,6 +74,8 @@ pub(crate) struct Leader {
     clock: LeaseClock,
     /// Messages whose lease ended and that nobody took since.
     ready: BTreeMap<(GroupId, TopicId), ready::Ready>,
+    /// Messages that are to be buried, by their last delivery: nobody said anything about them since.
+    dying: BTreeMap<Key, DeliverySeq>,
     /// Groups that were dropped; their ids are never given again, and late receives of them find nothing.
     dropped: BTreeSet<GroupId>,
     /// Appends on their way to the log.
@@ -99,6 +104,7 @@ impl Leader {
             overlay: Overlay::default(),
             clock: LeaseClock::default(),
             ready: BTreeMap::new(),
+            dying: BTreeMap::new(),
             dropped: BTreeSet::new(),
             proposed: HashMap::new(),
             watches: Watches::default(),
@@ -158,8 +164,16 @@ impl Leader {
                 None
             }
             Ask::Settle { key, what, reply } => {
-                let settled = self.settle(key, what, now);
+                let settled = self.settle(key, &what, now);
                 self.blocks.answer(Answer::Settled(reply, settled))
+            }
+            Ask::GiveUp { key, reply } => {
+                let condemned = self.give_up(&key);
+                self.blocks.answer(Answer::Condemned(reply, condemned))
+            }
+            Ask::Bury { key, dead, message, verdict, reply } => {
+                let buried = self.bury(&key, dead, message, verdict, now);
+                self.blocks.answer(Answer::Buried(reply, buried))
             }
             Ask::Fetch { fetch, reply } => Some(Answer::Located(reply, self.locate(&fetch))),
             Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
@@ -284,6 +298,7 @@ impl Leader {
             Record::Settle { queue, .. } | Record::Change { queue, .. } | Record::Release { queue, .. } => {
                 self.state.pops.get(&(queue.group, queue.topic))
             }
+            Record::DeadLetter(dead) => self.state.pops.get(&(dead.origin.group, dead.origin.topic)),
             Record::Reset { group, topic, .. } => self.state.pops.get(&(*group, *topic)),
             _ => None,
         };
@@ -404,6 +419,7 @@ impl Leader {
     }
 
     fn forget_ready(&mut self, (of, offset): Key) {
+        self.dying.remove(&(of, offset));
         if let Some(ready) = self.ready.get_mut(&(of.group, of.topic)) {
             ready.remove((of.queue, offset));
             if ready.is_empty() {
@@ -415,6 +431,12 @@ impl Leader {
     /// When [`Leader::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Monotonic> {
         self.clock.next().into_iter().chain([self.retention.due()]).min()
+    }
+
+    /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
+    pub(crate) fn leave_word(&mut self, now: Now) {
+        self.clock.hurry(now.monotonic);
+        self.tick(now);
     }
 
     /// Ends and renews the leases whose time came, and trims what was kept long enough.

@@ -9,7 +9,8 @@ use apogee_model::{
 };
 use tokio::sync::oneshot::Sender;
 
-use super::look::{Look, Unseen};
+use super::bury::Burials;
+use super::look::Unseen;
 use super::{Answer, Ask, Grant, Granted, Leader, Now};
 use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
@@ -27,6 +28,8 @@ pub(super) struct Picking<'a> {
     /// New cursor positions.
     cursors: BTreeMap<QueueId, QueueOffset>,
     budget: usize,
+    pub(super) burials: Burials,
+    pub(super) now: Now,
     /// Messages of which nobody has told whether the filter wants them.
     pub(super) unseen: Unseen,
 }
@@ -61,7 +64,7 @@ impl Leader {
         if !granted.look.is_empty() {
             return Some(Answer::Popped(reply, granted)); // whoever asked looks, and asks again
         }
-        if exhausted {
+        if exhausted && granted.burials.is_empty() {
             // Go on from here when others had their turn; an empty answer would make the caller start over.
             self.deferred.push_back(Ask::Pop { pop, reply });
             return None;
@@ -101,7 +104,7 @@ impl Leader {
             let duration_ms = duration.as_millis();
             self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Replay }, now);
         }
-        Some(Granted { grants, more: false, look: Vec::new() })
+        Some(Granted { grants, ..Granted::default() })
     }
 
     /// The first receive of a group on a topic fixes where the group starts: at the earliest message of a queue that
@@ -136,8 +139,15 @@ impl Leader {
         let turn = self.turns.entry((pop.group.id, pop.topic.id)).or_default();
         *turn += 1;
         let turn = *turn;
-        let (cursors, unseen) = (BTreeMap::new(), Unseen::default());
-        let mut picking = Picking { pop, picked: Vec::new(), cursors, budget: SCAN_BUDGET, unseen };
+        let mut picking = Picking {
+            pop,
+            picked: Vec::new(),
+            cursors: BTreeMap::new(),
+            budget: SCAN_BUDGET,
+            burials: Burials::default(),
+            now,
+            unseen: Unseen::default(),
+        };
         if turn.is_multiple_of(RETRY_FIRST_EVERY) {
             self.pick_ready(&mut picking);
             self.pick_new(&mut picking, turn);
@@ -146,11 +156,11 @@ impl Leader {
             self.pick_ready(&mut picking);
         }
         let exhausted = picking.budget == 0;
-        let (full, Picking { picked, cursors, unseen, .. }) = (picking.full(), picking);
-        let look: Vec<Look> = unseen.into_looks();
+        let (full, Picking { picked, cursors, burials, unseen, .. }) = (picking.full(), picking);
+        let (burials, look) = (burials.into_vec(), unseen.into_looks());
         let grants = self.lease(pop, picked, &cursors, now);
-        let more = (full || exhausted || !look.is_empty()) && self.has_more(pop);
-        (Granted { grants, more, look }, exhausted)
+        let more = !burials.is_empty() || (full || exhausted || !look.is_empty()) && self.has_more(pop);
+        (Granted { grants, more, burials, look }, exhausted)
     }
 
     /// Messages whose lease ended.
@@ -160,15 +170,18 @@ impl Leader {
             Filter::Tags(tags) => tags,
             Filter::Sql(sql) => return self.pick_ready_by(sql, picking),
         };
-        while !picking.full() {
+        while !picking.full() && !picking.burials.full() {
             let ready = self.ready.get(&(group, topic));
             let Some((queue, offset)) = ready.and_then(|ready| ready.first(tags)) else { return };
             self.forget_ready((picking.of(queue), offset));
             if offset >= self.min(topic, queue)
-                && let (Some(_), Some(place)) =
+                && let (Some(entry), Some(place)) =
                     (self.entry(picking.of(queue), offset), self.state.place(topic, queue, offset))
             {
-                picking.picked.push((queue, offset, place));
+                let (key, now) = ((picking.of(queue), offset), picking.now);
+                if !self.condemn(picking.pop, key, (entry, place), &mut picking.burials, now) {
+                    picking.picked.push((queue, offset, place));
+                }
             }
         }
     }

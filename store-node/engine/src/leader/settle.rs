@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use apogee_model::store::{DeliveryKey, Settled, Settlement};
-use apogee_model::{BACK_OFF_MIN, DeliverySeq, InvisibleDuration, QueueOffset, back_off};
+use apogee_model::store::{DeliveryKey, Settled};
+use apogee_model::{DeliverySeq, InvisibleDuration, QueueOffset, Rests};
 
 use super::{Leader, Now};
 use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
 
+/// What becomes of a delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Moved {
+    Acked,
+    /// Its lease ends so long from now on; a push consumer may have to take the rest of its group.
+    Until(InvisibleDuration, Option<Rests>),
+}
+
 impl Leader {
     /// A delivery can be settled until a later one replaces it; to settle a message that is settled already is fine.
-    pub(super) fn settle(&mut self, key: DeliveryKey, what: Settlement, now: Now) -> Settled {
+    pub(super) fn settle(&mut self, key: DeliveryKey, what: &Moved, now: Now) -> Settled {
         let queue = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
         let entry = match self.entry(queue, key.offset) {
             Some(entry) if entry.delivery == key.delivery => entry,
@@ -20,9 +28,9 @@ impl Leader {
         };
         let deliveries = Deliveries { delivery: key.delivery, offsets: [key.offset].into() };
         let record = match what {
-            Settlement::Ack => Record::Settle { queue, deliveries },
-            Settlement::Change(asked) => {
-                let duration_ms = rest(&entry, asked).as_millis();
+            Moved::Acked => Record::Settle { queue, deliveries },
+            Moved::Until(asked, rests) => {
+                let duration_ms = rest(&entry, *asked, rests.as_ref()).as_millis();
                 Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Client }
             }
         };
@@ -51,10 +59,10 @@ impl Leader {
 }
 
 /// What a client gets that asks for a rest. A push consumer means that its listener failed, and one that asks for less
-/// than the shortest step of the back-off did not understand the steps (Node.js): it gets the step of this attempt.
-fn rest(entry: &Entry, asked: InvisibleDuration) -> InvisibleDuration {
-    match entry.auto_renew && asked.get() < BACK_OFF_MIN {
-        true => back_off(entry.attempt),
-        false => asked,
+/// than the shortest rest of its group did not understand the policy (Node.js): it gets the rest of this attempt.
+fn rest(entry: &Entry, asked: InvisibleDuration, rests: Option<&Rests>) -> InvisibleDuration {
+    match rests.filter(|rests| entry.auto_renew && asked.get() < rests.shortest()) {
+        Some(rests) => rests.after(entry.attempt),
+        None => asked,
     }
 }

@@ -69,6 +69,11 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
                 store.remove(queue.queue, offset);
             }
         }
+        Record::DeadLetter(dead) => {
+            for (offset, _) in held(dead.origin.queue, &dead.deliveries, store) {
+                store.remove(dead.origin.queue, offset);
+            }
+        }
         Record::Change { queue, deliveries, duration_ms, by } => {
             for (offset, entry) in held(queue.queue, deliveries, store) {
                 let entry = Entry {

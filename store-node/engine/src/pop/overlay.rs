@@ -50,6 +50,11 @@ impl Overlay {
                 self.next_offsets.insert((*topic, *queue), (block, offset.next()));
                 self.touched.push_back((block, Touch::NextOffset(*topic, *queue)));
             }
+            Record::DeadLetter(dead) => {
+                self.next_offsets.insert((dead.topic, dead.queue), (block, dead.offset.next()));
+                self.touched.push_back((block, Touch::NextOffset(dead.topic, dead.queue)));
+                self.shadow(dead.origin.group, dead.origin.topic, record, block, at, applied);
+            }
             Record::TopicName { id, .. } => {
                 self.topics.insert(*id, block);
                 self.touched.push_back((block, Touch::TopicName(*id)));

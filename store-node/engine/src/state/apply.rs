@@ -1,6 +1,6 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
-use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId, tag_hash};
+use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, tag_hash};
 use bytes::{Buf, Bytes};
 
 use super::State;
@@ -60,6 +60,13 @@ impl At {
     fn when(&self) -> When {
         When { log_time: self.log_time, epoch: self.epoch }
     }
+
+    /// Where a message that is in the record is found again.
+    fn place(&self, message: &StoredMessage) -> Place {
+        let len = u32::try_from(self.len).expect("records are smaller than a block");
+        let tag_hash = tag_hash(message.tag());
+        Place { lsn: self.lsn, len, tag_hash, group_hash: 0, stored_at: self.log_time, flags: 0 }
+    }
 }
 
 impl State {
@@ -110,14 +117,21 @@ impl State {
     fn apply_record(&mut self, record: &Record, at: &At, applied: &mut Applied) {
         match record {
             Record::Message { topic, queue, offset, request, message } => {
-                let tag_hash = tag_hash(message.tag());
-                let len = u32::try_from(at.len).expect("records are smaller than a block");
-                let place = Place { lsn: at.lsn, len, tag_hash, group_hash: 0, stored_at: at.log_time, flags: 0 };
+                let place = at.place(message);
                 self.append((*topic, *queue), *offset, place);
                 let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
                 let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at };
                 self.resend.remember(earlier, at.block);
-                applied.arrived.push((topic, tag_hash));
+                applied.arrived.push((topic, place.tag_hash));
+            }
+            Record::DeadLetter(dead) => {
+                let (place, of) = (at.place(&dead.message), dead.origin);
+                self.append((dead.topic, dead.queue), dead.offset, place);
+                applied.arrived.push((dead.topic, place.tag_hash));
+                if let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, of.group, of.topic) {
+                    pop::apply(record, at.when(), &mut store);
+                }
+                applied.touched.extend(dead.deliveries.offsets.iter().map(|offset| (of, *offset)));
             }
             Record::Open { group, topic, .. } => {
                 let mut store = Tracked::or_create(&mut self.pops, &mut self.dirty, *group, *topic);

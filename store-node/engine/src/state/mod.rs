@@ -188,6 +188,7 @@ impl State {
 pub(crate) fn stored_message(record: &Bytes) -> Result<apogee_model::StoredMessage, NotARecord> {
     match Record::read(record)?.0 {
         Record::Message { message, .. } => Ok(message),
+        Record::DeadLetter(dead) => Ok(dead.message),
         _ => Err(NotARecord::Kind(record[0])),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use apogee_model::InvisibleDuration;
 use apogee_model::store::{Settled, Settlement};
+use apogee_model::{InvisibleDuration, RetryPolicy};
 
 use crate::support::{COMMIT, Store, push};
 
 fn rest(millis: u64) -> Settlement {
-    Settlement::Change(InvisibleDuration::for_change(Duration::from_millis(millis)).expect("in range"))
+    let asked = InvisibleDuration::for_change(Duration::from_millis(millis)).expect("in range");
+    Settlement::Rest { asked, rests: RetryPolicy::default().rests() }
 }
 
 /// The Node.js SDK takes 5 s for 5 ms, and a list of steps for no rest at all.

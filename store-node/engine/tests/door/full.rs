@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{Append, Pop, RequestId};
+use apogee_model::store::{Append, Pop, RequestId, Settled, Settlement};
 use apogee_model::{Filter, QueueId, TagFilter};
 
+use crate::dead_letters::{dead, dead_letters};
 use crate::support::{COMMIT, Store, TEN_SECONDS, group, message, push, receive, topic};
 
 fn appends(count: usize, body: &str, tag: &str) -> Vec<Append> {
@@ -20,13 +21,17 @@ async fn a_block_as_large_as_can_be_takes_no_more_records() {
         store.send(1, "", body).await;
     }
     let held = store.pop(receive(2)).await;
-    let large = "x".repeat((8 << 20) - 72 - 48);
+    // Headers of block and record, and what its dead letter needs more.
+    let large = "x".repeat((8 << 20) - 72 - 48 - 32);
     // All three are decided in one turn, and would share a block if there were room.
     let (sent, ..) =
         tokio::join!(store.engine.append(appends(1, &large, "")), store.ack(held[0].2), store.ack(held[1].2));
     sent.expect("it fits into a block of its own");
     let store = store.restart().await;
-    assert_eq!(store.bodies(receive(32)).await, [large], "readable after a restart, and both acks with it");
+    let found = store.pop(receive(32)).await.remove(0);
+    assert_eq!(found.0, large, "readable after a restart, and both acks with it");
+    let given_up = store.engine.settle(found.2, Settlement::DeadLetter(dead_letters(1))).await;
+    assert_eq!((given_up, dead(&store).await), (Ok(Settled::Done), vec![large]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The engine through its door, on a simulated disk.
 
 mod back_off;
+mod dead_letters;
 mod fetch;
 mod full;
 mod model;

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use crate::dead_letters::{dead, dead_letters};
 use crate::support::{Store, receive};
 
 #[derive(Clone, Debug)]
 enum Step {
     Send { queue: u16 },
-    Pop { batch: usize, attempt_id: Option<u8> },
+    Pop { batch: usize, attempt_id: Option<u8>, dead_after: Option<u32> },
+    GiveUp { which: usize },
     Ack { which: usize },
     Change { which: usize, seconds: u64 },
     Release { which: usize },
@@ -26,7 +28,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u16..4).prop_map(|queue| Step::Send { queue }),
-        4 => (1usize..5, prop::option::weighted(0.2, 0u8..3)).prop_map(|(batch, attempt_id)| Step::Pop { batch, attempt_id }),
+        4 => (1usize..5, prop::option::weighted(0.2, 0u8..3), prop::option::weighted(0.4, 1u32..4))
+            .prop_map(|(batch, attempt_id, dead_after)| Step::Pop { batch, attempt_id, dead_after }),
+        1 => any::<usize>().prop_map(|which| Step::GiveUp { which }),
         4 => any::<usize>().prop_map(|which| Step::Ack { which }),
         2 => (any::<usize>(), 0u64..20).prop_map(|(which, seconds)| Step::Change { which, seconds }),
         1 => any::<usize>().prop_map(|which| Step::Release { which }),
@@ -55,6 +59,8 @@ struct Model {
     sent: usize,
     /// The bodies of each queue.
     stored: BTreeMap<u16, Vec<String>>,
+    /// The dead letters, in order.
+    dead: Vec<String>,
 }
 
 impl Held {
@@ -67,6 +73,12 @@ impl Model {
     fn available(&self) -> Vec<&String> {
         let now = Instant::now();
         self.unsettled.iter().filter(|(_, held)| held.visible_at <= now).map(|(body, _)| body).collect()
+    }
+
+    /// Those that nobody holds and that were delivered often enough.
+    fn used_up(&self, dead_after: Option<u32>) -> Vec<String> {
+        let used_up = |body: &&String| dead_after.is_some_and(|max| self.unsettled[*body].attempts >= max);
+        self.available().into_iter().filter(used_up).cloned().collect()
     }
 
     fn replayable(&self, attempt_id: u8) -> BTreeMap<String, DeliveryKey> {
@@ -93,7 +105,19 @@ async fn run(steps: Vec<Step>) {
                 model.stored.entry(queue).or_default().push(body.clone());
                 model.unsettled.insert(body, Held::fresh());
             }
-            Step::Pop { batch, attempt_id } => pop(&store, &mut model, batch, attempt_id).await,
+            Step::Pop { batch, attempt_id, dead_after } => pop(&store, &mut model, batch, attempt_id, dead_after).await,
+            Step::GiveUp { which } => {
+                let Some((body, key, newest)) = model.pick(which) else { continue };
+                let expected =
+                    if newest || !model.unsettled.contains_key(&body) { Settled::Done } else { Settled::Stale };
+                let given_up = store.engine.settle(key, Settlement::DeadLetter(dead_letters(9))).await;
+                assert_eq!(given_up, Ok(expected), "giving up on {body}");
+                if newest {
+                    model.unsettled.remove(&body);
+                    model.dead.push(body);
+                }
+                assert_eq!(dead(&store).await, model.dead);
+            }
             Step::Ack { which } => {
                 let Some((body, key, newest)) = model.pick(which) else { continue };
                 let expected =
@@ -151,13 +175,20 @@ async fn run(steps: Vec<Step>) {
     }
 }
 
-async fn pop(store: &Store, model: &mut Model, batch: usize, attempt_id: Option<u8>) {
+async fn pop(store: &Store, model: &mut Model, batch: usize, attempt_id: Option<u8>, dead_after: Option<u32>) {
     let replay = attempt_id.map(|id| model.replayable(id)).unwrap_or_default();
-    let ask = Pop { attempt_id: attempt_id.map(|id| Bytes::copy_from_slice(&[b'a' + id])), ..receive(batch) };
+    let attempt = attempt_id.map(|id| Bytes::copy_from_slice(&[b'a' + id]));
+    let ask = Pop { attempt_id: attempt, dead_letters: dead_after.map(dead_letters), ..receive(batch) };
+    let used_up = model.used_up(dead_after);
     let got = store.pop(ask).await;
     let visible_at = Instant::now() + Duration::from_secs(10);
     if replay.is_empty() {
-        let available = model.available();
+        let buried = dead(store).await.split_off(model.dead.len());
+        assert!(buried.iter().all(|body| used_up.contains(body)), "{buried:?} of {used_up:?}");
+        assert!(got.len() == batch || buried.len() == used_up.len(), "a pop that finds less buries all that is dead");
+        model.unsettled.retain(|body, _| !buried.contains(body));
+        model.dead.extend(buried);
+        let available: Vec<_> = model.available().into_iter().filter(|body| !used_up.contains(body)).collect();
         assert!(got.iter().all(|(body, _, _)| available.contains(&body)), "{got:?} of {available:?}");
         assert_eq!(got.len(), available.len().min(batch), "everything available is given");
     } else {

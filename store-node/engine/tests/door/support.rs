@@ -109,7 +109,8 @@ pub(crate) fn client() -> ClientId {
 
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(TEN_SECONDS).expect("in range"));
-    Pop { group: group(), topic: topic(), filter: Filter::default(), batch, lease, attempt_id: None, client: client() }
+    let (filter, client) = (Filter::default(), client());
+    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None }
 }
 
 pub(crate) fn push(batch: usize) -> Pop {

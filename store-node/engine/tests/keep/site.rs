@@ -94,6 +94,7 @@ impl Site {
             lease,
             attempt_id: None,
             client: ClientId::parse("host@1@1").expect("not blank"),
+            dead_letters: None,
         };
         self.engine.pop(pop).await
     }

@@ -422,6 +422,7 @@ impl Group {
                 lease,
                 attempt_id: None,
                 client: ClientId::parse("host@1@1").expect("not blank"),
+                dead_letters: None,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {

@@ -1,5 +1,6 @@
 //! Clients of one server, made as an application makes them, and what scenarios demand of them by panicking.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rocketmq::conf::{ClientOption, LoggingFormat, ProducerOption, SimpleConsumerOption};
@@ -76,6 +77,18 @@ impl Simple {
     /// One long poll.
     async fn poll(&self, lease: Duration) -> Vec<MessageView> {
         self.consumer.receive_with(self.topic, &self.tags, BATCH, lease).await.expect("receive")
+    }
+
+    /// Receives and acks, and notes the ids. A call that fails is made again: what it lost comes when its lease ends.
+    pub async fn try_receive(&self, seen: &mut BTreeSet<String>) {
+        let Ok(received) = self.consumer.receive_with(self.topic, &self.tags, BATCH, LEASE).await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return;
+        };
+        for message in received {
+            seen.insert(message.message_id().to_owned());
+            let _comes_again_otherwise = self.consumer.ack(&message).await;
+        }
     }
 
     /// Receives until `count` messages are there.

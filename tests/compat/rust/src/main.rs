@@ -1,12 +1,14 @@
 //! Runs every scenario of the official Rust SDK at once and prints `PASS name` or `FAIL name reason`.
 //!
-//! Usage: `apogee-compat HOST:PORT plaintext|tls`. Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
+//! Usage: `apogee-compat HOST:PORT plaintext|tls|endure=SECONDS`. Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
+//! With endure it sends and receives for so long instead, by plaintext, while proxies may die.
 //! With tls, `SSL_CERT_FILE` names the certificates that the SDK is to trust. Its logs go to `logs` in `HOME`.
 //!
 //! The published crate has no push consumer and cannot change invisible durations: of the scenarios of the Java program
 //! those with `push`, `listener` and `invisible_duration` in their names are missing.
 
 mod clients;
+mod endure;
 mod scenarios;
 
 use std::any::Any;
@@ -27,14 +29,20 @@ async fn main() -> ExitCode {
     let [endpoint, transport] = arguments.as_slice() else {
         return usage();
     };
-    let clients = match transport.as_str() {
-        "plaintext" => Clients::plaintext(endpoint),
+    let (how, seconds) = transport.split_once('=').unwrap_or((transport.as_str(), ""));
+    let clients = match how {
+        "plaintext" | "endure" => Clients::plaintext(endpoint),
         "tls" => Clients::tls(endpoint),
         _ => return usage(),
     };
     logs_go_home().expect("HOME is a folder of ours");
     let producer = Arc::new(clients.producer().await);
     let clients = Arc::new(clients);
+    if how == "endure" {
+        let length = Duration::from_secs(seconds.parse().expect("a number of seconds"));
+        let endures = endure::sends_succeed_and_nothing_is_lost(clients, producer, length);
+        return code(report([("sends_succeed_and_nothing_is_lost", spawn(endures))]).await);
+    }
     macro_rules! running {
         ($($scenario:ident),*) => {
             [$((stringify!($scenario), spawn(scenarios::$scenario(clients.clone(), producer.clone())))),*]
@@ -47,14 +55,15 @@ async fn main() -> ExitCode {
         tag_filter_selects,
         expired_lease_is_redelivered
     );
-    match report(running).await {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    code(report(running).await)
+}
+
+fn code(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: apogee-compat HOST:PORT plaintext|tls");
+    eprintln!("usage: apogee-compat HOST:PORT plaintext|tls|endure=SECONDS");
     ExitCode::from(2)
 }
 

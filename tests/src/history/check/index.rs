@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Rules;
+use super::dead::Dead;
 use super::reset::Reset;
 use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
 
@@ -35,6 +36,8 @@ pub(super) struct Group<'a> {
     /// What happened to each message that was ever delivered, in the order of the ends of calls.
     pub(super) lives: BTreeMap<MessageId, Vec<Event<'a>>>,
     pub(super) resets: Vec<Reset>,
+    /// Of a group that has them.
+    pub(super) dead: Option<Dead>,
     /// Receives without an answer. Any message may have been leased by them.
     pub(super) unanswered: Vec<Unanswered>,
     /// When the first receive was answered, also one that found nothing.
@@ -52,6 +55,7 @@ pub(super) struct Event<'a> {
 pub(super) enum Fact<'a> {
     Delivered { delivery: &'a Delivered, attempt_id: Option<u64>, outcome: Outcome },
     Acked { handle: Handle, outcome: Outcome },
+    GaveUp { handle: Handle, outcome: Outcome },
     Changed { handle: Handle, after: Duration, outcome: Outcome },
     Released { handle: Handle },
 }
@@ -112,6 +116,16 @@ impl<'a> Index<'a> {
             }
             What::Ack { group, message, handle, outcome } => {
                 self.settle(call.span, group, *message, Fact::Acked { handle: *handle, outcome: *outcome });
+            }
+            What::GiveUp { group, message, handle, outcome } => {
+                self.settle(call.span, group, *message, Fact::GaveUp { handle: *handle, outcome: *outcome });
+            }
+            What::DeadLetters { group, topic, max_attempts, letters, complete } => {
+                let mut dead = Dead { max_attempts: *max_attempts, complete: *complete, ..Dead::default() };
+                for (message, digest) in letters {
+                    dead.letters.entry(*message).or_default().push(*digest);
+                }
+                self.groups.entry((group, topic)).or_default().dead = Some(dead);
             }
             What::Change { group, message, handle, after, outcome } => {
                 let what = Fact::Changed { handle: *handle, after: *after, outcome: *outcome };

@@ -39,8 +39,10 @@ impl Held<'_> {
 /// comes again.
 fn settles(what: &Fact<'_>) -> Option<(Handle, Duration, Outcome)> {
     match what {
-        Fact::Acked { outcome: Outcome::Failed, .. } | Fact::Changed { outcome: Outcome::Failed, .. } => None,
-        Fact::Acked { handle, .. } | Fact::Released { handle } => {
+        Fact::Acked { outcome: Outcome::Failed, .. }
+        | Fact::GaveUp { outcome: Outcome::Failed, .. }
+        | Fact::Changed { outcome: Outcome::Failed, .. } => None,
+        Fact::Acked { handle, .. } | Fact::GaveUp { handle, .. } | Fact::Released { handle } => {
             Some((*handle, Duration::ZERO, Outcome::Indeterminate))
         }
         Fact::Changed { handle, after, outcome } => Some((*handle, *after, *outcome)),

@@ -56,7 +56,7 @@ fn of_one(
                 count = Count { low, high, handle, since };
             }
             Fact::Released { handle } if count.handle == Some(*handle) => count.low = count.low.saturating_sub(1),
-            Fact::Released { .. } | Fact::Acked { .. } | Fact::Changed { .. } => {}
+            Fact::Released { .. } | Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } => {}
         }
     }
 }

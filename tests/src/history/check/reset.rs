@@ -91,6 +91,6 @@ pub(super) fn skipped(index: &Index<'_>, found: &mut Vec<Violation>) {
 fn delivered<'a>(event: &Event<'a>) -> Option<&'a Delivered> {
     match event.what {
         Fact::Delivered { delivery, .. } => Some(delivery),
-        Fact::Acked { .. } | Fact::Changed { .. } | Fact::Released { .. } => None,
+        Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } | Fact::Released { .. } => None,
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn lost(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation>) 
         for ((name, topic), group) in &index.groups {
             let skipped = sent.place.is_some_and(|place| index.may_be_skipped(group, place, sent.span));
             let skipped = skipped || group.may_be_reset_to(ResetTo::Latest, sent.span.start.order, u64::MAX);
-            let skipped = skipped || index.refused.contains(&(*name, *message));
+            let skipped = skipped || group.may_be_dead(*message) || index.refused.contains(&(*name, *message));
             if *topic == sent.topic && !group.lives.contains_key(message) && !skipped {
                 let place = sent.place.map(ToString::to_string).unwrap_or_default();
                 found.push(Invariant::I01.broken(format!(
@@ -34,7 +34,9 @@ pub(super) fn acks(index: &Index<'_>, found: &mut Vec<Violation>) {
             let mut acked: Option<&Event<'_>> = None;
             for event in life {
                 match (&event.what, acked) {
-                    (Fact::Acked { outcome: Outcome::Ok, .. }, None) => acked = Some(event),
+                    (Fact::Acked { outcome: Outcome::Ok, .. } | Fact::GaveUp { outcome: Outcome::Ok, .. }, None) => {
+                        acked = Some(event);
+                    }
                     (Fact::Delivered { .. }, Some(ack))
                         if group.may_be_reset_to(ResetTo::Earliest, ack.span.start.order, event.span.end.order) =>
                     {
@@ -58,8 +60,15 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
     for ((name, _), group) in &index.groups {
         for (message, life) in &group.lives {
             let may_be_acked = |event: &Event<'_>| {
-                matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. })
+                matches!(
+                    event.what,
+                    Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. }
+                        | Fact::GaveUp { outcome: Outcome::Ok | Outcome::Indeterminate, .. }
+                )
             };
+            if group.may_be_dead(*message) {
+                continue;
+            }
             let begun = life.first().map_or(0, |event| event.span.start.order);
             // Retention leaves what consumers hold; a reset takes it from them.
             let let_go = group.may_be_reset(begun, u64::MAX);
@@ -83,7 +92,7 @@ fn torn_away(index: &Index<'_>, event: &Event<'_>, let_go: bool) -> bool {
             let place = &delivery.place;
             index.may_be_torn_away(place) || let_go && place.offset < index.min_of(&place.topic, place.queue)
         }
-        Fact::Acked { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
+        Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
     }
 }
 
@@ -103,12 +112,14 @@ fn overlooked(
                 hidden_until = hidden_until.max(span.end.at + delivery.invisible);
                 delivered = span.start.order;
             }
-            Fact::Changed { outcome: Outcome::Failed, .. } | Fact::Acked { outcome: Outcome::Failed, .. } => {}
+            Fact::Changed { outcome: Outcome::Failed, .. }
+            | Fact::Acked { outcome: Outcome::Failed, .. }
+            | Fact::GaveUp { outcome: Outcome::Failed, .. } => {}
             Fact::Changed { after, outcome, .. } => {
                 let late = if *outcome == Outcome::Ok { Duration::ZERO } else { rules.late_effect };
                 hidden_until = hidden_until.max(span.end.at + late + *after);
             }
-            Fact::Acked { .. } => return None,
+            Fact::Acked { .. } | Fact::GaveUp { .. } => return None,
             Fact::Released { .. } => {}
         }
         let next = life[position + 1..].iter().map(|next| next.span.start.order).min().unwrap_or(u64::MAX);

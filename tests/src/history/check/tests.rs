@@ -77,6 +77,18 @@ impl Script {
         self.call(What::Change { group: name("g"), message, handle, after, outcome })
     }
 
+    fn give_up(self, message: u64, handle: u64) -> Self {
+        let outcome = self.outcome();
+        self.call(What::GiveUp { group: name("g"), message: MessageId(message), handle: Handle(handle), outcome })
+    }
+
+    /// Two deliveries, and these dead letters.
+    fn dead(self, letters: &[(u64, u64)]) -> Self {
+        let letters = letters.iter().map(|(message, digest)| (MessageId(*message), *digest)).collect();
+        let (group, topic) = (name("g"), name("t"));
+        self.call(What::DeadLetters { group, topic, max_attempts: 2, letters, complete: true })
+    }
+
     fn release(self, message: u64, handle: u64) -> Self {
         self.call(What::Release { group: name("g"), message: MessageId(message), handle: Handle(handle) })
     }
@@ -382,4 +394,32 @@ fn a_reset_to_the_end_skips_what_was_sent() {
     let came = held().reset(ResetTo::Latest).at(60).receive(vec![got(1, 0, 1, 11), got(2, 1, 1, 12)]);
     came.ack(1, 11).ack(2, 12).gives(&[Invariant::I06]);
     over(held().reset(ResetTo::Latest).send(3, 2)).gives(&[Invariant::I01]);
+}
+
+#[test]
+fn a_message_is_dead_after_its_last_delivery_and_once() {
+    let once = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).at(20);
+    let twice = || once().receive(vec![got(1, 0, 2, 11)]);
+    let over = || twice().at(40).receive(vec![]);
+    over().dead(&[(1, 1)]).gives(&[]);
+    over().ack(1, 11).dead(&[(1, 1)]).gives(&[]);
+    over().dead(&[]).gives(&[Invariant::I05]);
+    over().dead(&[(1, 1), (1, 1)]).gives(&[Invariant::I12]);
+    over().dead(&[(1, 2)]).gives(&[Invariant::I03]);
+    once().dead(&[(1, 1)]).gives(&[Invariant::I12]);
+    twice().ack(1, 11).dead(&[(1, 1)]).gives(&[Invariant::I06]);
+    once().ack(1, 10).dead(&[(1, 1)]).gives(&[Invariant::I06, Invariant::I12]);
+    over().receive(vec![got(1, 0, 3, 12)]).ack(1, 12).dead(&[]).gives(&[Invariant::I12]);
+    let unseen = || once().but(Outcome::Indeterminate).receive(vec![]).at(60).receive(vec![]);
+    unseen().dead(&[(1, 1)]).gives(&[]);
+}
+
+#[test]
+fn what_is_given_up_is_dead_and_does_not_come_again() {
+    let given_up = || Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).give_up(1, 10);
+    given_up().dead(&[(1, 1)]).gives(&[]);
+    given_up().dead(&[]).gives(&[Invariant::I01]);
+    given_up().at(20).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).dead(&[(1, 1)]).gives(&[Invariant::I06]);
+    let late = Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).give_up(1, 10);
+    late.dead(&[]).gives(&[]);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, Settlement, TopicRef};
+use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, TopicRef};
 use apogee_model::{
     BlockIndex, ClientId, ConsumerGroup, Epoch, Filter, GroupId, InvisibleDuration, StoredMessage, Topic,
 };
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::super::{Answer, Ask, Granted, Terms, Ticket};
+use super::super::{Answer, Ask, Granted, Moved, Terms, Ticket};
 use super::*;
 use crate::block::{Block, BlockKind, Header};
 use crate::state::State;
@@ -141,7 +141,8 @@ impl Site {
         let group = group();
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
         let client = ClientId::parse("c@1@1").unwrap();
-        let pop = Pop { group, topic: topic(), filter: Filter::default(), batch, lease, attempt_id: None, client };
+        let filter = Filter::default();
+        let pop = Pop { group, topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None };
         let (reply, granted) = oneshot::channel();
         if let Some(answer) = self.leader.decide(Ask::Pop { pop, reply }, self.now) {
             answer.give();
@@ -152,7 +153,7 @@ impl Site {
     fn ack(&mut self, granted: &Granted) {
         for grant in &granted.grants {
             let (reply, _answer) = oneshot::channel();
-            self.leader.decide(Ask::Settle { key: grant.key, what: Settlement::Ack, reply }, self.now);
+            self.leader.decide(Ask::Settle { key: grant.key, what: Moved::Acked, reply }, self.now);
         }
     }
 
@@ -224,8 +225,7 @@ fn a_message_that_is_not_settled_keeps_what_is_behind_it() {
     site.settle_down();
     let first = first.try_recv().unwrap();
     assert_eq!(first.grants.len(), 4);
-    let (settled, held) =
-        (Granted { grants: first.grants[..2].to_vec(), more: false, look: Vec::new() }, &first.grants[2..]);
+    let (settled, held) = (Granted { grants: first.grants[..2].to_vec(), ..Granted::default() }, &first.grants[2..]);
     site.ack(&settled);
     site.settle_down();
     // Its lease ends, nobody asks for it: it waits to be delivered again.
@@ -233,7 +233,7 @@ fn a_message_that_is_not_settled_keeps_what_is_behind_it() {
     site.walk();
     site.settle_down();
     assert_eq!(site.held(0), (held[0].key.offset.0, 10));
-    site.ack(&Granted { grants: held.to_vec(), more: false, look: Vec::new() });
+    site.ack(&Granted { grants: held.to_vec(), ..Granted::default() });
     site.settle_down();
     site.walk();
     site.settle_down();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
-use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
+use crate::record::{ChangedBy, DeadLetter, Deliveries, Lease, QueueOf, Record};
 
 /// What one block holds. Topics, groups and queues are few, so that events meet.
 #[derive(Clone, Debug)]
@@ -34,6 +34,12 @@ pub(super) enum Event {
         queue: u16,
         first: u64,
         count: u64,
+    },
+    /// Of the newest delivery.
+    Bury {
+        group: u32,
+        queue: u16,
+        first: u64,
     },
     Change {
         group: u32,
@@ -85,6 +91,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         ),
         4 => (group.clone(), queue.clone(), first.clone(), count.clone())
             .prop_map(|(group, queue, first, count)| Event::Settle { group, queue, first, count }),
+        2 => (group.clone(), queue.clone(), first.clone())
+            .prop_map(|(group, queue, first)| Event::Bury { group, queue, first }),
         2 => (group.clone(), queue.clone(), first.clone(), 0..3u8)
             .prop_map(|(group, queue, first, by)| Event::Change { group, queue, first, by }),
         2 => (group.clone(), queue.clone(), first.clone(), count)
@@ -112,6 +120,8 @@ pub(super) struct World {
 }
 
 const TOPIC: TopicId = TopicId(1);
+/// The queue of dead letters, which groups read as they do all others.
+const DEAD: u16 = 2;
 
 impl World {
     pub(super) fn blocks(&mut self, events: Vec<Event>) -> Vec<Block> {
@@ -171,6 +181,13 @@ impl World {
             Event::Settle { group, queue, first, count } => {
                 let deliveries = deliveries(self.deliveries, first, count);
                 vec![Record::Settle { queue: of(group, queue), deliveries }]
+            }
+            Event::Bury { group, queue, first } => {
+                let Record::Message { topic, queue: at, offset, message, .. } = self.message(DEAD, 0) else {
+                    unreachable!("it is a message")
+                };
+                let (origin, deliveries) = (of(group, queue), deliveries(self.deliveries, first, 1));
+                vec![Record::DeadLetter(DeadLetter { origin, deliveries, topic, queue: at, offset, message })]
             }
             Event::Change { group, queue, first, by } => {
                 let by = [ChangedBy::Client, ChangedBy::Renewal, ChangedBy::Replay][usize::from(by)];
