@@ -13,7 +13,7 @@ pub use reset::{QueueReset, Reset, ResetTo};
 use bytes::Bytes;
 
 use crate::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
     ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 
@@ -70,6 +70,9 @@ pub struct Pop {
     /// Replays the same batch when the answer to an earlier try was lost.
     pub attempt_id: Option<Bytes>,
     pub client: ClientId,
+    /// That of the group: [`DeliveryOrder::Fifo`] never delivers a message while an earlier one of its message group is
+    /// out, and an auto-renewed batch holds messages of one message group.
+    pub order: DeliveryOrder,
 }
 
 /// How long a delivery is hidden from the rest of its group.

@@ -8,6 +8,8 @@ pub(crate) mod change_invisible;
 mod draft;
 mod error;
 pub(crate) mod heartbeat;
+pub(crate) mod in_order;
+pub(crate) mod mismatch;
 pub(crate) mod query_assignment;
 pub(crate) mod query_route;
 pub(crate) mod readiness;

@@ -8,7 +8,7 @@ use apogee_engine::{Engine, EngineParts, Role, SEGMENT_MIN, Settings};
 use apogee_host::{Entropy as _, OsEntropy, RealClock, SimDisk, Tasks, net};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, Popped, RequestId, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
+    ClientId, ConsumerGroup, DeliveryOrder, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
     TagFilter, Topic, TopicId,
 };
 use apogee_proxy::{RemoteGroup, RemoteGroupParts, StoreMetrics};
@@ -93,7 +93,8 @@ pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Appen
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
     let client = ClientId::parse("host@1@1").expect("not blank");
-    Pop { group: group(), topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client }
+    let order = DeliveryOrder::Concurrent;
+    Pop { group: group(), topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client, order }
 }
 
 pub(crate) fn bodies(popped: &Popped) -> Vec<Bytes> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_model::store::{self, Append, Delivery, LeaseTerms, Pop, Popped, RequestId, Settled, Settlement};
-use apogee_model::{ClientId, InvisibleDuration, QueueId, TagFilter};
+use apogee_model::{ClientId, DeliveryOrder, InvisibleDuration, QueueId, TagFilter};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,7 @@ impl<D: Door> Site<D> {
             lease,
             attempt_id: what.attempt_id.map(payload::attempt_id),
             client: ClientId::parse("client").expect("not blank"),
+            order: DeliveryOrder::Concurrent,
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
 use apogee_model::{
-    ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Timestamp, TopicId,
+    ClientId, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Timestamp, TopicId,
 };
 
 use super::{Malformed, narrow, required, v1};
@@ -23,6 +23,7 @@ impl From<&Pop> for v1::PopAsk {
             invisible_ms,
             attempt_id: pop.attempt_id.clone(),
             client: pop.client.as_str().to_owned(),
+            ordered: pop.order == DeliveryOrder::Fifo,
         }
     }
 }
@@ -43,6 +44,7 @@ impl TryFrom<v1::PopAsk> for Pop {
             lease,
             attempt_id: pop.attempt_id,
             client: required(ClientId::parse(&pop.client), "the client")?,
+            order: if pop.ordered { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
         })
     }
 }

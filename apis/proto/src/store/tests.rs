@@ -7,7 +7,7 @@ use apogee_model::store::{
     LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
     ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
@@ -65,11 +65,13 @@ fn appends_keep_their_request_ids() {
 fn pops_and_deliveries_survive() {
     let filter = TagFilter::parse("a||b").unwrap();
     let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
-    for (filter, lease, attempt_id) in
-        [(TagFilter::All, LeaseTerms::AutoRenew, None), (filter, fixed, Some(Bytes::from_static(b"try 1")))]
+    for (filter, lease, attempt_id, order) in [
+        (TagFilter::All, LeaseTerms::AutoRenew, None, DeliveryOrder::Fifo),
+        (filter, fixed, Some(Bytes::from_static(b"try 1")), DeliveryOrder::Concurrent),
+    ]
     {
         let client = ClientId::parse("c1").unwrap();
-        let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client };
+        let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, order };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }

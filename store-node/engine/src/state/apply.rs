@@ -1,6 +1,8 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
-use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId, tag_hash};
+use apogee_model::{
+    DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId, message_group_hash, tag_hash,
+};
 use bytes::{Buf, Bytes};
 
 use super::State;
@@ -112,7 +114,8 @@ impl State {
             Record::Message { topic, queue, offset, request, message } => {
                 let tag_hash = tag_hash(message.tag());
                 let len = u32::try_from(at.len).expect("records are smaller than a block");
-                let place = Place { lsn: at.lsn, len, tag_hash, group_hash: 0, stored_at: at.log_time, flags: 0 };
+                let group_hash = message_group_hash(message.message_group());
+                let place = Place { lsn: at.lsn, len, tag_hash, group_hash, stored_at: at.log_time, flags: 0 };
                 self.append((*topic, *queue), *offset, place);
                 let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
                 let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at };

@@ -2,6 +2,8 @@
 
 mod back_off;
 mod fetch;
+mod fifo;
+mod fifo_model;
 mod full;
 mod model;
 mod races;

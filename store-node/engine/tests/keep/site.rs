@@ -12,7 +12,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, StoredMessage, TagFilter, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, StoredMessage, TagFilter, Topic, TopicId,
 };
 use bytes::Bytes;
 
@@ -94,6 +94,7 @@ impl Site {
             lease,
             attempt_id: None,
             client: ClientId::parse("host@1@1").expect("not blank"),
+                order: DeliveryOrder::Concurrent,
         };
         self.engine.pop(pop).await
     }

@@ -11,7 +11,7 @@ use apogee_engine::{
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
+    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
     TagFilter, Topic, TopicId,
 };
 use bytes::Bytes;
@@ -422,6 +422,7 @@ impl Group {
                 lease,
                 attempt_id: None,
                 client: ClientId::parse("host@1@1").expect("not blank"),
+                order: DeliveryOrder::Concurrent,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {

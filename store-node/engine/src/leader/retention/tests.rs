@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, Settlement, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, Epoch, GroupId, InvisibleDuration, StoredMessage, TagFilter, Topic,
+    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, Epoch, GroupId, InvisibleDuration, StoredMessage, TagFilter, Topic,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -141,7 +141,8 @@ impl Site {
         let group = group();
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
         let client = ClientId::parse("c@1@1").unwrap();
-        let pop = Pop { group, topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client };
+        let order = DeliveryOrder::Concurrent;
+        let pop = Pop { group, topic: topic(), filter: TagFilter::All, batch, lease, attempt_id: None, client, order };
         let (reply, granted) = oneshot::channel();
         if let Some(answer) = self.leader.decide(Ask::Pop { pop, reply }, self.now) {
             answer.give();
