@@ -4,6 +4,7 @@
 mod bad_input;
 mod budget;
 mod clients;
+mod fifo;
 mod leaving;
 mod long_poll;
 mod messages;

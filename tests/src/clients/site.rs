@@ -48,6 +48,8 @@ pub struct Site<D> {
     /// Cancelled when the clients shall end.
     pub over: CancellationToken,
     pub tempo: Tempo,
+    /// [`payload::ORDERED_GROUP`] wants message groups in order.
+    pub in_order: bool,
 }
 
 impl<D: Door> Site<D> {
@@ -81,7 +83,7 @@ impl<D: Door> Site<D> {
             lease,
             attempt_id: what.attempt_id.map(payload::attempt_id),
             client: ClientId::parse("client").expect("not blank"),
-            order: DeliveryOrder::Concurrent,
+            order: if self.is_ordered(what.group) { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;
@@ -91,6 +93,17 @@ impl<D: Door> Site<D> {
         let messages = answer.and_then(Result::ok).map_or_else(Vec::new, |Popped { messages, .. }| messages);
         self.received(start, group, attempt_id, invisible, &messages, outcome);
         Ok(messages)
+    }
+
+    /// Notes which group is ordered; to be called before it receives.
+    pub fn tell_order(&self) {
+        for group in (1..=payload::GROUPS).filter(|group| self.is_ordered(*group)) {
+            self.history.end(self.history.start(), What::InOrder { group: name(group) });
+        }
+    }
+
+    fn is_ordered(&self, group: u32) -> bool {
+        self.in_order && group == payload::ORDERED_GROUP
     }
 
     fn received(

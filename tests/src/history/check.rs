@@ -1,5 +1,6 @@
 //! Judges a history.
 
+mod fifo;
 mod index;
 mod lease;
 mod order;
@@ -33,6 +34,8 @@ pub enum Invariant {
     I05,
     /// An acked message does not come again by a receive that began after the ack returned.
     I06,
+    /// FIFO: of a message group, the next message is delivered when those before are settled, in the order of the queue.
+    I07,
     /// Queue offsets are unique, dense, and grow with time.
     I10,
     /// The progress of a group never goes back.
@@ -89,6 +92,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     settle::lost(&index, rules, &mut found);
     reset::again(&index, &mut found);
     reset::skipped(&index, &mut found);
+    fifo::overtaken(&index, calls, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
     service::back(calls, &mut found);

@@ -1,6 +1,6 @@
 //! The history by message: what was sent, and its life in every group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Rules;
@@ -12,6 +12,8 @@ pub(super) struct Index<'a> {
     pub(super) sends: BTreeMap<MessageId, Sent<'a>>,
     /// What a group on a topic saw.
     pub(super) groups: BTreeMap<(&'a Name, &'a Name), Group<'a>>,
+    /// Groups that want message groups in order.
+    pub(super) in_order: BTreeSet<&'a Name>,
     /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
     trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
     /// When the history ends.
@@ -64,7 +66,8 @@ pub(super) struct Unanswered {
 impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
-        let mut index = Self { sends: BTreeMap::new(), groups: BTreeMap::new(), trimmed: BTreeMap::new(), end };
+        let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut index = Self { sends, groups, in_order: BTreeSet::new(), trimmed, end };
         for call in calls {
             index.receive(call);
         }
@@ -123,6 +126,9 @@ impl<'a> Index<'a> {
             }
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
+            }
+            What::InOrder { group } => {
+                self.in_order.insert(group);
             }
             What::Receive { .. } | What::Reset { .. } | What::Progress { .. } | What::Down | What::Healed => {}
         }

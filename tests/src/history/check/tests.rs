@@ -77,6 +77,10 @@ impl Script {
         self.call(What::Change { group: name("g"), message, handle, after, outcome })
     }
 
+    fn in_order(self) -> Self {
+        self.call(What::InOrder { group: name("g") })
+    }
+
     fn release(self, message: u64, handle: u64) -> Self {
         self.call(What::Release { group: name("g"), message: MessageId(message), handle: Handle(handle) })
     }
@@ -370,4 +374,47 @@ fn a_reset_to_the_end_skips_what_was_sent() {
     let came = held().reset(ResetTo::Latest).at(60).receive(vec![got(1, 0, 1, 11), got(2, 1, 1, 12)]);
     came.ack(1, 11).ack(2, 12).gives(&[Invariant::I06]);
     over(held().reset(ResetTo::Latest).send(3, 2)).gives(&[Invariant::I01]);
+}
+
+/// Messages 4, 5 and 8, of which 4 and 8 are of one message group.
+fn in_order() -> Script {
+    Script::default().in_order().send(4, 0).send(5, 1).send(8, 2)
+}
+
+#[test]
+fn a_message_group_comes_in_order() {
+    in_order()
+        .receive(vec![got(4, 0, 1, 10)])
+        .receive(vec![got(5, 1, 1, 11)])
+        .ack(4, 10)
+        .receive(vec![got(8, 2, 1, 12)])
+        .ack(5, 11)
+        .ack(8, 12)
+        .gives(&[]);
+    in_order()
+        .receive(vec![got(4, 0, 1, 10), got(5, 1, 1, 10), got(8, 2, 1, 10)])
+        .ack(8, 10)
+        .ack(5, 10)
+        .ack(4, 10)
+        .gives(&[]);
+}
+
+#[test]
+fn a_message_that_overtakes_is_found() {
+    let overtaken = || {
+        in_order()
+            .receive(vec![got(4, 0, 1, 10), got(5, 1, 1, 10)])
+            .receive(vec![got(8, 2, 1, 12)])
+            .ack(4, 10)
+            .ack(5, 10)
+            .ack(8, 12)
+    };
+    overtaken().gives(&[Invariant::I07]);
+    Script { calls: overtaken().calls.split_off(1), ..overtaken() }.gives(&[]);
+    in_order()
+        .receive(vec![got(8, 2, 1, 10), got(5, 1, 1, 10), got(4, 0, 1, 10)])
+        .ack(4, 10)
+        .ack(5, 10)
+        .ack(8, 10)
+        .gives(&[Invariant::I07]);
 }
