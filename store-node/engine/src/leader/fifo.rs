@@ -145,6 +145,7 @@ impl Leader {
         if !self.locks.contains_key(&(of.group, of.topic)) {
             return;
         }
+        self.unlocked.push((of.group, of.topic));
         for offset in offsets.iter() {
             let unsettled = self.entry(of, *offset).is_some();
             let Some(locks) = self.locks.get_mut(&(of.group, of.topic)) else { return };
@@ -161,13 +162,24 @@ impl Leader {
             && let Some(locks) = self.locks.get_mut(&(of.group, of.topic))
         {
             locks.remove(of.queue, offset);
+            self.unlocked.push((of.group, of.topic));
         }
+    }
+
+    /// The lease of a message ended. Says whether its group is an ordered one.
+    pub(super) fn unlock_ended(&mut self, of: QueueOf, offset: QueueOffset) -> bool {
+        let key = (of.group, of.topic);
+        let Some(locks) = self.locks.get_mut(&key) else { return false };
+        locks.mark(of.queue, offset, false);
+        self.unlocked.push(key);
+        true
     }
 
     /// Message groups that became free may be what somebody waits for.
     pub(super) fn tell_of_unlocked(&mut self) {
-        for ((group, topic), locks) in &mut self.locks {
-            (0..locks.take_freed()).for_each(|_| self.watches.nudge(*group, *topic));
+        for (group, topic) in std::mem::take(&mut self.unlocked) {
+            let freed = self.locks.get_mut(&(group, topic)).map_or(0, Locks::take_freed);
+            (0..freed).for_each(|_| self.watches.nudge(group, topic));
         }
     }
 

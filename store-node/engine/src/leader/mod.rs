@@ -73,6 +73,8 @@ pub(crate) struct Leader {
     ready: BTreeMap<(GroupId, TopicId), ready::Ready>,
     /// The same and more of ordered groups that somebody receives for.
     locks: BTreeMap<(GroupId, TopicId), locks::Locks>,
+    /// Groups on topics where message groups may have become free.
+    unlocked: Vec<(GroupId, TopicId)>,
     /// Messages that one record may let wait.
     waiting_max: usize,
     /// Groups that were dropped; their ids are never given again, and late receives of them find nothing.
@@ -102,6 +104,7 @@ impl Leader {
             clock: LeaseClock::default(),
             ready: BTreeMap::new(),
             locks: BTreeMap::new(),
+            unlocked: Vec::new(),
             waiting_max: fifo::WAITING_MAX,
             dropped: BTreeSet::new(),
             proposed: HashMap::new(),
@@ -450,8 +453,8 @@ impl Leader {
         if self.overlay.entry(of, offset).is_some() || self.state.entry(of, offset).is_none() {
             return;
         }
-        if let Some(locks) = self.locks.get_mut(&(of.group, of.topic)) {
-            return locks.mark(of.queue, offset, false);
+        if self.unlock_ended(of, offset) {
+            return;
         }
         // Without a place the message was trimmed, and its entry with it.
         if let Some(place) = self.state.place(of.topic, of.queue, offset) {

@@ -93,7 +93,7 @@ fn of_line(
     }
 }
 
-fn deliveries(group: &Group<'_>, message: MessageId) -> impl Iterator<Item = Span> + '_ {
+fn deliveries(group: &Group<'_>, message: MessageId) -> impl Iterator<Item = Span> {
     let life = group.lives.get(&message).into_iter().flatten();
     life.filter(|event| matches!(event.what, Fact::Delivered { .. })).map(|event| event.span)
 }
