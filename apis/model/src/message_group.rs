@@ -30,8 +30,9 @@ pub fn message_group_queue(group: &str, queues: u16) -> QueueId {
 
 /// FNV-1a, and a last turn that lets every byte reach every bit.
 fn mixed(group: &str) -> u64 {
-    let hash =
-        group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = group
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)
 }
@@ -45,11 +46,13 @@ mod tests {
     #[test]
     fn what_is_stored_stays_readable() {
         assert_eq!((message_group_hash(None), message_group_hash(Some(""))), (0, 0));
-        let known = ["order-1", "order-2", "Grüße"].map(|group| (message_group_hash(Some(group)), message_group_queue(group, 8)));
+        let known = ["order-1", "order-2", "Grüße"]
+            .map(|group| (message_group_hash(Some(group)), message_group_queue(group, 8)));
         assert_eq!(known, KNOWN);
     }
 
-    const KNOWN: [(u32, QueueId); 3] = [(3_234_499_321, QueueId(0)), (1_462_236_459, QueueId(7)), (2_173_883_889, QueueId(4))];
+    const KNOWN: [(u32, QueueId); 3] =
+        [(3_234_499_321, QueueId(0)), (1_462_236_459, QueueId(7)), (2_173_883_889, QueueId(4))];
 
     #[test]
     fn message_groups_are_spread_over_all_queues() {

@@ -13,8 +13,8 @@ pub use reset::{QueueReset, Reset, ResetTo};
 use bytes::Bytes;
 
 use crate::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.

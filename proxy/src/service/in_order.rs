@@ -96,7 +96,9 @@ impl InOrder {
     async fn turn(&self, line: &Line, until: Instant) -> Result<(), ServiceError> {
         self.lock().check()?;
         loop {
-            let Some(settled) = self.lock().lines.get(line).map(|held| Arc::clone(&held.settled)) else { return Ok(()) };
+            let Some(settled) = self.lock().lines.get(line).map(|held| Arc::clone(&held.settled)) else {
+                return Ok(());
+            };
             let woken = settled.notified();
             if !self.lock().lines.contains_key(line) {
                 return Ok(());

@@ -160,10 +160,7 @@ fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceErr
     }
     match actual {
         MessageType::Normal | MessageType::Fifo => Ok(()),
-        MessageType::Delay
-        | MessageType::Transaction
-        | MessageType::Lite
-        | MessageType::Priority => {
+        MessageType::Delay | MessageType::Transaction | MessageType::Lite | MessageType::Priority => {
             Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
         }
     }

@@ -8,8 +8,8 @@ use apogee_engine::{Engine, EngineParts, Role, SEGMENT_MIN, Settings};
 use apogee_host::{Entropy as _, OsEntropy, RealClock, SimDisk, Tasks, net};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, Popped, RequestId, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryOrder, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
-    TagFilter, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, Epoch, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
+    StoredMessage, TagFilter, Topic, TopicId,
 };
 use apogee_proxy::{RemoteGroup, RemoteGroupParts, StoreMetrics};
 use apogee_store_node::lanes::{Lanes, Served};

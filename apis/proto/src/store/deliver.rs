@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
 use apogee_model::{
-    ClientId, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Timestamp, TopicId,
+    ClientId, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
+    Timestamp, TopicId,
 };
 
 use super::{Malformed, narrow, required, v1};

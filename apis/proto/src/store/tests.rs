@@ -7,8 +7,8 @@ use apogee_model::store::{
     LeaseTerms, Pop, QueueReset, QueueStatus, RequestId, Reset, ResetTo, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId,
+    QueueOffset, ReplicaId, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -68,8 +68,7 @@ fn pops_and_deliveries_survive() {
     for (filter, lease, attempt_id, order) in [
         (TagFilter::All, LeaseTerms::AutoRenew, None, DeliveryOrder::Fifo),
         (filter, fixed, Some(Bytes::from_static(b"try 1")), DeliveryOrder::Concurrent),
-    ]
-    {
+    ] {
         let client = ClientId::parse("c1").unwrap();
         let pop = Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, order };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();

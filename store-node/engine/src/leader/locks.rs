@@ -56,7 +56,9 @@ impl Locks {
 
     /// A message that is known here goes out, or comes back.
     pub(super) fn mark(&mut self, queue: QueueId, offset: QueueOffset, out: bool) {
-        let Some(message) = self.messages.get_mut(&(queue, offset)).filter(|message| message.out != out) else { return };
+        let Some(message) = self.messages.get_mut(&(queue, offset)).filter(|message| message.out != out) else {
+            return;
+        };
         message.out = out;
         let key = (queue, message.group_hash);
         let line = self.lines.get_mut(&key).expect("a message has a line");

@@ -67,7 +67,10 @@ async fn a_failed_message_holds_back_those_behind_it_and_comes_first() {
     assert_eq!(store.bodies(in_order(8)).await, [""; 0], "its sister is still with a consumer");
     assert_eq!(store.ack(batch[1].2).await, Settled::Done);
     let again = store.pop(in_order(8)).await;
-    assert_eq!(again.iter().map(|(body, attempt, _)| (body.as_str(), *attempt)).collect::<Vec<_>>(), [("a1", 2), ("a3", 1)]);
+    assert_eq!(
+        again.iter().map(|(body, attempt, _)| (body.as_str(), *attempt)).collect::<Vec<_>>(),
+        [("a1", 2), ("a3", 1)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +99,8 @@ async fn a_released_batch_keeps_its_place() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_given_again_before_any_lock_but_never_behind_somebody_else() {
     let store = store_with(&[("a", "a1"), ("a", "a2")]).await;
-    let attempt = |id: &'static str, batch| Pop { attempt_id: Some(Bytes::from_static(id.as_bytes())), ..in_order(batch) };
+    let attempt =
+        |id: &'static str, batch| Pop { attempt_id: Some(Bytes::from_static(id.as_bytes())), ..in_order(batch) };
     let first = store.pop(attempt("one", 2)).await;
     assert_eq!(store.pop(attempt("one", 2)).await, first, "the same deliveries");
     tokio::time::sleep(TEN_SECONDS).await;

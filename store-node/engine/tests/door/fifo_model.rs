@@ -141,8 +141,7 @@ async fn run(steps: Vec<Step>) {
                     // A push consumer that asks for less than a second gets the first step of the back-off.
                     let message = model.message(place);
                     let is_short = message.auto_renew && span < BACK_OFF_MIN;
-                    message.out_until =
-                        Instant::now() + if is_short { back_off(message.attempts).get() } else { span };
+                    message.out_until = Instant::now() + if is_short { back_off(message.attempts).get() } else { span };
                     message.auto_renew = false;
                 }
             }

@@ -10,7 +10,8 @@ use apogee_model::store::{
     TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, TagFilter, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, TagFilter,
+    Topic, TopicId,
 };
 use bytes::Bytes;
 

@@ -12,7 +12,8 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, StoredMessage, TagFilter, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, StoredMessage, TagFilter, Topic,
+    TopicId,
 };
 use bytes::Bytes;
 
@@ -94,7 +95,7 @@ impl Site {
             lease,
             attempt_id: None,
             client: ClientId::parse("host@1@1").expect("not blank"),
-                order: DeliveryOrder::Concurrent,
+            order: DeliveryOrder::Concurrent,
         };
         self.engine.pop(pop).await
     }

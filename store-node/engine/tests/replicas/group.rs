@@ -10,8 +10,8 @@ use apogee_engine::{
 use apogee_host::{Disk as _, RealClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage, TagFilter,
-    Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
+    StoredMessage, TagFilter, Topic, TopicId,
 };
 use bytes::Bytes;
 use tokio::task::JoinSet;

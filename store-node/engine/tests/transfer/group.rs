@@ -11,8 +11,8 @@ use apogee_engine::{
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
-    TagFilter, Topic, TopicId,
+    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
+    StoredMessage, TagFilter, Topic, TopicId,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;

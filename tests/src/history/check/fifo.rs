@@ -101,8 +101,7 @@ fn deliveries(group: &Group<'_>, message: MessageId) -> impl Iterator<Item = Spa
 /// When the message was settled, at the earliest; never, if nobody acked it.
 fn settled(group: &Group<'_>, message: MessageId) -> u64 {
     let life = group.lives.get(&message).into_iter().flatten();
-    let acks = life.filter(|event| {
-        matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. })
-    });
+    let acks =
+        life.filter(|event| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. }));
     acks.map(|event| event.span.start.order).min().unwrap_or(u64::MAX)
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, Settlement, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, Epoch, GroupId, InvisibleDuration, StoredMessage, TagFilter, Topic,
+    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, Epoch, GroupId, InvisibleDuration, StoredMessage, TagFilter,
+    Topic,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
