@@ -10,8 +10,8 @@ use apogee_model::store::{
     Append, Delivery, GroupStatus, LeaseTerms, Pop, Popped, QueueStatus, RequestId, Reset, ResetTo, Settlement,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, InvisibleDuration, QueueId, StoredMessage, Topic,
-    TopicConfig,
+    ClientId, Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, InvisibleDuration, QueueId, StoredMessage,
+    Topic, TopicConfig,
 };
 use apogee_proto::admin::v1;
 use futures::future::try_join_all;
@@ -145,6 +145,7 @@ impl Redrive<'_> {
             attempt_id: None,
             client: ClientId::parse("apogee-redrive").expect("not blank"),
             dead_letters: None,
+            order: DeliveryOrder::Concurrent,
         }
     }
 

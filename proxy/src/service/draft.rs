@@ -12,6 +12,7 @@ const HASH_AT_ONCE: usize = 256 * 1024;
 pub(crate) struct Draft {
     pub message_type: MessageType,
     pub message_id: String,
+    pub message_group: Option<Box<str>>,
     pub body: Bytes,
     /// See [`StoredMessage::body_part`].
     pub body_part: Bytes,
@@ -67,6 +68,7 @@ mod tests {
         let draft = Draft {
             message_type: MessageType::Normal,
             message_id: "id".into(),
+            message_group: None,
             body,
             body_part: Bytes::new(),
             properties: BytesMut::new(),

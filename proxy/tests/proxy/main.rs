@@ -5,6 +5,7 @@ mod bad_input;
 mod budget;
 mod clients;
 mod dead_letters;
+mod fifo;
 mod leaving;
 mod long_poll;
 mod messages;

@@ -33,6 +33,8 @@ const RESETS_IN: u64 = 4;
 const RESET_EVERY: u64 = 100;
 /// Deliveries of a message to the group that has dead letters.
 const DEAD_AFTER: u32 = 3;
+/// In one of so many seeds no group is ordered.
+const UNORDERED_IN: u64 = 3;
 /// Violations of one seed that are told.
 const LINES: usize = 12;
 
@@ -124,6 +126,7 @@ impl Clients {
         let at_rest: Vec<_> = hosts.iter().map(|_| CancellationToken::new()).collect();
         for ((number, host), at_my_rest) in (1..).zip(&hosts).zip(&at_rest) {
             let site = site(cluster, seed, number, over.clone(), tempo);
+            site.tell_order();
             let (healed, mine, all) = (healed.clone(), at_my_rest.clone(), at_rest.clone());
             cluster.client(host, async move {
                 work(&site, seed, number, producers).await;
@@ -210,7 +213,9 @@ fn too_late(told: &str) -> Violation {
 fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, tempo: Tempo) -> Site<Proxy> {
     let replicas = u64::try_from(cluster.machines.len()).expect("a few");
     let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
-    Site { door, history: cluster.history.clone(), over, tempo, dead_after: Some(DEAD_AFTER) }
+    let in_order = !Dice::new(seed, 501).one_in(UNORDERED_IN);
+    let history = cluster.history.clone();
+    Site { door, history, over, tempo, dead_after: Some(DEAD_AFTER), in_order }
 }
 
 /// The clients of one proxy, until it is over.

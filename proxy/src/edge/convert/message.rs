@@ -57,9 +57,11 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
     let body = message.body.clone();
     let message_type = type_of(&properties);
     let message_id = properties.message_id.clone();
+    let message_group = Some(properties.message_group()).filter(|group| !group.is_empty()).map(Into::into);
     Ok(Draft {
         message_type,
         message_id,
+        message_group,
         body,
         body_part: body_part(topic, message),
         properties: properties_part(properties, message_type, call),

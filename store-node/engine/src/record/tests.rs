@@ -24,6 +24,7 @@ fn every_kind() -> Vec<Record> {
             auto_renew: true,
             client: 11,
             attempt_id: 12,
+            waiting: Arc::default(),
         }),
         Record::Settle { queue: queue_of(), deliveries: two() },
         Record::Change { queue: queue_of(), deliveries: two(), duration_ms: 1, by: ChangedBy::Client },
@@ -37,6 +38,16 @@ fn every_kind() -> Vec<Record> {
         Record::GroupName { id: GroupId(3), name: ConsumerGroup::parse("", "billing").unwrap() },
         Record::Reset { group: GroupId(3), topic: TopicId(2), starts: vec![(QueueId(1), QueueOffset(6))] },
         dead_letter(),
+        Record::Lease(Lease {
+            queue: queue_of(),
+            deliveries: two(),
+            cursor: QueueOffset(7),
+            duration_ms: 10_000,
+            auto_renew: false,
+            client: 11,
+            attempt_id: 0,
+            waiting: [QueueOffset(3), QueueOffset(5)].into(),
+        }),
     ]
 }
 

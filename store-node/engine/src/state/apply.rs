@@ -1,6 +1,8 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
-use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, tag_hash};
+use apogee_model::{
+    DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, message_group_hash, tag_hash,
+};
 use bytes::{Buf, Bytes};
 
 use super::State;
@@ -65,7 +67,14 @@ impl At {
     fn place(&self, message: &StoredMessage) -> Place {
         let len = u32::try_from(self.len).expect("records are smaller than a block");
         let tag_hash = tag_hash(message.tag());
-        Place { lsn: self.lsn, len, tag_hash, group_hash: 0, stored_at: self.log_time, flags: 0 }
+        Place {
+            lsn: self.lsn,
+            len,
+            tag_hash,
+            group_hash: message_group_hash(message.message_group()),
+            stored_at: self.log_time,
+            flags: 0,
+        }
     }
 }
 

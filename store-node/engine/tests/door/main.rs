@@ -3,6 +3,8 @@
 mod back_off;
 mod dead_letters;
 mod fetch;
+mod fifo;
+mod fifo_model;
 mod full;
 mod model;
 mod races;

@@ -81,7 +81,10 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
                     "{message} was delivered to group {name} {deliveries} times, never acked, and is gone"
                 )));
             }
-            found.extend(overlooked(name, *message, life, group, rules));
+            // In an ordered group it may have to wait for others.
+            if !index.in_order.contains(name) {
+                found.extend(overlooked(name, *message, life, group, rules));
+            }
         }
     }
 }
