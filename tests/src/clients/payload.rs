@@ -12,7 +12,7 @@ pub const GROUPS: u32 = 2;
 /// The group that has dead letters, where groups have any.
 pub const DYING: u32 = 2;
 /// The one that is ordered, when one is.
-pub const ORDERED_GROUP: u32 = 1;
+pub const ORDERED_GROUP: u32 = 2;
 /// A group whose consumers all filter by the same expression.
 pub const FILTERED: u32 = GROUPS + 1;
 /// What it wants: two thirds of the messages.

@@ -100,6 +100,10 @@ fn deliveries(group: &Group<'_>, message: MessageId) -> impl Iterator<Item = Spa
 
 /// When the message was settled, at the earliest; never, if nobody acked it.
 fn settled(group: &Group<'_>, message: MessageId) -> u64 {
+    if group.may_be_dead(message) {
+        // It was buried after it was delivered last, and nobody hears of that.
+        return deliveries(group, message).map(|span| span.start.order).max().unwrap_or_default();
+    }
     let life = group.lives.get(&message).into_iter().flatten();
     let acks =
         life.filter(|event| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. }));
