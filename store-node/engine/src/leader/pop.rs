@@ -62,7 +62,7 @@ impl Leader {
         if !granted.grants.is_empty() {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
-        if !granted.look.is_empty() {
+        if !granted.look.is_empty() && granted.burials.is_empty() {
             return Some(Answer::Popped(reply, granted)); // whoever asked looks, and asks again
         }
         if exhausted && granted.burials.is_empty() {
