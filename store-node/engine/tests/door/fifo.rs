@@ -127,13 +127,9 @@ async fn whoever_waits_hears_of_a_message_group_that_became_free() {
     let mut watch = store.engine.watch(&group(), &topic(), Filter::default());
     let first = store.pop(in_order(1)).await;
     assert_eq!(store.bodies(in_order(1)).await, [""; 0]);
-    let hears = |store: &Store, key| {
-        let engine = store.engine.clone();
-        async move { engine.settle(key, Settlement::Ack).await }
-    };
-    let acked = tokio::spawn(hears(&store, first[0].2));
-    assert_eq!(tokio::time::timeout(COMMIT, watch.ready()).await, Ok(1));
-    assert_eq!(acked.await.expect("no panic"), Ok(Settled::Done));
+    let acked = store.engine.settle(first[0].2, Settlement::Ack);
+    let (told, acked) = tokio::join!(tokio::time::timeout(COMMIT, watch.ready()), acked);
+    assert_eq!((told, acked), (Ok(1), Ok(Settled::Done)));
 
     let second = store.pop(in_order(1)).await;
     assert_eq!(bodies(&second), ["a2"]);
