@@ -15,6 +15,8 @@ use crate::edge::{AdmissionLimits, Budgeted, ByteBudget, Edge, Gate, Receiver};
 use crate::listen::ClosedConnection;
 use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
+use crate::service::in_order::InOrder;
+use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
     ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, recall, receive, send, telemetry,
@@ -95,7 +97,11 @@ impl Proxy {
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
 
+        let in_order = InOrder::new(tasks.clone());
+        let mismatches = Mismatches::default();
+        metrics::gauge(&meter, "rocketmq_proxy_unordered_fifo_subscriptions", mismatches.unordered());
         let receive = receive::Service {
+            mismatches,
             directory: directory.clone(),
             stores: stores.clone(),
             sessions: Arc::clone(&sessions),
@@ -114,7 +120,7 @@ impl Proxy {
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
             heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
             recall: recall::Service::new(directory.clone(), stores.clone()),
-            send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), incarnation),
+            send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),

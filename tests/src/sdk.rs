@@ -41,9 +41,21 @@ impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
         match self {
-            Self::Java => 15,
+            Self::Java => 17,
             Self::Python | Self::Go | Self::Node => 11,
             Self::Rust => 5,
+        }
+    }
+
+    /// What its program wants to be there: lines of the CLI.
+    pub fn needs(self) -> &'static [&'static str] {
+        match self {
+            Self::Java => &[
+                "topic create java-fifo --type fifo --queues 4",
+                "group create java-fifo-push --order fifo",
+                "group create java-fifo-simple --order fifo",
+            ],
+            Self::Python | Self::Go | Self::Node | Self::Rust => &[],
         }
     }
 

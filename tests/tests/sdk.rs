@@ -55,6 +55,10 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
         options.tls = Some((folder.path().join("cert.pem"), folder.path().join("key.pem")));
     }
     let mut server = Server::start(options).await?;
+    for line in sdk.needs() {
+        let ran = server.cli(&line.split(' ').collect::<Vec<_>>()).await?;
+        ensure!(ran.code == 0, "{line}: {ran:?}");
+    }
     let checked = sdk.check(transport, server.ports().grpc, folder.path()).await;
     checked.with_context(|| format!("server log:\n{}", server.log().unwrap_or_default()))?;
     let ended = server.stop().await?;

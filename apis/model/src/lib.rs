@@ -1,8 +1,8 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `dead_letter`, `message_id`, `wire`, `filter`, `receipt`,
-//! `recall`, `metadata`,
+//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `message_group`, `dead_letter`, `message_id`, `wire`, `filter`,
+//! `receipt`, `recall`, `metadata`,
 //! `placement`, `members`, `store`.
 
 mod dead_letter;
@@ -10,6 +10,7 @@ mod filter;
 mod ids;
 mod members;
 mod message;
+mod message_group;
 pub mod message_id;
 mod metadata;
 mod name;
@@ -29,6 +30,7 @@ pub use ids::{
 };
 pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
+pub use message_group::{message_group_hash, message_group_queue};
 pub use metadata::{
     Cluster, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges,
     TopicConfig,

@@ -65,6 +65,7 @@ pub struct StoredMessage {
 impl StoredMessage {
     const TAG: u32 = 1;
     const MESSAGE_ID: u32 = 3;
+    const MESSAGE_GROUP: u32 = 17;
 
     /// Bytes of both parts.
     pub fn len(&self) -> usize {
@@ -83,6 +84,11 @@ impl StoredMessage {
     /// The id that its sender gave it.
     pub fn message_id(&self) -> Option<&str> {
         self.text(Self::MESSAGE_ID)
+    }
+
+    /// The message group it belongs to, if any.
+    pub fn message_group(&self) -> Option<&str> {
+        self.text(Self::MESSAGE_GROUP)
     }
 
     /// A property that is not empty.

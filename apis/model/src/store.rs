@@ -17,8 +17,8 @@ pub use reset::{QueueReset, Reset, ResetTo};
 use bytes::Bytes;
 
 use crate::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
-    QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
+    QueueId, QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
@@ -81,6 +81,9 @@ pub struct Pop {
     pub client: ClientId,
     /// Messages that were delivered often enough go there instead. `None`: they come again for ever.
     pub dead_letters: Option<DeadLetters>,
+    /// That of the group: [`DeliveryOrder::Fifo`] never delivers a message while an earlier one of its message group is
+    /// out, and an auto-renewed batch holds messages of one message group.
+    pub order: DeliveryOrder,
 }
 
 /// How long a delivery is hidden from the rest of its group.

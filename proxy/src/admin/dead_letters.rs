@@ -10,8 +10,8 @@ use apogee_model::store::{
     Append, Delivery, GroupStatus, LeaseTerms, Pop, Popped, QueueStatus, RequestId, Reset, ResetTo, Settlement,
 };
 use apogee_model::{
-    ClientId, Cluster, ConsumerGroup, Filter, GroupConfig, InvisibleDuration, QueueId, StoredMessage, Topic,
-    TopicConfig,
+    ClientId, Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, InvisibleDuration, QueueId, StoredMessage,
+    Topic, TopicConfig, message_group_queue,
 };
 use apogee_proto::admin::v1;
 use futures::future::try_join_all;
@@ -145,6 +145,7 @@ impl Redrive<'_> {
             attempt_id: None,
             client: ClientId::parse("apogee-redrive").expect("not blank"),
             dead_letters: None,
+            order: DeliveryOrder::Concurrent,
         }
     }
 
@@ -172,7 +173,11 @@ impl Redrive<'_> {
         let origin = Topic::parse(self.topic.topic.namespace(), origin).map_err(|error| error.to_string())?;
         let config = self.cluster.topics.get(&origin).ok_or_else(|| format!("topic {origin} does not exist"))?;
         let message = dead.revived(&origin).ok_or("it cannot be read")?;
-        let queue = self.queue(config).ok_or_else(|| format!("nobody leads a queue of topic {origin}"))?;
+        let queue = match message.message_group() {
+            Some(group) => Some(message_group_queue(group, config.queues)),
+            None => self.queue(config),
+        };
+        let queue = queue.ok_or_else(|| format!("nobody leads a queue of topic {origin}"))?;
         let store = config.replica_group(queue).map(|group| self.admin.stores.of(group));
         let store = store.ok_or("the queue is nowhere")?.map_err(|error| error.to_string())?;
         // Nobody remembers a send without a proxy: it may be stored twice when an answer gets lost on its way.

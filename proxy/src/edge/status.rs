@@ -24,6 +24,7 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         ServiceError::Message(error) => message(error),
         ServiceError::InBatch { error, .. } => code(error),
         ServiceError::RequestTooLarge { .. } => Code::PayloadTooLarge,
+        ServiceError::MixedMessageGroups { .. } => Code::IllegalMessageGroup,
         ServiceError::MessageType { .. } => Code::MessagePropertyConflictWithType,
         ServiceError::InvisibleDuration(_) | ServiceError::NoInvisibleDuration { .. } => Code::IllegalInvisibleTime,
         ServiceError::PollingTime { client_knows_the_code: true, .. } => Code::IllegalPollingTime,

@@ -12,6 +12,7 @@ const HASH_AT_ONCE: usize = 256 * 1024;
 pub(crate) struct Draft {
     pub message_type: MessageType,
     pub message_id: String,
+    pub message_group: Option<Box<str>>,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
     pub body: Bytes,
@@ -69,6 +70,7 @@ mod tests {
         let draft = Draft {
             message_type: MessageType::Normal,
             message_id: "id".into(),
+            message_group: None,
             due: None,
             body,
             body_part: Bytes::new(),

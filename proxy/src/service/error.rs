@@ -47,6 +47,8 @@ pub(crate) enum ServiceError {
     InBatch { index: usize, error: Box<Self> },
     #[error("the messages of this request take {bytes} bytes together, at most {max} are allowed in one request")]
     RequestTooLarge { bytes: usize, max: usize },
+    #[error("message {index} is of another message group than message 0; one request has one message group, or none")]
+    MixedMessageGroups { index: usize },
     #[error("topic {topic} takes {} messages, but this one is {}", names(expected), name(*actual))]
     MessageType { topic: Topic, expected: TopicType, actual: MessageType },
 

@@ -9,6 +9,8 @@ pub(crate) mod dead_letter;
 mod draft;
 mod error;
 pub(crate) mod heartbeat;
+pub(crate) mod in_order;
+pub(crate) mod mismatch;
 pub(crate) mod query_assignment;
 pub(crate) mod query_route;
 pub(crate) mod readiness;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, StoreError};
-use apogee_model::{Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig};
+use apogee_model::{Cluster, ConsumerGroup, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::dead_letter::dead_letters;
+use super::mismatch::Mismatches;
 use super::readiness::{Place, Readiness};
 use super::{Call, Language, ServiceError};
 use crate::listen::{Departure, Stage};
@@ -103,6 +104,7 @@ pub(crate) struct Service {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) mismatches: Mismatches,
     /// From where spans in which polls end together are counted.
     pub(crate) since: Instant,
 }
@@ -163,9 +165,7 @@ impl Service {
         if !topic.permission.readable() {
             return Err(ServiceError::NotReadable { topic: ask.topic });
         }
-        if group.order == DeliveryOrder::Fifo {
-            return Err(ServiceError::not_implemented(format!("receiving for ordered groups (group {})", ask.group)));
-        }
+        self.mismatches.look(&topic, &group);
         let pop = Pop {
             group: group_ref(&group),
             topic: topic_ref(&topic),
@@ -175,6 +175,7 @@ impl Service {
             attempt_id: ask.attempt_id,
             client: call.client,
             dead_letters: None,
+            order: group.order,
         };
         let renewed = pop.lease == LeaseTerms::AutoRenew;
         let ends_at = patience(call.language);

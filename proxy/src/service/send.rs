@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use apogee_model::store::{Append, Appended, RequestId, StoreError, TopicRef};
-use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType};
+use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType, message_group_queue};
+use futures::future::BoxFuture;
 
 use super::error::name;
+use super::in_order::InOrder;
 use super::{Call, Draft, ServiceError, recall};
 use crate::metrics::Metrics;
 use crate::route::{Directory, topic_ref};
 use crate::store::Stores;
 
+/// How long a send waits for an earlier one of its message group whose outcome is unknown.
+const HELD_BACK_MAX: Duration = Duration::from_secs(5);
+
 /// Messages of one topic that are stored together or not at all.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub topic: Topic,
-    /// The queue the client would like; SDKs hash differently, so it is a hint.
+    /// The queue the client would like; SDKs hash differently, so it is a hint, and none for message groups.
     pub queue_hint: Option<u32>,
     /// At least one.
     pub messages: Vec<Draft>,
@@ -40,6 +46,7 @@ pub(crate) struct Service {
     directory: Directory,
     stores: Stores,
     metrics: Arc<Metrics>,
+    in_order: InOrder,
     incarnation: u64,
     sequence: AtomicU64,
     turn: AtomicU64,
@@ -47,11 +54,18 @@ pub(crate) struct Service {
 
 impl Service {
     /// `incarnation` is drawn at random for every start of a proxy.
-    pub(crate) fn new(directory: Directory, stores: Stores, metrics: Arc<Metrics>, incarnation: u64) -> Self {
-        Self { directory, stores, metrics, incarnation, sequence: AtomicU64::new(0), turn: AtomicU64::new(0) }
+    pub(crate) fn new(
+        directory: Directory,
+        stores: Stores,
+        metrics: Arc<Metrics>,
+        in_order: InOrder,
+        incarnation: u64,
+    ) -> Self {
+        let (sequence, turn) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { directory, stores, metrics, in_order, incarnation, sequence, turn }
     }
 
-    pub(crate) async fn run(&self, _call: Call, batch: Batch) -> Result<Sent, ServiceError> {
+    pub(crate) async fn run(&self, call: Call, batch: Batch) -> Result<Sent, ServiceError> {
         let topic = self.directory.topic(&batch.topic)?;
         let count = batch.messages.len();
         for (index, message) in batch.messages.iter().enumerate() {
@@ -61,7 +75,11 @@ impl Service {
             return Err(ServiceError::NotWritable { topic: batch.topic });
         }
 
-        let queue = self.choose(&topic, batch.queue_hint);
+        let message_group = one_message_group(&batch.messages)?;
+        let queue = match &message_group {
+            Some(group) => message_group_queue(group, topic.queues),
+            None => self.choose(&topic, batch.queue_hint),
+        };
         let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
         let replica_group = topic.replica_group(queue).ok_or(nowhere)?;
         let store = self.stores.of(replica_group)?;
@@ -73,7 +91,18 @@ impl Service {
             ids.push(std::mem::take(&mut message.message_id));
             appends.push(self.append(&target, queue, message).await);
         }
-        let appended = store.append(appends).await.map_err(refusal)?;
+        let appended = match message_group {
+            Some(group) => {
+                let until = call.answer_by(HELD_BACK_MAX);
+                let bytes = appends.iter().map(|append| append.message.len()).sum();
+                let tries = move || {
+                    let (store, appends) = (Arc::clone(&store), appends.clone());
+                    Box::pin(async move { store.append(appends).await }) as BoxFuture<'static, _>
+                };
+                self.in_order.append((topic.id, group), bytes, tries, until).await.map_err(counted)?
+            }
+            None => store.append(appends).await.map_err(refusal)?,
+        };
         assert_eq!(appended.len(), ids.len(), "the store answers once per message");
         self.metrics.messages_in(&topic, &sizes);
 
@@ -109,6 +138,22 @@ impl Service {
     }
 }
 
+fn counted(error: ServiceError) -> ServiceError {
+    match error {
+        ServiceError::Store(error) => refusal(error),
+        error => error,
+    }
+}
+
+/// The message group of the whole request, which is stored in one queue.
+fn one_message_group(messages: &[Draft]) -> Result<Option<Box<str>>, ServiceError> {
+    let group = messages.first().and_then(|first| first.message_group.clone());
+    match messages.iter().position(|message| message.message_group != group) {
+        Some(index) => Err(ServiceError::MixedMessageGroups { index }),
+        None => Ok(group),
+    }
+}
+
 /// The store counts the messages of a request together.
 fn refusal(error: StoreError) -> ServiceError {
     match error {
@@ -123,8 +168,8 @@ fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceErr
         return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
     }
     match actual {
-        MessageType::Normal | MessageType::Delay => Ok(()),
-        MessageType::Fifo | MessageType::Transaction | MessageType::Lite | MessageType::Priority => {
+        MessageType::Normal | MessageType::Fifo | MessageType::Delay => Ok(()),
+        MessageType::Transaction | MessageType::Lite | MessageType::Priority => {
             Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
         }
     }

@@ -216,6 +216,8 @@ impl Fate {
                 Self::NotDone { .. } => Self::NotDone { leader },
                 Self::Unknown => Self::Unknown,
             }),
+            // A later try was refused; what became of an earlier one is as unknown as before.
+            Fault::Failed(StoreError::Busy { .. }) if matches!(self, Self::Unknown) => Ok(Self::Unknown),
             Fault::Failed(
                 error @ (StoreError::Busy { .. }
                 | StoreError::TooLarge { .. }

@@ -171,7 +171,7 @@ async fn message_types() {
             let found = status(world.send(vec![one]).await.status);
             let accepted = topic == own || topic == "mixed";
             match (accepted, own) {
-                (true, "normal" | "delay") => check(found, Code::Ok, ""),
+                (true, "normal" | "fifo" | "delay") => check(found, Code::Ok, ""),
                 (true, _) => check(found, Code::NotImplemented, name),
                 (false, _) => check(found, Code::MessagePropertyConflictWithType, &format!("but this one is {name}")),
             }
@@ -230,8 +230,6 @@ async fn receives() {
         Code::BadRequest,
         "257 bytes, at most 256",
     );
-    world.routes.group("ordered", DeliveryOrder::Fifo, 17);
-    check(refused(&mut world, |ask| ask.group = resource("ordered")).await, Code::NotImplemented, "ordered");
     world.routes.topic("locked", TopicType::Normal, Permission::Write);
     let locked = |ask: &mut v2::ReceiveMessageRequest| ask.message_queue.as_mut().unwrap().topic = resource("locked");
     check(refused(&mut world, locked).await, Code::Forbidden, "no readable queue");

@@ -6,6 +6,7 @@ mod budget;
 mod clients;
 mod dead_letters;
 mod delay;
+mod fifo;
 mod leaving;
 mod long_poll;
 mod messages;

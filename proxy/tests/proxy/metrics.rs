@@ -33,7 +33,7 @@ async fn names_and_labels() {
         r#"rocketmq_proxy_assignments_total{result="failed"} 0"#,
         r#"rocketmq_messages_in_total{is_system="false",message_type="normal",topic="orders"} 1"#,
         r#"rocketmq_message_size_bucket{message_type="normal",topic="orders",le="1024"} 1"#,
-        r#"rocketmq_topic_number 1"#,
+        r#"rocketmq_topic_number 2"#, // one of them for dead letters
         r#"rocketmq_consumer_group_number 1"#,
         r#"rocketmq_throughput_in_total{is_system="false",message_type="normal",topic="orders"} 5"#,
         r#"rocketmq_messages_out_total{consumer_group="workers",is_retry="false",is_system="false",topic="orders"} 1"#,

@@ -379,6 +379,7 @@ pub(crate) struct Told {
     pub leases: Vec<LeaseTerms>,
     pub attempt_ids: Vec<Option<String>>,
     pub batches: Vec<usize>,
+    pub orders: Vec<DeliveryOrder>,
     pub queues: Vec<u16>,
     pub pops: usize,
     /// Rests of the group, of those settlements that told them.
@@ -460,6 +461,7 @@ impl Inner {
         self.told.pops += 1;
         self.told.leases.push(pop.lease);
         self.told.batches.push(pop.batch);
+        self.told.orders.push(pop.order);
         self.told.attempt_ids.push(pop.attempt_id.as_ref().map(|id| String::from_utf8_lossy(id).into_owned()));
         self.open(pop.group.id, pop.topic.id);
         let (queues, mut popped) = (&self.queues, Popped::default());

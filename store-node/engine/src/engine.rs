@@ -331,7 +331,9 @@ impl Engine {
             self.try_ask(Ask::Pop { pop: pop.clone(), reply })?;
             let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
             match &pop.filter {
-                Filter::Sql(sql) if granted.grants.is_empty() && !granted.look.is_empty() => {
+                Filter::Sql(sql)
+                    if granted.grants.is_empty() && granted.burials.is_empty() && !granted.look.is_empty() =>
+                {
                     let verdicts = self.look(&pop, sql, granted.look).await;
                     self.send(Ask::Looked(verdicts))?;
                 }

@@ -130,6 +130,11 @@ impl LeaseClock {
         Some(live)
     }
 
+    /// Whether the lease of this message runs, or ended and nobody has asked since.
+    pub(crate) fn runs(&self, key: Key) -> bool {
+        self.leases.contains_key(&key)
+    }
+
     /// The consumer has the message of this delivery.
     pub(crate) fn confirm(&mut self, key: Key, delivery: u64) {
         if let Some(live) = self.leases.get_mut(&key).filter(|live| live.delivery == delivery) {

@@ -114,6 +114,8 @@ pub(crate) struct Lease {
     pub(crate) client: u64,
     /// Hash of the attempt id, 0 for none.
     pub(crate) attempt_id: u64,
+    /// Messages the cursor moves past and nobody gets yet, because an earlier one of their message group is out.
+    pub(crate) waiting: Arc<[QueueOffset]>,
 }
 
 /// Who moved the end of a lease.
@@ -191,6 +193,7 @@ impl Record {
                 for number in [lease.duration_ms, lease.client, lease.attempt_id] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
+                lease.waiting.iter().for_each(|offset| out.extend_from_slice(&offset.0.to_le_bytes()));
                 let head = Head::of(kind::LEASE, lease.queue.topic, lease.queue.queue, lease.cursor);
                 Head { flags: if lease.auto_renew { AUTO_RENEW } else { 0 }, ..head }
             }
@@ -344,6 +347,7 @@ impl Head {
             auto_renew: self.flags & AUTO_RENEW != 0,
             client: body.u64()?,
             attempt_id: body.u64()?,
+            waiting: waiting(body)?,
         }))
     }
 
@@ -409,6 +413,13 @@ fn deliveries(body: &mut Reader<'_>) -> Option<(GroupId, Deliveries)> {
     let delivery = DeliverySeq(body.u64()?);
     let offsets = (0..count).map(|_| body.u64().map(QueueOffset)).collect::<Option<_>>()?;
     Some((group, Deliveries { delivery, offsets }))
+}
+
+/// Messages up to the end of the body.
+fn waiting(body: &mut Reader<'_>) -> Option<Arc<[QueueOffset]>> {
+    let count = body.left() / 8;
+    let offsets = (0..count).map(|_| body.u64().map(QueueOffset)).collect::<Option<_>>()?;
+    (body.left() == 0).then_some(offsets)
 }
 
 fn put_mapping(out: &mut Vec<u8>, what: u8, id: u32, namespace: &str, name: &str) -> Head {

@@ -8,8 +8,8 @@ use apogee_engine::{Engine, EngineParts, Role, SEGMENT_MIN, Settings};
 use apogee_host::{Entropy as _, OsEntropy, RealClock, SimDisk, Tasks, net};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, Popped, RequestId, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, Epoch, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
-    StoredMessage, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, Epoch, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId,
+    ReplicaId, StoredMessage, Topic, TopicId,
 };
 use apogee_proxy::{RemoteGroup, RemoteGroupParts, StoreMetrics};
 use apogee_store_node::lanes::{Lanes, Served};
@@ -93,8 +93,8 @@ pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Appen
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
     let client = ClientId::parse("host@1@1").expect("not blank");
-    let filter = Filter::default();
-    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None }
+    let (filter, order) = (Filter::default(), DeliveryOrder::Concurrent);
+    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None, order }
 }
 
 pub(crate) fn bodies(popped: &Popped) -> Vec<Bytes> {

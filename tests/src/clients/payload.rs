@@ -11,6 +11,8 @@ pub const QUEUES: u16 = 3;
 pub const GROUPS: u32 = 2;
 /// The group that has dead letters, where groups have any.
 pub const DYING: u32 = 2;
+/// The one that is ordered, when one is.
+pub const ORDERED_GROUP: u32 = 2;
 /// A group whose consumers all filter by the same expression.
 pub const FILTERED: u32 = GROUPS + 1;
 /// What it wants: two thirds of the messages.
@@ -27,11 +29,16 @@ pub fn message(id: MessageId, size: usize) -> StoredMessage {
         body.extend_from_slice(&word.to_le_bytes());
     }
     body.truncate(size + 8);
-    // Field 1 is the tag and field 2 a key, as in SystemProperties of the v2 API.
+    // Field 1 is the tag, field 2 a key and field 17 the message group, as in SystemProperties of the v2 API.
     let mut properties = vec![0x0a, 2, b't', b'0' + u8::try_from(id.0 % 3).expect("a digit")];
     let key = format!("key-{}", id.0);
     properties.extend_from_slice(&[0x12, u8::try_from(key.len()).expect("a short key")]);
     properties.extend_from_slice(key.as_bytes());
+    if id.message_group() > 0 {
+        let group = format!("order-{}", id.message_group());
+        properties.extend_from_slice(&[0x8a, 0x01, u8::try_from(group.len()).expect("a short name")]);
+        properties.extend_from_slice(group.as_bytes());
+    }
     StoredMessage { body_part: body.into(), properties_part: properties.into() }
 }
 

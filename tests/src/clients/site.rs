@@ -6,7 +6,7 @@ use apogee_model::store::{
     self, Append, DeadLetters, Delivery, Fetch, FetchFrom, KeptId, LeaseTerms, Pop, Popped, Recall, Recalled,
     RequestId, Settled, Settlement,
 };
-use apogee_model::{ClientId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp};
+use apogee_model::{ClientId, DeliveryOrder, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,8 @@ pub struct Site<D> {
     pub began: Option<Timestamp>,
     /// Deliveries of a message to the group that has dead letters; `None`: no group has any.
     pub dead_after: Option<u32>,
+    /// [`payload::ORDERED_GROUP`] wants message groups in order.
+    pub in_order: bool,
 }
 
 impl<D: Door> Site<D> {
@@ -136,6 +138,7 @@ impl<D: Door> Site<D> {
             attempt_id: what.attempt_id.map(payload::attempt_id),
             client: ClientId::parse("client").expect("not blank"),
             dead_letters: self.dead_letters(what.group),
+            order: if self.is_ordered(what.group) { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;
@@ -145,6 +148,17 @@ impl<D: Door> Site<D> {
         let messages = answer.and_then(Result::ok).map_or_else(Vec::new, |Popped { messages, .. }| messages);
         self.received(start, group, attempt_id, invisible, &messages, outcome);
         Ok(messages)
+    }
+
+    /// Notes which group is ordered; to be called before it receives.
+    pub fn tell_order(&self) {
+        for group in (1..=payload::GROUPS).filter(|group| self.is_ordered(*group)) {
+            self.history.end(self.history.start(), What::InOrder { group: name(group) });
+        }
+    }
+
+    fn is_ordered(&self, group: u32) -> bool {
+        self.in_order && group == payload::ORDERED_GROUP
     }
 
     fn received(

@@ -11,6 +11,13 @@ pub type Name = Arc<str>;
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MessageId(pub u64);
 
+impl MessageId {
+    /// The message group that tests send the message in; 0 is none.
+    pub fn message_group(self) -> u64 {
+        self.0 % 4
+    }
+}
+
 /// The receipt handle of one delivery, or a digest of it: equal handles are one delivery.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Handle(pub u64);
@@ -152,6 +159,10 @@ pub enum What {
         topic: Name,
         to: ResetTo,
         outcome: Outcome,
+    },
+    /// The group is an ordered one, from the beginning.
+    InOrder {
+        group: Name,
     },
     /// What the system says about a group's progress on one queue.
     Progress {

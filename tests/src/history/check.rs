@@ -2,6 +2,7 @@
 
 mod dead;
 mod delay;
+mod fifo;
 mod filter;
 mod index;
 mod lease;
@@ -36,6 +37,8 @@ pub enum Invariant {
     I05,
     /// An acked message does not come again by a receive that began after the ack returned.
     I06,
+    /// FIFO: of a message group, the next message is delivered when those before are settled, in the order of the queue.
+    I07,
     /// A delayed message is never early.
     I08,
     /// Queue offsets are unique, dense, and grow with time.
@@ -102,6 +105,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     reset::again(&index, &mut found);
     reset::skipped(&index, &mut found);
     dead::letters(&index, rules, &mut found);
+    fifo::overtaken(&index, calls, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
     service::back(calls, &mut found);

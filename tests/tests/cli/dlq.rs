@@ -80,7 +80,7 @@ async fn a_message_dies_is_looked_at_and_lives_again() {
 
     let mut failing = Failing::new(&server).await;
     assert_eq!(failing.fail("orders", "workers").await, [1]);
-    assert_eq!(failing.fail("orders", "workers").await, Vec::<i32>::new(), "once is all that it gets");
+    assert!(failing.fail("orders", "workers").await.is_empty(), "once is all that it gets");
 
     let dead = json!({ "namespace": "", "name": "workers", "topic": "%DLQ%workers", "waiting": 1, "kept": 1 });
     assert_eq!(cli.json("dlq list").await["groups"], json!([dead]));

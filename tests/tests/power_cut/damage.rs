@@ -26,14 +26,8 @@ async fn open(disk: &SimDisk) -> Result<Store, OpenError> {
     let (disk, clock) = (Arc::new(disk.clone()), Arc::new(SimClock::new()));
     let parts = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let engine = Engine::open_with_rule(parts, settings, AfterCommit).await?;
-    let site = Site {
-        door: Direct(engine),
-        history: History::new(),
-        over: CancellationToken::new(),
-        tempo: at_pace(0),
-        began: None,
-        dead_after: None,
-    };
+    let (door, history, over) = (Direct(engine), History::new(), CancellationToken::new());
+    let site = Site { door, history, over, tempo: at_pace(0), began: None, dead_after: None, in_order: false };
     Ok(Store { site, tasks })
 }
 

@@ -183,6 +183,7 @@ impl<R: AnswerRule + Copy> Run<R> {
     ) -> anyhow::Result<()> {
         let pace = [5, 100, 1500][usize::try_from(self.dice.below(3))?];
         let site = self.site(engine, pace);
+        site.tell_order();
         let producing = join_all(producers.iter_mut().map(|producer| producer.run(&site)));
         let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(&site)));
         let ends = async {
@@ -202,7 +203,8 @@ impl<R: AnswerRule + Copy> Run<R> {
     fn site(&self, engine: Engine, pace: u64) -> Site<Direct> {
         let (door, history) = (Direct(engine), self.history.clone());
         let (dead_after, began) = (None, None);
-        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after, began }
+        let in_order = Dice::new(self.plan.seed, 501).one_in(2);
+        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after, began, in_order }
     }
 
     /// What the end of the process means for the machine.
@@ -221,6 +223,7 @@ impl<R: AnswerRule + Copy> Run<R> {
         let engine = self.open(Arc::new(process), &tasks).await?;
         self.history.end(down, What::Down);
         let site = self.site(engine, 0);
+        site.tell_order();
         let begun = Instant::now();
         while self.round(&site).await? > 0 || begun.elapsed() < DRAIN {
             sleep(Duration::from_millis(250)).await;

@@ -21,6 +21,10 @@ async fn the_sdks_through_arbitrary_proxies() -> anyhow::Result<()> {
     let _alone = ALONE.lock().await;
     let cluster = Cluster::start(Shape::WHOLE, &[]).await?;
     let balancer = Balancer::start(ports(&cluster)).await?;
+    for line in Sdk::Java.needs() {
+        let ran = cluster.cli(0, &line.split(' ').collect::<Vec<_>>()).await?;
+        ensure!(ran.code == 0, "{line}: {ran:?}");
+    }
     // The start of a Java machine takes a whole processor, and this SDK gives up when it is slow.
     check(Sdk::Java, &balancer).await?;
     let others = [Sdk::Python, Sdk::Go, Sdk::Node, Sdk::Rust].map(|sdk| check(sdk, &balancer));

@@ -36,6 +36,8 @@ const RESETS_IN: u64 = 4;
 const RESET_EVERY: u64 = 100;
 /// Deliveries of a message to the group that has dead letters.
 const DEAD_AFTER: u32 = 3;
+/// In one of so many seeds no group is ordered.
+const UNORDERED_IN: u64 = 3;
 /// Violations of one seed that are told.
 const LINES: usize = 12;
 
@@ -127,6 +129,7 @@ impl Clients {
         let at_rest: Vec<_> = hosts.iter().map(|_| CancellationToken::new()).collect();
         for ((number, host), at_my_rest) in (1..).zip(&hosts).zip(&at_rest) {
             let site = site(cluster, seed, number, over.clone(), tempo);
+            site.tell_order();
             let (healed, mine, all) = (healed.clone(), at_my_rest.clone(), at_rest.clone());
             cluster.client(host, async move {
                 work(&site, seed, number, producers).await;
@@ -235,7 +238,9 @@ fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, temp
     let replicas = u64::try_from(cluster.machines.len()).expect("a few");
     let door = Proxy::new(cluster.desk.clone(), Dice::new(seed, 100 + number), replicas);
     let (dead_after, began) = (Some(DEAD_AFTER), Some(Timestamp(clock::BEGINNING)));
-    Site { door, history: cluster.history.clone(), over, tempo, dead_after, began }
+    let in_order = !Dice::new(seed, 501).one_in(UNORDERED_IN);
+    let history = cluster.history.clone();
+    Site { door, history, over, tempo, dead_after, began, in_order }
 }
 
 /// The clients of one proxy, until it is over.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use apogee_model::store::{DeadLetters, Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
 use apogee_model::{
-    ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset, Rests, Timestamp,
-    TopicId,
+    ClientId, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
+    Rests, Timestamp, TopicId,
 };
 
 use super::{Malformed, narrow, required, v1};
@@ -25,6 +25,7 @@ impl From<&Pop> for v1::PopAsk {
             attempt_id: pop.attempt_id.clone(),
             client: pop.client.as_str().to_owned(),
             dead_letters: pop.dead_letters.as_ref().map(Into::into),
+            ordered: pop.order == DeliveryOrder::Fifo,
         }
     }
 }
@@ -46,6 +47,7 @@ impl TryFrom<v1::PopAsk> for Pop {
             attempt_id: pop.attempt_id,
             client: required(ClientId::parse(&pop.client), "the client")?,
             dead_letters: pop.dead_letters.map(TryInto::try_into).transpose()?,
+            order: if pop.ordered { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
         })
     }
 }

@@ -8,8 +8,8 @@ use apogee_model::store::{
     Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId,
-    QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
+    QueueId, QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -79,15 +79,15 @@ fn pops_and_deliveries_survive() {
     let tags = Filter::from(TagFilter::parse("a||b").unwrap());
     let sql = Filter::sql("a > 5").unwrap();
     let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
-    for (filter, lease, attempt_id) in [
-        (Filter::default(), LeaseTerms::AutoRenew, None),
-        (tags, fixed, Some(Bytes::from_static(b"try 1"))),
-        (sql, fixed, None),
+    for (filter, lease, attempt_id, order) in [
+        (Filter::default(), LeaseTerms::AutoRenew, None, DeliveryOrder::Fifo),
+        (tags, fixed, Some(Bytes::from_static(b"try 1")), DeliveryOrder::Concurrent),
+        (sql, fixed, None, DeliveryOrder::Concurrent),
     ] {
         let client = ClientId::parse("c1").unwrap();
-        let pop =
-            Pop { group: group(), topic: topic(), filter, batch: 32, lease, attempt_id, client, dead_letters: None };
-        let pop = Pop { dead_letters: (pop.batch == 32 && pop.attempt_id.is_some()).then(dead_letters), ..pop };
+        let dead_letters = attempt_id.is_some().then(dead_letters);
+        let (group, topic) = (group(), topic());
+        let pop = Pop { group, topic, filter, batch: 32, lease, attempt_id, client, dead_letters, order };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }

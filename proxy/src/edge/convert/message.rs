@@ -57,11 +57,13 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
     let body = message.body.clone();
     let message_type = type_of(&properties);
     let message_id = properties.message_id.clone();
+    let message_group = Some(properties.message_group()).filter(|group| !group.is_empty()).map(Into::into);
     let due =
         properties.delivery_timestamp.as_ref().filter(|_| message_type == MessageType::Delay).map(time::timestamp);
     Ok(Draft {
         message_type,
         message_id,
+        message_group,
         due,
         body,
         body_part: body_part(topic, message),

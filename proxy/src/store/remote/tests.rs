@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use apogee_host::net;
 use apogee_model::store::{LeaseTerms, RequestId};
-use apogee_model::{ConsumerGroup, QueueId, QueueOffset, StoredMessage, Timestamp, Topic};
+use apogee_model::{ConsumerGroup, DeliveryOrder, QueueId, QueueOffset, StoredMessage, Timestamp, Topic};
 use apogee_proto::store::v1::lane_server::{Lane as Service, LaneServer};
 use apogee_proto::store::v1::{
     self, AppendedAt, Done, LaneAnswer, LaneAnswers, LaneError, LaneHello, LaneRequest, LaneRequests, LaneWelcome,
@@ -150,6 +150,7 @@ fn pop() -> Pop {
         attempt_id: None,
         client: ClientId::parse("c").unwrap(),
         dead_letters: None,
+        order: DeliveryOrder::Concurrent,
     }
 }
 

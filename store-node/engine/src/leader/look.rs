@@ -66,8 +66,11 @@ impl Unseen {
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     /// Oldest expression first.
-    groups: BTreeMap<(GroupId, TopicId), Vec<(Arc<Sql>, BTreeMap<QueueId, Run>)>>,
+    groups: BTreeMap<(GroupId, TopicId), Vec<Expression>>,
 }
+
+/// One expression, and the verdicts by it.
+type Expression = (Arc<Sql>, BTreeMap<QueueId, Run>);
 
 /// Verdicts without a gap.
 #[derive(Debug, Default)]

@@ -4,14 +4,16 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `settle`, `bury`, `timer`, `carry`, `reset` and
-//! `retention` for the decisions, `look` for filters by expression, and `fetch`.
+//! Reading order: `ask` (what callers want), this file, then `pop`, `fifo` with `locks` (pops of ordered groups), `settle`,
+//! `bury`, `timer`, `carry`, `reset` and `retention` for the decisions, `look` for filters by expression, and `fetch`.
 
 mod ask;
 mod block;
 mod bury;
 mod carry;
 mod fetch;
+mod fifo;
+mod locks;
 mod look;
 mod pop;
 mod ready;
@@ -38,7 +40,7 @@ pub(crate) use settle::Moved;
 
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
-use crate::pop::{Entry, Overlay, When};
+use crate::pop::{Entry, Overlay, PopQueue, When};
 use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
 use crate::state::{BadBlock, QueueState, State};
 use crate::views::rows::Earlier;
@@ -80,6 +82,12 @@ pub(crate) struct Leader {
     ready: BTreeMap<(GroupId, TopicId), ready::Ready>,
     /// Messages that are to be buried, by their last delivery: nobody said anything about them since.
     dying: BTreeMap<Key, DeliverySeq>,
+    /// The same and more of ordered groups that somebody receives for.
+    locks: BTreeMap<(GroupId, TopicId), locks::Locks>,
+    /// Groups on topics where message groups may have become free.
+    unlocked: Vec<(GroupId, TopicId)>,
+    /// Messages that one record may let wait.
+    waiting_max: usize,
     /// Groups that were dropped; their ids are never given again, and late receives of them find nothing.
     dropped: BTreeSet<GroupId>,
     /// Appends on their way to the log.
@@ -112,6 +120,9 @@ impl Leader {
             clock: LeaseClock::default(),
             ready: BTreeMap::new(),
             dying: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            unlocked: Vec::new(),
+            waiting_max: fifo::WAITING_MAX,
             dropped: BTreeSet::new(),
             proposed: HashMap::new(),
             watches: Watches::default(),
@@ -133,6 +144,7 @@ impl Leader {
     /// The log takes no larger blocks than this.
     pub(crate) fn limit_blocks(&mut self, block_max: usize) {
         self.blocks.limit(block_max);
+        self.waiting_max = fifo::WAITING_MAX.min(block_max / 64);
     }
 
     /// Leads no more. What was proposed and not applied is forgotten here; the log decides what becomes of it.
@@ -233,6 +245,7 @@ impl Leader {
             Ask::DropGroup { group, reply } => {
                 self.turns.retain(|(of, _), _| *of != group);
                 self.looked.forget(|(of, _)| of == group);
+                self.locks.retain(|(of, _), _| *of != group);
                 self.dropped.insert(group);
                 self.propose(Record::Close { group }, now);
                 self.blocks.answer(Answer::Done(reply))
@@ -326,6 +339,7 @@ impl Leader {
         };
         let at = When { log_time: at, epoch: self.epoch };
         self.overlay.propose(&record, block, at, applied);
+        self.turn_locks(&record);
     }
 
     /// The entry of a message, uncommitted changes included.
@@ -343,6 +357,7 @@ impl Leader {
     fn drop_topic(&mut self, topic: TopicId, now: Now) {
         self.turns.retain(|(_, of), _| *of != topic);
         self.looked.forget(|(_, of)| of == topic);
+        self.locks.retain(|(_, of), _| *of != topic);
         let queues: Vec<_> = self.state.queues_of(topic).map(|(queue, _)| queue).collect();
         for queue in queues {
             let min = self.next_offset(topic, queue);
@@ -372,7 +387,8 @@ impl Leader {
                 let pop = state.queues.get(&queue);
                 // A group that never read a queue has nothing to do with what was trimmed.
                 let (floor, cursor) = pop.map_or((min, min), |pop| (pop.floor().max(min), pop.cursor.max(min)));
-                let in_flight = pop.map_or(0, |pop| u64::try_from(pop.entries.len()).unwrap_or(u64::MAX));
+                let delivered = |pop: &PopQueue| pop.entries.values().filter(|entry| !entry.is_waiting()).count();
+                let in_flight = pop.map_or(0, |pop| u64::try_from(delivered(pop)).unwrap_or(u64::MAX));
                 all.push(GroupStatus { topic, queue, floor, cursor, max, in_flight });
             }
         }
@@ -414,6 +430,7 @@ impl Leader {
         for (of, offset) in applied.touched {
             if !self.restart_lease(of, offset, now) {
                 *settled.entry(of).or_default() += 1;
+                self.unlock_settled(of, offset);
             }
         }
         for (of, count) in settled {
@@ -422,6 +439,7 @@ impl Leader {
         for (group, topic) in applied.reset {
             self.watches.nudge(group, topic);
         }
+        self.tell_of_unlocked();
         self.watches.tell();
         Ok(())
     }
@@ -494,12 +512,16 @@ impl Leader {
             let duration_ms = u64::try_from(span.as_millis()).expect("at most 60 s");
             self.propose(Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Renewal }, now);
         }
+        self.tell_of_unlocked();
         self.watches.tell();
     }
 
     /// An uncommitted record about the message means that its lease starts anew when that is committed.
     fn lease_ended(&mut self, (of, offset): Key) {
         if self.overlay.entry(of, offset).is_some() || self.state.entry(of, offset).is_none() {
+            return;
+        }
+        if self.unlock_ended(of, offset) {
             return;
         }
         // Without a place the message was trimmed, and its entry with it.

@@ -17,9 +17,9 @@ use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
 use crate::views::Place;
 
 /// Index rows one pop looks at before others get their turn.
-const SCAN_BUDGET: usize = 8192;
+pub(super) const SCAN_BUDGET: usize = 8192;
 /// Every so many pops of a group on a topic, messages to redeliver come before new ones; otherwise after them.
-const RETRY_FIRST_EVERY: u64 = 5;
+pub(super) const RETRY_FIRST_EVERY: u64 = 5;
 
 /// One pop under way.
 pub(super) struct Picking<'a> {
@@ -53,6 +53,7 @@ impl Leader {
             return Some(Answer::Popped(reply, Granted::default()));
         }
         self.clock.heard(crate::client_hash(&pop.client), now.monotonic);
+        self.keep_order(&pop);
         if let Some(granted) = self.replay(&pop, now) {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
@@ -61,7 +62,7 @@ impl Leader {
         if !granted.grants.is_empty() {
             return self.blocks.answer(Answer::Popped(reply, granted));
         }
-        if !granted.look.is_empty() {
+        if !granted.look.is_empty() && granted.burials.is_empty() {
             return Some(Answer::Popped(reply, granted)); // whoever asked looks, and asks again
         }
         if exhausted && granted.burials.is_empty() {
@@ -88,6 +89,7 @@ impl Leader {
         let mut grants = Vec::new();
         let mut batches: BTreeMap<(QueueOf, DeliverySeq), Vec<QueueOffset>> = BTreeMap::new();
         candidates.retain(|(queue, offset)| *offset >= self.min(topic, *queue));
+        self.drop_overtaking((group, topic), &mut candidates, attempt_id);
         for (queue, offset) in candidates {
             let of = QueueOf { group, topic, queue };
             let entry = self.entry(of, offset).filter(|entry| entry.attempt_id == attempt_id);
@@ -139,6 +141,9 @@ impl Leader {
         let turn = self.turns.entry((pop.group.id, pop.topic.id)).or_default();
         *turn += 1;
         let turn = *turn;
+        if let Some((granted, exhausted)) = self.grant_in_order(pop, turn, now) {
+            return (granted, exhausted);
+        }
         let mut picking = Picking {
             pop,
             picked: Vec::new(),
@@ -158,7 +163,7 @@ impl Leader {
         let exhausted = picking.budget == 0;
         let (full, Picking { picked, cursors, burials, unseen, .. }) = (picking.full(), picking);
         let (burials, look) = (burials.into_vec(), unseen.into_looks());
-        let grants = self.lease(pop, picked, &cursors, now);
+        let grants = self.lease(pop, picked, &cursors, BTreeMap::new(), now);
         let more = !burials.is_empty() || (full || exhausted || !look.is_empty()) && self.has_more(pop);
         (Granted { grants, more, burials, look }, exhausted)
     }
@@ -233,12 +238,14 @@ impl Leader {
         self.in_flight_max.saturating_sub(self.state.unsettled(of))
     }
 
-    /// One lease record for each queue that gives messages or whose cursor moves.
-    fn lease(
+    /// One lease record for each queue that gives messages or whose cursor moves. `waiting` are messages that the cursor
+    /// moves past and nobody gets yet.
+    pub(super) fn lease(
         &mut self,
         pop: &Pop,
         picked: Vec<(QueueId, QueueOffset, Place)>,
         cursors: &BTreeMap<QueueId, QueueOffset>,
+        mut waiting: BTreeMap<QueueId, Vec<QueueOffset>>,
         now: Now,
     ) -> Vec<Grant> {
         let duration = duration(pop.lease);
@@ -264,6 +271,7 @@ impl Leader {
                 auto_renew: pop.lease == LeaseTerms::AutoRenew,
                 client: crate::client_hash(&pop.client),
                 attempt_id: attempt_hash(pop).unwrap_or(0),
+                waiting: waiting.remove(&queue).unwrap_or_default().into(),
             };
             self.propose(Record::Lease(lease), now);
         }

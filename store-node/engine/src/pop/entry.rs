@@ -4,7 +4,7 @@ use apogee_model::{DeliverySeq, Epoch, QueueId, QueueOffset, Timestamp};
 
 use crate::record::{ChangedBy, Deliveries, Lease, Record};
 
-/// An unsettled delivery. Times are log times.
+/// An unsettled message: a delivery, or one that waits for its message group. Times are log times.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
     pub(crate) delivery: DeliverySeq,
@@ -25,6 +25,30 @@ pub(crate) struct Entry {
     pub(crate) confirmed: bool,
     /// Was given again to the same receive: an earlier answer may have reached the consumer.
     pub(crate) replayed: bool,
+}
+
+impl Entry {
+    /// Was never delivered: the cursor went past while an earlier message of its message group was out.
+    fn waiting(at: When) -> Self {
+        Self {
+            delivery: DeliverySeq(0),
+            attempt: 0,
+            granted_at: at.log_time,
+            epoch: at.epoch,
+            lease_from: at.log_time,
+            duration_ms: 0,
+            attempt_id: 0,
+            client: 0,
+            auto_renew: false,
+            confirmed: false,
+            replayed: false,
+        }
+    }
+
+    /// Nobody was ever given the message.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.delivery == DeliverySeq(0)
+    }
 }
 
 /// Of which block a record is: its log time, and the epoch it was decided in.
@@ -131,6 +155,11 @@ fn grant(lease: &Lease, at: When, store: &mut impl PopStore) {
             replayed: false,
         };
         store.put(queue, *offset, entry);
+    }
+    for offset in lease.waiting.iter() {
+        if store.entry(queue, *offset).is_none() {
+            store.put(queue, *offset, Entry::waiting(at));
+        }
     }
     if store.cursor(queue) < lease.cursor {
         store.set_cursor(queue, lease.cursor);

@@ -11,6 +11,6 @@ mod overlay;
 mod pops;
 
 pub(crate) use entry::{Entry, PopStore, When, apply};
-pub(crate) use group_topic::GroupTopic;
+pub(crate) use group_topic::{GroupTopic, PopQueue};
 pub(crate) use overlay::Overlay;
 pub(crate) use pops::Pops;

@@ -170,6 +170,16 @@ impl Overlay {
         pending.entries.get(&(of.queue, offset)).map(|(_, entry)| *entry)
     }
 
+    /// Messages of a group on a topic that uncommitted records touch.
+    pub(crate) fn entries(
+        &self,
+        group: GroupId,
+        topic: TopicId,
+    ) -> impl Iterator<Item = (QueueId, QueueOffset, Option<Entry>)> + '_ {
+        let pending = self.pops.get(&(group, topic)).into_iter().flat_map(|pending| &pending.entries);
+        pending.map(|((queue, offset), (_, entry))| (*queue, *offset, *entry))
+    }
+
     pub(crate) fn cursor(&self, of: QueueOf) -> Option<QueueOffset> {
         self.pops.get(&(of.group, of.topic))?.cursors.get(&of.queue).map(|(_, cursor)| *cursor)
     }

@@ -34,6 +34,7 @@ fn every_kind() -> Vec<Record> {
             auto_renew: true,
             client: 11,
             attempt_id: 12,
+            waiting: Arc::default(),
         }),
         Record::Settle { queue: queue_of(), deliveries: two() },
         Record::Change { queue: queue_of(), deliveries: two(), duration_ms: 1, by: ChangedBy::Client },
@@ -63,6 +64,16 @@ fn every_kind() -> Vec<Record> {
         }),
         Record::Recall(Recall { topic: TopicId(2), queue: QueueId(1), id: kept_id(), lsn: Lsn(64), len: 80 }),
         dead_letter(),
+        Record::Lease(Lease {
+            queue: queue_of(),
+            deliveries: two(),
+            cursor: QueueOffset(7),
+            duration_ms: 10_000,
+            auto_renew: false,
+            client: 11,
+            attempt_id: 0,
+            waiting: [QueueOffset(3), QueueOffset(5)].into(),
+        }),
     ]
 }
 

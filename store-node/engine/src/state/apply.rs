@@ -1,7 +1,9 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
 use apogee_model::store::KeptId;
-use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, tag_hash};
+use apogee_model::{
+    DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, message_group_hash, tag_hash,
+};
 use bytes::{Buf, Bytes};
 
 use super::State;
@@ -69,8 +71,9 @@ impl At {
     fn place(&self, message: &StoredMessage) -> Place {
         let len = u32::try_from(self.len).expect("records are smaller than a block");
         let tag_hash = tag_hash(message.tag());
+        let group_hash = message_group_hash(message.message_group());
         let (lsn, visible, stored_at) = (self.lsn, self.lsn, self.log_time);
-        Place { lsn, len, tag_hash, group_hash: 0, stored_at, flags: 0, visible }
+        Place { lsn, len, tag_hash, group_hash, stored_at, flags: 0, visible }
     }
 }
 

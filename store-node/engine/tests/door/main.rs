@@ -4,6 +4,8 @@ mod back_off;
 mod dead_letters;
 mod delay;
 mod fetch;
+mod fifo;
+mod fifo_model;
 mod full;
 mod model;
 mod races;

@@ -6,6 +6,7 @@ use apogee_model::store::{Append, Pop, RequestId};
 use apogee_model::{Filter, GroupId, QueueId, QueueOffset, StoredMessage};
 use futures::future::join_all;
 
+use crate::dead_letters::{dead, dead_letters};
 use crate::support::{Store, TEN_SECONDS, group, message, receive, topic};
 
 fn wanted(sql: &str, batch: usize) -> Pop {
@@ -170,4 +171,16 @@ async fn a_watch_hears_of_every_arrival_once() {
     assert_eq!(store.pop(wanted("TAGS = 'x'", 1)).await, []);
     let quiet = tokio::time::timeout(Duration::from_secs(60), watch.ready()).await;
     assert!(quiet.is_err(), "looking in vain tells nobody anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_often_enough_is_a_dead_letter_under_a_filter_too() {
+    let store = Store::new().await;
+    store.send(0, "x", "a").await;
+    let once = || Pop { dead_letters: Some(dead_letters(1)), ..wanted("TAGS = 'x'", 1) };
+    assert_eq!(store.bodies(once()).await, ["a"]);
+    tokio::time::sleep(TEN_SECONDS * 2).await;
+    store.send(1, "y", "b").await;
+    assert_eq!(store.bodies(once()).await, [""; 0]);
+    assert_eq!(dead(&store).await, ["a"]);
 }

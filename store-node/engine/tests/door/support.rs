@@ -10,7 +10,8 @@ use apogee_model::store::{
     TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, Filter, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, Filter, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage,
+    Topic, TopicId,
 };
 use bytes::Bytes;
 
@@ -53,7 +54,20 @@ impl Store {
     }
 
     pub(crate) async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
-        let message = message(tag, body);
+        self.append(queue, message(tag, body)).await
+    }
+
+    /// A message of a message group, whose name is short.
+    pub(crate) async fn send_in(&self, queue: u16, group: &str, body: &str) -> QueueOffset {
+        let mut stored = message("", body);
+        if !group.is_empty() {
+            let len = u8::try_from(group.len()).expect("a short name");
+            stored.properties_part = [&[0x8a, 0x01, len], group.as_bytes()].concat().into();
+        }
+        self.append(queue, stored).await
+    }
+
+    async fn append(&self, queue: u16, message: StoredMessage) -> QueueOffset {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
         let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
@@ -109,8 +123,22 @@ pub(crate) fn client() -> ClientId {
 
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(TEN_SECONDS).expect("in range"));
-    let (filter, client) = (Filter::default(), client());
-    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None }
+    Pop {
+        group: group(),
+        topic: topic(),
+        filter: Filter::default(),
+        batch,
+        lease,
+        attempt_id: None,
+        client: client(),
+        dead_letters: None,
+        order: DeliveryOrder::Concurrent,
+    }
+}
+
+/// For an ordered group.
+pub(crate) fn in_order(batch: usize) -> Pop {
+    Pop { order: DeliveryOrder::Fifo, ..receive(batch) }
 }
 
 pub(crate) fn push(batch: usize) -> Pop {

@@ -12,7 +12,7 @@ use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, RequestId, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
-    ClientId, ConsumerGroup, Filter, GroupId, InvisibleDuration, QueueId, StoredMessage, Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, Filter, GroupId, InvisibleDuration, QueueId, StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
 
@@ -95,6 +95,7 @@ impl Site {
             attempt_id: None,
             client: ClientId::parse("host@1@1").expect("not blank"),
             dead_letters: None,
+            order: DeliveryOrder::Concurrent,
         };
         self.engine.pop(pop).await
     }

@@ -10,8 +10,8 @@ use apogee_engine::{
 use apogee_host::{Disk as _, RealClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
 use apogee_model::{
-    ClientId, ConsumerGroup, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId, StoredMessage,
-    Topic, TopicId,
+    ClientId, ConsumerGroup, DeliveryOrder, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
+    StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -142,7 +142,9 @@ impl Group {
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(LONG).expect("in range"));
         let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") };
         let (filter, client) = (Filter::default(), ClientId::parse("host@1@1").expect("not blank"));
-        let pop = Pop { group, topic: topic(), filter, batch: 1, lease, attempt_id: None, client, dead_letters: None };
+        let order = DeliveryOrder::Concurrent;
+        let pop =
+            Pop { group, topic: topic(), filter, batch: 1, lease, attempt_id: None, client, dead_letters: None, order };
         loop {
             match engine.pop(pop.clone()).await {
                 Ok(popped) => assert!(!popped.messages.is_empty(), "all messages can be read"),

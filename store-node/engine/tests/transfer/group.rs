@@ -11,8 +11,8 @@ use apogee_engine::{
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
-    StoredMessage, Topic, TopicId,
+    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId,
+    ReplicaId, StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -423,6 +423,7 @@ impl Group {
                 attempt_id: None,
                 client: ClientId::parse("host@1@1").expect("not blank"),
                 dead_letters: None,
+                order: DeliveryOrder::Concurrent,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {

@@ -18,6 +18,11 @@ pub(super) struct Dead {
 }
 
 impl Group<'_> {
+    /// Whether there is none after this delivery.
+    pub(super) fn is_last(&self, attempt: u32) -> bool {
+        self.dead.as_ref().is_some_and(|dead| attempt >= dead.max_attempts)
+    }
+
     /// Whether the message is a dead letter, or may have been one that retention took.
     pub(super) fn may_be_dead(&self, message: MessageId) -> bool {
         self.dead.as_ref().is_some_and(|dead| !dead.complete || dead.letters.contains_key(&message))

@@ -19,6 +19,8 @@ pub(super) struct Index<'a> {
     pub(super) recalls: BTreeMap<MessageId, Vec<(Span, Outcome)>>,
     /// What the filters of groups refuse.
     pub(super) refused: BTreeSet<(&'a Name, MessageId)>,
+    /// Groups that want message groups in order.
+    pub(super) in_order: BTreeSet<&'a Name>,
     /// By topic and queue: the first message that is still kept, and the age that those before it must have had.
     trimmed: BTreeMap<(&'a Name, u32), (u64, Option<Duration>)>,
     /// When the history ends.
@@ -75,8 +77,9 @@ impl<'a> Index<'a> {
     pub(super) fn new(calls: &'a [Call], rules: Rules) -> Self {
         let end = calls.iter().map(|call| call.span.end.at).max().unwrap_or_default();
         let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (delayed, recalls, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        let mut index = Self { sends, groups, delayed, recalls, refused, trimmed, end };
+        let (delayed, recalls) = (BTreeMap::new(), BTreeMap::new());
+        let (refused, in_order) = (BTreeSet::new(), BTreeSet::new());
+        let mut index = Self { sends, groups, delayed, recalls, refused, in_order, trimmed, end };
         for call in calls {
             index.receive(call);
         }
@@ -152,6 +155,9 @@ impl<'a> Index<'a> {
             What::Refused { group, message } => drop(self.refused.insert((group, *message))),
             What::Trimmed { topic, queue, min, kept } => {
                 self.trimmed.insert((topic, *queue), (*min, *kept));
+            }
+            What::InOrder { group } => {
+                self.in_order.insert(group);
             }
             What::Receive { .. } | What::Reset { .. } | What::Progress { .. } | What::Down | What::Healed => {}
         }

@@ -49,7 +49,8 @@ pub(super) fn again(index: &Index<'_>, found: &mut Vec<Violation>) {
             let Some(place) = sent.place.filter(|_| sent.topic == *topic && sent.outcome == Outcome::Ok) else {
                 continue;
             };
-            if sent.span.end.order > since || place.offset < index.min_of(topic, place.queue) {
+            let gone = place.offset < index.min_of(topic, place.queue) || group.may_be_dead(*message);
+            if sent.span.end.order > since || gone {
                 continue;
             }
             let life = group.lives.get(message).map_or(&[][..], Vec::as_slice);

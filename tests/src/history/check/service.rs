@@ -59,10 +59,9 @@ fn good(what: &What) -> Option<Service<'_>> {
 pub(super) fn in_time(calls: &[Call], rules: Rules, found: &mut Vec<Violation>) {
     let Some(call_max) = rules.call_max else { return };
     let late = |span: Span| span.end.at.saturating_sub(span.start.at) > call_max + LATE;
-    for call in calls
-        .iter()
-        .filter(|call| late(call.span) && !matches!(call.what, What::Down | What::Healed | What::Trimmed { .. }))
-    {
+    for call in calls.iter().filter(|call| {
+        late(call.span) && !matches!(call.what, What::Down | What::Healed | What::InOrder { .. } | What::Trimmed { .. })
+    }) {
         let (what, span) = (&call.what, call.span);
         found.push(Invariant::I16.broken(format!("{what:?} {span} took longer than its {call_max:?}")));
     }

@@ -82,7 +82,10 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
                     "{message} was delivered to group {name} {deliveries} times, never acked, and is gone"
                 )));
             }
-            found.extend(overlooked(name, *message, life, group, rules));
+            // In an ordered group it may have to wait for others.
+            if !index.in_order.contains(name) {
+                found.extend(overlooked(name, *message, life, group, rules));
+            }
         }
     }
 }
@@ -109,6 +112,8 @@ fn overlooked(
     let (mut hidden_until, mut delivered) = (Duration::ZERO, 0);
     for (position, Event { span, what }) in life.iter().enumerate() {
         match what {
+            // It does not come again, and is a dead letter when somebody has looked.
+            Fact::Delivered { delivery, .. } if group.is_last(delivery.attempt) => hidden_until = Duration::MAX,
             Fact::Delivered { delivery, .. } => {
                 hidden_until = hidden_until.max(span.end.at + delivery.invisible);
                 delivered = span.start.order;
@@ -124,7 +129,7 @@ fn overlooked(
             Fact::Released { .. } => {}
         }
         let next = life[position + 1..].iter().map(|next| next.span.start.order).min().unwrap_or(u64::MAX);
-        let ready = hidden_until + Rules::RETURN_ALLOWANCE;
+        let ready = hidden_until.saturating_add(Rules::RETURN_ALLOWANCE);
         let from = group.found_nothing.partition_point(|empty| empty.start.at <= ready);
         let empty = group.found_nothing.get(from).filter(|empty| empty.end.order < next);
         let skipped = |empty: &&Span| group.may_be_reset_to(ResetTo::Latest, delivered, empty.end.order);

@@ -89,6 +89,10 @@ impl Script {
         self.call(What::DeadLetters { group, topic, max_attempts: 2, letters, complete: true })
     }
 
+    fn in_order(self) -> Self {
+        self.call(What::InOrder { group: name("g") })
+    }
+
     fn release(self, message: u64, handle: u64) -> Self {
         self.call(What::Release { group: name("g"), message: MessageId(message), handle: Handle(handle) })
     }
@@ -452,4 +456,47 @@ fn what_is_given_up_is_dead_and_does_not_come_again() {
     given_up().at(20).receive(vec![got(1, 0, 2, 11)]).ack(1, 11).dead(&[(1, 1)]).gives(&[Invariant::I06]);
     let late = Script::default().send(1, 0).receive(vec![got(1, 0, 1, 10)]).ack(1, 10).give_up(1, 10);
     late.dead(&[]).gives(&[]);
+}
+
+/// Messages 4, 5 and 8, of which 4 and 8 are of one message group.
+fn in_order() -> Script {
+    Script::default().in_order().send(4, 0).send(5, 1).send(8, 2)
+}
+
+#[test]
+fn a_message_group_comes_in_order() {
+    in_order()
+        .receive(vec![got(4, 0, 1, 10)])
+        .receive(vec![got(5, 1, 1, 11)])
+        .ack(4, 10)
+        .receive(vec![got(8, 2, 1, 12)])
+        .ack(5, 11)
+        .ack(8, 12)
+        .gives(&[]);
+    in_order()
+        .receive(vec![got(4, 0, 1, 10), got(5, 1, 1, 10), got(8, 2, 1, 10)])
+        .ack(8, 10)
+        .ack(5, 10)
+        .ack(4, 10)
+        .gives(&[]);
+}
+
+#[test]
+fn a_message_that_overtakes_is_found() {
+    let overtaken = || {
+        in_order()
+            .receive(vec![got(4, 0, 1, 10), got(5, 1, 1, 10)])
+            .receive(vec![got(8, 2, 1, 12)])
+            .ack(4, 10)
+            .ack(5, 10)
+            .ack(8, 12)
+    };
+    overtaken().gives(&[Invariant::I07]);
+    Script { calls: overtaken().calls.split_off(1), ..overtaken() }.gives(&[]);
+    in_order()
+        .receive(vec![got(8, 2, 1, 10), got(5, 1, 1, 10), got(4, 0, 1, 10)])
+        .ack(4, 10)
+        .ack(5, 10)
+        .ack(8, 10)
+        .gives(&[Invariant::I07]);
 }

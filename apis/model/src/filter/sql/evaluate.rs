@@ -40,11 +40,11 @@ impl Expr {
             Self::Compare(left, comparison, right) => {
                 Value::of(compare(left.evaluate(lookup), *comparison, right.evaluate(lookup)))
             }
-            Self::Between { value, low, high } => {
+            Self::Between { value, low, high, not } => {
                 let value = value.evaluate(lookup);
                 let above = compare(value, Comparison::MoreOrEqual, low.evaluate(lookup));
                 let below = compare(value, Comparison::LessOrEqual, high.evaluate(lookup));
-                Value::of(both(above, below))
+                Value::of(both(above, below).map(|truth| truth != *not))
             }
             Self::In { property, texts } => {
                 Value::of(lookup(property).map(|value| texts.iter().any(|text| text == value)))

@@ -7,6 +7,7 @@
 //! NULL, that comparison alone. There it ends the whole expression without a match, so that `a > 5 OR b = 'x'` misses a
 //! message with `b = 'x'` when its `a` is no number. Everything that matches there matches here, and a refused message
 //! would be gone for the group. For the same reason an integer property may have 64 bits, whatever the literal beside it.
+//! And text behind a whole expression is refused; there it is passed over, so that `a LIKE 'x'` means `a`.
 //!
 //! Reading order: `tree`, `lex`, `parse`, `evaluate`, `property`.
 //!

@@ -147,13 +147,13 @@ impl Parser {
         let value = ordered(value)?;
         if let (Some(least), Some(most)) = (constant(&low.expr), constant(&high.expr))
             && least > most
+            && !not
         {
             return Err((low.at, SqlProblem::EmptyRange));
         }
         let (height, at) = (value.height.max(low.height).max(high.height), value.at);
         let (value, low, high) = (Box::new(value.expr), Box::new(low.expr), Box::new(high.expr));
-        let between = self.part(Expr::Between { value, low, high }, height, at)?;
-        if not { self.not(between) } else { Ok(between) }
+        self.part(Expr::Between { value, low, high, not }, height, at)
     }
 
     fn one_of(&mut self, left: Part, not: bool) -> Parsed<Part> {

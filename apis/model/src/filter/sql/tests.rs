@@ -77,6 +77,7 @@ fn what_matches() {
         ("a NOT BETWEEN 1 AND 3", "a=x", "NULL"),
         ("a NOT BETWEEN b AND 3", "a=4", "TRUE"),
         ("a BETWEEN 1 AND 3", "", "NULL"),
+        ("a NOT BETWEEN 5 AND 1", "a=3", "TRUE"),
         ("2 BETWEEN a AND b", "a=1 b=3", "TRUE"),
         // Lists.
         ("a IN ('x', 'y')", "a=y", "TRUE"),
@@ -236,10 +237,11 @@ fn booleans() -> impl Strategy<Value = Expr> {
             how,
             Box::new(right)
         )),
-        (numbers(), "[a-c]", numbers()).prop_map(|(value, low, high)| Expr::Between {
+        (numbers(), "[a-c]", numbers(), any::<bool>()).prop_map(|(value, low, high, not)| Expr::Between {
             value: Box::new(value),
             low: Box::new(Expr::Property(low)),
             high: Box::new(high),
+            not,
         }),
     ];
     leaf.prop_recursive(5, 40, 4, |inner| {

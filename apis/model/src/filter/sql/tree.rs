@@ -16,6 +16,7 @@ pub(super) enum Expr {
         value: Box<Self>,
         low: Box<Self>,
         high: Box<Self>,
+        not: bool,
     },
     /// A property is one of these texts.
     In {
@@ -83,7 +84,7 @@ impl Expr {
                 left.properties(visit);
                 right.properties(visit);
             }
-            Self::Between { value, low, high } => [value, low, high].iter().for_each(|part| part.properties(visit)),
+            Self::Between { value, low, high, .. } => [value, low, high].iter().for_each(|part| part.properties(visit)),
             Self::In { property, .. } => visit(property),
             Self::Property(name) => visit(name),
             Self::Text(_) | Self::Integer(_) | Self::Float(_) | Self::Bool(_) | Self::Null => {}
@@ -103,8 +104,9 @@ impl fmt::Display for Expr {
             Self::Compare(left, comparison, right) => {
                 write!(f, "{} {} {}", Operand(left), comparison.symbol(), Operand(right))
             }
-            Self::Between { value, low, high } => {
-                write!(f, "{} BETWEEN {} AND {}", Operand(value), Operand(low), Operand(high))
+            Self::Between { value, low, high, not } => {
+                let not = if *not { "NOT " } else { "" };
+                write!(f, "{} {not}BETWEEN {} AND {}", Operand(value), Operand(low), Operand(high))
             }
             Self::In { property, texts } => {
                 let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, Epoch, Filter, GroupId, InvisibleDuration, StoredMessage, Topic,
+    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, Epoch, Filter, GroupId, InvisibleDuration, StoredMessage, Topic,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -141,8 +141,9 @@ impl Site {
         let group = group();
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
         let client = ClientId::parse("c@1@1").unwrap();
-        let filter = Filter::default();
-        let pop = Pop { group, topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None };
+        let (filter, order) = (Filter::default(), DeliveryOrder::Concurrent);
+        let pop =
+            Pop { group, topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None, order };
         let (reply, granted) = oneshot::channel();
         if let Some(answer) = self.leader.decide(Ask::Pop { pop, reply }, self.now) {
             answer.give();

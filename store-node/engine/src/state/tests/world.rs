@@ -202,6 +202,10 @@ impl World {
                     auto_renew: attempt == 1,
                     client: 5,
                     attempt_id: attempt,
+                    // Those behind the batch, every third time.
+                    waiting: (first + count..first + count * u64::from(self.deliveries.is_multiple_of(3)))
+                        .map(QueueOffset)
+                        .collect(),
                 })]
             }
             // Of the newest delivery, which may be another's: then nothing happens.

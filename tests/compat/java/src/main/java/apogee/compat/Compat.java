@@ -38,6 +38,7 @@ public final class Compat {
             Map<String, Scenario> scenarios = new LinkedHashMap<>();
             new SimpleScenarios(clients, producer).addTo(scenarios);
             new PushScenarios(clients, producer).addTo(scenarios);
+            new FifoScenarios(clients, producer).addTo(scenarios);
             new DelayScenarios(clients, producer).addTo(scenarios);
             passed = run(scenarios);
         }
