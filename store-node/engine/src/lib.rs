@@ -17,6 +17,7 @@ mod bury;
 mod codec;
 mod commitlog;
 mod damage;
+mod deliver;
 mod engine;
 mod floor;
 mod hand_over;
