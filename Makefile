@@ -59,6 +59,8 @@ cluster:
 demo:
 	@tests/setup/demo.sh $(ENDPOINT) $(COUNT)
 
+# The program and its tests in one go: tests want other features of libraries, and built apart, everything of ours and much
+# below it would be compiled for each.
 test:
 	@tests/setup/build.sh
 	@tests/setup/java.sh
@@ -66,8 +68,7 @@ test:
 	@tests/setup/go.sh
 	@tests/setup/node.sh
 	@tests/setup/rust.sh
-	$(CARGO_BUILD)
-	cargo test --release --workspace --locked --no-run
+	cargo build --release --workspace --all-targets --locked
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
 	cargo test --release --workspace --locked --doc

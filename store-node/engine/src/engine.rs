@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, Delivery, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped,
-    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, QueueReset, QueueStatus,
+    Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
@@ -19,8 +19,7 @@ use crate::block;
 use crate::bury::DeadLetterMetrics;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Grant, Granted, Located, Moved, Retention, StateDump};
-use crate::look::LOOKS_MAX;
+use crate::leader::{Ask, Located, Moved, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -288,66 +287,9 @@ impl Engine {
         self.ask(|reply| Ask::Append { messages, room, reply }).await
     }
 
-    /// Leases messages that no consumer of the group holds, oldest first; never waits for messages to come.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`] when the disk does not give a
-    /// message back; the batch is then released.
-    pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
-        let filter = pop.filter.clone();
-        let granted = self.granted(pop).await?;
-        let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
-        let mut messages = Vec::with_capacity(granted.grants.len());
-        let mut unreadable = None;
-        for grant in &granted.grants {
-            match self.delivery(grant).await {
-                Ok(delivery) if filter.wants(&delivery.message) => messages.push(delivery),
-                // Another tag with the same hash: this consumer did not ask for it, and the group is past it.
-                Ok(_) => drop(self.settle(grant.key, Settlement::Ack).await?),
-                // Retention by size took it meanwhile, and its delivery with it.
-                Err(error) if grant.place.lsn < self.log.begin() => {
-                    tracing::warn!(event = "message_gone", %error, "a message went before it could be delivered");
-                }
-                // It stays leased, so that the rest of the queue is not held up by it.
-                Err(error) => {
-                    tracing::error!(event = "message_unreadable", %error, "a stored message cannot be read");
-                    unreadable = Some(error);
-                }
-            }
-        }
-        self.bury(granted.burials).await;
-        unread.keys.clear();
-        match unreadable.filter(|_| messages.is_empty()) {
-            Some(error) => Err(error),
-            None => Ok(Popped { messages, more: granted.more }),
-        }
-    }
-
-    /// What the leader grants, once it knows enough of the messages that it meets.
-    async fn granted(&self, pop: Pop) -> Result<Granted, StoreError> {
-        for _ in 0..LOOKS_MAX {
-            let (reply, answer) = oneshot::channel();
-            let mut coming = Coming { engine: self, answer };
-            self.try_ask(Ask::Pop { pop: pop.clone(), reply })?;
-            let granted = (&mut coming.answer).await.map_err(|_| self.unanswered())?;
-            match &pop.filter {
-                Filter::Sql(sql)
-                    if granted.grants.is_empty() && granted.burials.is_empty() && !granted.look.is_empty() =>
-                {
-                    let verdicts = self.look(&pop, sql, granted.look).await;
-                    self.send(Ask::Looked(verdicts))?;
-                }
-                Filter::Sql(_) | Filter::Tags(_) => return Ok(granted),
-            }
-        }
-        // The group is past what was looked at; the caller may go on from there.
-        Ok(Granted { more: true, ..Granted::default() })
-    }
-
-    async fn delivery(&self, grant: &Grant) -> Result<Delivery, StoreError> {
-        let message = self.read(&grant.place).await?;
-        let Grant { key, attempt, invisible, .. } = *grant;
-        Ok(Delivery { key, attempt, stored_at: grant.place.stored_at, invisible, message })
+    /// Whether retention took the message.
+    pub(crate) fn is_gone(&self, place: &Place) -> bool {
+        place.lsn < self.log.begin()
     }
 
     pub(crate) async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
@@ -404,7 +346,7 @@ impl Engine {
         for (nth, (offset, place)) in places.into_iter().enumerate() {
             let message = match self.read(&place).await {
                 Ok(message) => message,
-                Err(_) if place.lsn < self.log.begin() => continue, // retention took it meanwhile
+                Err(_) if self.is_gone(&place) => continue,
                 Err(error) if nth == 0 => return Err(error),
                 Err(_) => {
                     fetched.next = offset;
@@ -490,12 +432,12 @@ impl Engine {
     }
 
     /// Why nobody answered.
-    fn unanswered(&self) -> StoreError {
+    pub(crate) fn unanswered(&self) -> StoreError {
         if self.inbox.is_closed() { StoreError::Stopped } else { StoreError::LeaderLost }
     }
 
     /// Only a leader can answer, one that hears a majority.
-    fn try_ask(&self, ask: Ask) -> Result<(), StoreError> {
+    pub(crate) fn try_ask(&self, ask: Ask) -> Result<(), StoreError> {
         match *self.role.borrow() {
             Role::Leader { .. } => self.send(ask),
             Role::Follower { .. } if self.inbox.is_closed() => Err(StoreError::Stopped),
@@ -503,7 +445,7 @@ impl Engine {
         }
     }
 
-    fn send(&self, ask: Ask) -> Result<(), StoreError> {
+    pub(crate) fn send(&self, ask: Ask) -> Result<(), StoreError> {
         if self.inbox.capacity() < INBOX_FOR_NOTES && !self.inbox.is_closed() {
             return Err(StoreError::Busy { what: "the proposer's queue" });
         }
@@ -516,35 +458,6 @@ impl Engine {
     fn tell(&self, ask: Ask) {
         if let Err(TrySendError::Full(ask)) = self.inbox.try_send(ask) {
             tracing::warn!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
-        }
-    }
-}
-
-/// A batch that may be granted while nobody looks any more; released when it was.
-struct Coming<'a> {
-    engine: &'a Engine,
-    answer: oneshot::Receiver<Granted>,
-}
-
-impl Drop for Coming<'_> {
-    fn drop(&mut self) {
-        self.answer.close();
-        if let Ok(granted) = self.answer.try_recv() {
-            self.engine.release(granted.grants.into_iter().map(|grant| grant.key).collect());
-        }
-    }
-}
-
-/// A granted batch on its way to the caller; released when it does not get there.
-struct Unread<'a> {
-    engine: &'a Engine,
-    keys: Vec<DeliveryKey>,
-}
-
-impl Drop for Unread<'_> {
-    fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            self.engine.release(std::mem::take(&mut self.keys));
         }
     }
 }

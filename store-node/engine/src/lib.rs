@@ -18,6 +18,7 @@ mod carry;
 mod codec;
 mod commitlog;
 mod damage;
+mod deliver;
 mod engine;
 mod floor;
 mod hand_over;

@@ -62,7 +62,7 @@ impl ProcessDisk {
         self.state().life = Life::Over;
     }
 
-    /// Whether the process was killed.
+    /// Whether the process was killed, or its machine lost its power.
     pub fn killed(&self) -> bool {
         self.state().life == Life::Over
     }
@@ -86,7 +86,7 @@ impl ProcessDisk {
             }
             return Err(killed());
         }
-        let outcome = operation.await;
+        let outcome = self.or_dead(operation.await);
         self.take_time(!late_effect).await;
         self.alive()?;
         outcome
@@ -118,8 +118,16 @@ impl ProcessDisk {
     fn look<'a, T: Send + 'a>(&'a self, operation: DiskFuture<'a, T>) -> DiskFuture<'a, T> {
         Box::pin(async move {
             self.alive()?;
-            operation.await
+            self.or_dead(operation.await)
         })
+    }
+
+    /// The power of its machine is gone, and with it the process.
+    fn or_dead<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            self.kill();
+        }
+        outcome
     }
 }
 

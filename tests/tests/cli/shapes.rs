@@ -142,7 +142,7 @@ async fn lines_of_mqadmin_do_what_they_say() {
     assert!(told.contains("--admin-endpoint"), "{told}");
     let admin = format!("127.0.0.1:{}", server.ports().admin);
     let listed = cli.run(&format!("topicList -n 127.0.0.1:9876 --admin-endpoint {admin} -o name")).await;
-    assert_eq!((listed.code, listed.stdout.as_str()), (0, "orders\n"), "{listed:?}");
+    assert_eq!((listed.code, listed.stdout.as_str()), (0, "%DLQ%g\norders\n"), "{listed:?}");
     cli.refused("deleteTopic -t orders", 2, "not_confirmed").await;
     assert_eq!(cli.run("deleteTopic -t orders -c C --yes").await.code, 0);
 }

@@ -6,6 +6,7 @@ use apogee_engine::{AfterCommit, Engine, EngineParts, OpenError, SEGMENT_MIN, Se
 use apogee_host::{Disk, Exit, SimDisk, Tasks};
 use apogee_tests::clients::{Dice, Patience, Site};
 use apogee_tests::history::{History, MessageId};
+use apogee_tests::machine::ProcessDisk;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SimClock;
@@ -23,10 +24,12 @@ struct Store {
 async fn open(disk: &SimDisk) -> Result<Store, OpenError> {
     let tasks = Tasks::new();
     let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
-    let (disk, clock) = (Arc::new(disk.clone()), Arc::new(SimClock::new()));
-    let parts = EngineParts { disk, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
+    let disk = Arc::new(ProcessDisk::new(disk.clone(), Dice::new(0, 1), 0));
+    let on: Arc<dyn Disk> = disk.clone();
+    let clock = Arc::new(SimClock::new());
+    let parts = EngineParts { disk: on, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let engine = Engine::open_with_rule(parts, settings, AfterCommit).await?;
-    let (door, history, over) = (Direct(engine), History::new(), CancellationToken::new());
+    let (door, history, over) = (Direct { engine, disk }, History::new(), CancellationToken::new());
     let site = Site { door, history, over, tempo: at_pace(0), began: None, dead_after: None, in_order: false };
     Ok(Store { site, tasks })
 }

@@ -1,46 +1,60 @@
 //! Clients in the same process as the engine.
 
+use std::sync::Arc;
+
 use apogee_engine::Engine;
 use apogee_model::GroupId;
 use apogee_model::store::{
     Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
-    Settled, Settlement,
+    Settled, Settlement, StoreError,
 };
 use apogee_tests::clients::{Door, NoAnswer};
+use apogee_tests::machine::ProcessDisk;
 
 /// See the module.
-pub(crate) struct Direct(pub(crate) Engine);
+pub(crate) struct Direct {
+    pub(crate) engine: Engine,
+    pub(crate) disk: Arc<ProcessDisk>,
+}
+
+impl Direct {
+    /// What a process says when its disk is gone, it says to nobody.
+    fn heard<T>(&self, answer: Result<T, StoreError>) -> Result<T, NoAnswer> {
+        let answer = answer?;
+        if self.disk.killed() { Err(NoAnswer::Over) } else { Ok(answer) }
+    }
+}
 
 impl Door for Direct {
     async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, NoAnswer> {
-        Ok(self.0.append(messages).await?)
+        self.heard(self.engine.append(messages).await)
     }
 
     async fn pop(&self, pop: Pop) -> Result<Popped, NoAnswer> {
-        Ok(self.0.pop(pop).await?)
+        self.heard(self.engine.pop(pop).await)
     }
 
     async fn settle(&self, key: DeliveryKey, what: Settlement) -> Result<Settled, NoAnswer> {
-        Ok(self.0.settle(key, what).await?)
+        self.heard(self.engine.settle(key, what).await)
     }
 
     fn release(&self, deliveries: Vec<DeliveryKey>) {
-        self.0.release(deliveries);
+        self.engine.release(deliveries);
     }
 
     async fn recall(&self, recall: Recall) -> Result<Recalled, NoAnswer> {
-        Ok(self.0.recall(recall).await?)
+        self.heard(self.engine.recall(recall).await)
     }
 
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {
-        Ok(self.0.reset_offset(reset).await?)
+        self.heard(self.engine.reset_offset(reset).await)
     }
 
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, NoAnswer> {
-        Ok(self.0.fetch(fetch).await?)
+        self.heard(self.engine.fetch(fetch).await)
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {
-        Ok(self.0.group_status(group).await?)
+        self.heard(self.engine.group_status(group).await)
     }
 }

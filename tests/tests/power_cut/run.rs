@@ -149,10 +149,11 @@ impl<R: AnswerRule + Copy> Run<R> {
         }
         self.clock.jump(&self.dice);
         let tasks = Tasks::new();
-        match self.open(Arc::new(process), &tasks).await {
+        let disk = Arc::new(process);
+        match self.open(Arc::clone(&disk), &tasks).await {
             Ok(engine) => {
                 self.history.end(down, What::Down);
-                self.live(engine, &tasks, ending, producers, consumers).await?;
+                self.live(Direct { engine, disk }, &tasks, ending, producers, consumers).await?;
             }
             Err(OpenError::Disk { .. }) if ending != Ending::Stop => self.history.end(down, What::Down),
             Err(refused) => return Err(refused.into()),
@@ -175,14 +176,14 @@ impl<R: AnswerRule + Copy> Run<R> {
 
     async fn live(
         &self,
-        engine: Engine,
+        door: Direct,
         tasks: &Tasks,
         ending: Ending,
         producers: &mut [Producer],
         consumers: &mut [Consumer],
     ) -> anyhow::Result<()> {
         let pace = [5, 100, 1500][usize::try_from(self.dice.below(3))?];
-        let site = self.site(engine, pace);
+        let site = self.site(door, pace);
         site.tell_order();
         let producing = join_all(producers.iter_mut().map(|producer| producer.run(&site)));
         let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(&site)));
@@ -200,9 +201,8 @@ impl<R: AnswerRule + Copy> Run<R> {
         join(join(producing, consuming), ends).await.1
     }
 
-    fn site(&self, engine: Engine, pace: u64) -> Site<Direct> {
-        let (door, history) = (Direct(engine), self.history.clone());
-        let (dead_after, began) = (None, None);
+    fn site(&self, door: Direct, pace: u64) -> Site<Direct> {
+        let (history, dead_after, began) = (self.history.clone(), None, None);
         let in_order = Dice::new(self.plan.seed, 501).one_in(2);
         Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after, began, in_order }
     }
@@ -218,11 +218,11 @@ impl<R: AnswerRule + Copy> Run<R> {
 
     /// A last life without accidents: everything is received and acked. Says how many messages are not settled then.
     async fn drain(&mut self, down: Moment) -> anyhow::Result<u64> {
-        let process = ProcessDisk::new(self.disk.clone(), Dice::new(self.plan.seed, 99), 0);
+        let disk = Arc::new(ProcessDisk::new(self.disk.clone(), Dice::new(self.plan.seed, 99), 0));
         let tasks = Tasks::new();
-        let engine = self.open(Arc::new(process), &tasks).await?;
+        let engine = self.open(Arc::clone(&disk), &tasks).await?;
         self.history.end(down, What::Down);
-        let site = self.site(engine, 0);
+        let site = self.site(Direct { engine, disk }, 0);
         site.tell_order();
         let begun = Instant::now();
         while self.round(&site).await? > 0 || begun.elapsed() < DRAIN {
@@ -258,7 +258,7 @@ impl<R: AnswerRule + Copy> Run<R> {
         Ok(came)
     }
 
-    async fn open(&self, disk: Arc<dyn Disk>, tasks: &Tasks) -> Result<Engine, OpenError> {
+    async fn open(&self, disk: Arc<ProcessDisk>, tasks: &Tasks) -> Result<Engine, OpenError> {
         let meter = opentelemetry::global::meter("test");
         let parts = EngineParts { disk, clock: self.clock.clone(), tasks: tasks.clone(), meter };
         Engine::open_with_rule(parts, self.settings, self.plan.rule).await

@@ -122,6 +122,20 @@ async fn waiting_messages_survive_a_restart_and_nothing_overtakes_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_holds_back_those_behind_it() {
+    let large = "a1".repeat(32 << 10);
+    let store = store_with(&[("a", &large), ("b", "b1"), ("a", "a2")]).await.restart().await;
+    store.disk.flip_bit("store/log/00000000000000000000.seg", 32 << 10);
+    for attempt in 1..4 {
+        let batch = store.pop(in_order(8)).await;
+        let batch: Vec<_> = batch.iter().map(|(body, attempt, _)| (body.as_str(), *attempt)).collect();
+        assert_eq!(batch, [("b1", attempt)]);
+        assert_eq!(store.bodies(in_order(8)).await, [""; 0], "a2 stays behind a1 while that is out");
+        tokio::time::sleep(TEN_SECONDS).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_hears_of_a_message_group_that_became_free() {
     let store = store_with(&[("a", "a1"), ("a", "a2")]).await;
     let mut watch = store.engine.watch(&group(), &topic(), Filter::default());

@@ -103,9 +103,10 @@ async fn same_state_from_less_and_less(folder: &Path, has_two_bases: bool) {
     assert_eq!(differs(&whole, &anew), None);
     if has_two_bases {
         fs::remove_dir_all(of("from-the-older-base").join("store/views")).expect("there were views");
+        // Killed between a new base and the end of the oldest one, it leaves three.
         let kept = bases(&of("from-the-older-base"));
-        assert_eq!(kept.len(), 2);
-        fs::remove_dir_all(&kept[1]).expect("it was there");
+        assert!((2..=3).contains(&kept.len()), "{kept:?}");
+        fs::remove_dir_all(kept.last().expect("there are two")).expect("it was there");
         let older = dump_of(&of("from-the-older-base")).await;
         assert_eq!(differs(&whole, &older), None);
     }
