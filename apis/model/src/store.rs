@@ -6,6 +6,7 @@ mod dead_letters;
 mod fetch;
 mod kept;
 mod reset;
+mod transaction;
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
 pub use kept::{KeptId, Recall, Recalled};
 pub use reset::{QueueReset, Reset, ResetTo};
+pub use transaction::{
+    CheckBack, Checked, EndTransaction, Half, HalfId, OpenTransaction, Resolution, TransactionEnded,
+};
 
 use bytes::Bytes;
 

@@ -144,6 +144,10 @@ impl Leader {
             // Leases are noted by the pops that propose them.
             Record::Lease(_)
             | Record::Message { .. }
+            | Record::Kept(_)
+            | Record::Fire(_)
+            | Record::Recall(_)
+            | Record::Carried(_)
             | Record::Open { .. }
             | Record::Close { .. }
             | Record::Trim { .. }

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn one_look_is_bounded() {
         let (lsn, stored_at) = (Lsn(0), Timestamp(0));
-        let place = |len| Place { lsn, len, tag_hash: 0, group_hash: 0, stored_at, flags: 0 };
+        let place = |len| Place { lsn, len, tag_hash: 0, group_hash: 0, stored_at, flags: 0, visible: lsn };
         let count = |len| {
             let mut unseen = Unseen::default();
             while unseen.push((QueueId(0), QueueOffset(0), place(len))).is_continue() {}
