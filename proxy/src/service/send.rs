@@ -134,7 +134,7 @@ impl Service {
         let request =
             RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
         let due = message.due;
-        Append { topic: topic.clone(), queue, message: message.seal().await, request, due }
+        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half: None }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use apogee_model::store::{
     Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
-    GroupStatus, KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
-    Settled, Settlement, StoreError, TopicRef,
+    GroupStatus, Half, HalfId, KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset,
+    ResetTo, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -53,6 +53,7 @@ fn appends_keep_their_request_ids() {
         message: message(),
         request: RequestId { proxy_incarnation: u64::MAX, sequence },
         due,
+        half: (sequence == 2).then_some(Half { check_after: Duration::from_millis(9) }),
     };
     let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
@@ -60,7 +61,8 @@ fn appends_keep_their_request_ids() {
     assert_eq!(v1::AppendAsk::of(&[]), None);
 
     let kept = Some(KeptId { due: Timestamp(8), number: 9 });
-    let at = Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept };
+    let at =
+        Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept, half: Some(HalfId(3)) };
     assert_eq!(travelled(&v1::Appended::of(&[at])).into_appended(), Ok(vec![at]));
 }
 

@@ -292,11 +292,11 @@ impl Leader {
                 if let Some(due) = due.filter(|due| *due > now.wall) {
                     let id = self.timer.name(due, &self.state);
                     self.propose(Record::Kept(Kept { topic, queue, id, request, message }), now);
-                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: Some(id) };
+                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: Some(id), half: None };
                 }
                 let offset = self.next_offset(topic, queue);
                 self.propose(Record::Message { topic, queue, offset, request, message }, now);
-                Appended { queue, offset, stored_at, kept: None }
+                Appended { queue, offset, stored_at, kept: None, half: None }
             })
             .collect();
         if let Some(request) = request.filter(|request| request.proxy_incarnation != 0) {
@@ -541,5 +541,6 @@ fn results(earlier: &Earlier) -> impl Iterator<Item = Appended> {
         offset: if kept { QueueOffset(0) } else { QueueOffset(number) },
         stored_at,
         kept: kept.then_some(KeptId { due, number }),
+        half: None,
     })
 }

@@ -30,6 +30,7 @@ async fn delayed(site: &Site, nth: u64) -> KeptId {
         message: StoredMessage { body_part: body(nth, 1000), properties_part: Bytes::new() },
         request: RequestId { proxy_incarnation: 0, sequence: 0 },
         due: Some(RealClock.wall().plus(Duration::from_secs(3600))),
+        half: None,
     };
     let appended = site.engine.append(vec![append]).await.expect("the store takes it");
     appended[0].kept.expect("it waits")
