@@ -11,6 +11,7 @@ mod name;
 mod reset;
 mod send;
 mod status;
+mod transaction;
 
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 mod messages;
 mod offsets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
-    QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus,
+    HalfId, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement,
+    StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -25,7 +26,7 @@ use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
 use super::{AdminParts, Service, service};
-use crate::{ClientHeard, Routes, StoreNode, Stores, Watch};
+use crate::{Checks, ClientHeard, Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
 
@@ -205,6 +206,20 @@ impl StoreNode for FakeStore {
     fn recall(&self, _: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
         ready(Ok(Recalled::Done)).boxed()
     }
+
+    fn end_transaction(&self, _: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        unreachable!("the admin API ends nothing")
+    }
+
+    fn transactions(&self, _: TopicId, _: HalfId, _: usize) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn checks(&self, _: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        unreachable!("the admin API asks nobody")
+    }
+
+    fn checked(&self, _: Checked) {}
 
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         let stored = self.stored.lock().expect("no test panics inside");

@@ -1,13 +1,14 @@
 //! A proxy in front of a small store in memory, and a client that reaches it through a pipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, KeptId, LeaseTerms,
-    Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupRef,
+    GroupStatus, HalfId, KeptId, LeaseTerms, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
+    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
@@ -18,7 +19,7 @@ use apogee_model::{
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proxy::listen::{ConnectionBytes, ConnectionId, Departure};
-use apogee_proxy::{ClientHeard, Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
+use apogee_proxy::{Checks, ClientHeard, Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::MeterProvider as _;
@@ -606,6 +607,16 @@ impl StoreNode for FakeStore {
             })
         })
     }
+    fn end_transaction(&self, _: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        Box::pin(async { Ok(TransactionEnded::Unknown) })
+    }
+    fn transactions(&self, _: TopicId, _: HalfId, _: usize) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn checks(&self, _: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        Box::new(NoChecks)
+    }
+    fn checked(&self, _: Checked) {}
     fn fetch(&self, _fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         Box::pin(async { Ok(Fetched::default()) })
     }
@@ -620,6 +631,16 @@ impl StoreNode for FakeStore {
 /// Deliveries at most, and the topic and queue of dead letters.
 fn told(dead: &DeadLetters) -> (u32, String, u16) {
     (dead.max_attempts, dead.topic.name.to_string(), dead.queue.0)
+}
+
+struct NoChecks;
+
+impl Checks for NoChecks {
+    fn set_topics(&self, _: BTreeSet<TopicId>) {}
+
+    fn next(&mut self) -> BoxFuture<'_, CheckBack> {
+        Box::pin(std::future::pending())
+    }
 }
 
 struct FakeWatch(mpsc::Receiver<u64>);
