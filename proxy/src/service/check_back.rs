@@ -3,7 +3,7 @@
 //! Which producer sent the half message makes no difference: each one that said it produces to the topic may know. A check
 //! counts once a producer's stream took it; before that the store asks again, through any proxy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::end_transaction;
 use crate::route::Directory;
 use crate::session::{Say, Streams};
-use crate::store::Stores;
+use crate::store::{CheckBacks, Stores};
 
 /// Check-backs that are on their way to producers.
 const UNDER_WAY_MAX: usize = 64;
@@ -51,16 +51,16 @@ impl Relay {
                         under_way.push(self.ask(group, check, topic.clone()));
                     }
                 }
-                () = self.streams.changed() => self.tell(&mut produced, |topics| backs.set_topics(topics)),
-                _ = look.tick() => self.tell(&mut produced, |topics| backs.set_topics(topics)),
+                () = self.streams.changed() => self.tell(&mut produced, &mut backs),
+                _ = look.tick() => self.tell(&mut produced, &mut backs),
             }
         }
     }
 
-    fn tell(&self, produced: &mut Produced, set_topics: impl FnOnce(BTreeSet<TopicId>)) {
+    fn tell(&self, produced: &mut Produced, backs: &mut CheckBacks) {
         let now = self.produced();
         if now != *produced {
-            set_topics(now.keys().copied().collect());
+            backs.set_topics(now.keys().copied().collect());
             *produced = now;
         }
     }

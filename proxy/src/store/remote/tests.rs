@@ -179,7 +179,8 @@ async fn the_same_send_goes_again_until_it_is_answered() {
     ];
     let scene = scene(again);
     let stored = timeout(SOON, scene.store.append(vec![append(10)])).await.unwrap();
-    let expected = Appended { queue: QueueId(0), offset: QueueOffset(3), stored_at: Timestamp(4), kept: None };
+    let expected =
+        Appended { queue: QueueId(0), offset: QueueOffset(3), stored_at: Timestamp(4), kept: None, half: None };
     assert_eq!(stored, Ok(vec![expected]));
     let seen = scene.fake.seen();
     assert_eq!(seen.len(), 5);
