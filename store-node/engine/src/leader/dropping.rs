@@ -12,6 +12,8 @@ use crate::views::kept::KeptRow;
 
 /// Rows that one turn reads.
 const READ: usize = 512;
+/// Messages that are on their way out; more wait for these.
+const LEAVING_MAX: usize = 4096;
 /// Topics that are dropped side by side; more wait for nothing, and what is left of them never shows.
 const DROPPING_MAX: usize = 1024;
 
@@ -34,6 +36,10 @@ impl Leader {
         self.dropping.push_back(Dropping { topic, kept: KeptId::MIN, half: HalfId(0), reply });
         self.transactions.look(now);
         None
+    }
+
+    pub(super) fn may_drop(&self) -> bool {
+        !self.dropping.is_empty() && self.timer.leaving() + self.transactions.deciding() < LEAVING_MAX
     }
 
     /// One turn of the first of them.

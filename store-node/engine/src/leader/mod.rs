@@ -453,6 +453,9 @@ impl Leader {
         self.recall_waiting(now);
         self.transactions.committed(applied.halves, ticket, now);
         self.end_waiting(now);
+        if self.may_drop() {
+            self.transactions.look(now);
+        }
         for (topic, tag_hash) in applied.arrived {
             self.watches.arrived(topic, tag_hash);
         }

@@ -138,6 +138,7 @@ impl Transactions {
         if halves.is_empty() {
             return;
         }
+        let room = halves.iter().any(|(id, _)| self.given.contains_key(id));
         for (id, row) in halves {
             self.forget(id);
             if let Some(row) = row {
@@ -145,6 +146,9 @@ impl Transactions {
             }
         }
         self.arm(now);
+        if room {
+            self.look(now);
+        }
     }
 
     fn learn(&mut self, id: HalfId, row: &HalfRow) {
@@ -226,6 +230,11 @@ impl Transactions {
         let look = (!self.next_check.is_empty()).then_some(LOOK_EVERY);
         let read = self.wants_more().then_some(Duration::ZERO);
         self.at = next.chain(look).chain(read).min().map(|wait| now.monotonic + wait);
+    }
+
+    /// Messages that were decided about and are not committed.
+    pub(super) fn deciding(&self) -> usize {
+        self.deciding.len()
     }
 
     pub(super) fn is_deciding(&self, id: HalfId) -> bool {
@@ -340,12 +349,14 @@ impl Leader {
         self.transactions.read(&self.state);
         self.transactions.bound();
         self.transactions.give_again(now);
-        self.drop_some(now);
+        if self.may_drop() {
+            self.drop_some(now);
+        }
         for topic in self.transactions.desk.topics() {
             self.ask_producers_of(topic, now);
         }
         self.transactions.arm(now);
-        if !self.dropping.is_empty() {
+        if self.may_drop() {
             self.transactions.look(now);
         }
     }

@@ -1,7 +1,7 @@
 //! Half messages: in the log, and in no queue until their transaction is committed.
 //!
 //! Bodies are written once. The record of the end names where the message is and what its row needs, so that applying it
-//! reads nothing. Beside what any message takes, a transaction costs [`HalfMessage::MORE`] bytes and one end.
+//! reads nothing. Beside what any message takes, a transaction costs a few bytes and one end.
 
 use apogee_model::store::{HalfId, RequestId, Resolution};
 use apogee_model::{QueueId, QueueOffset, StoredMessage, Timestamp, TopicId};
@@ -82,9 +82,6 @@ impl Ended {
 }
 
 impl HalfMessage {
-    /// Bytes more than those of a message that is none.
-    pub(crate) const MORE: usize = CHECK_AFTER;
-
     pub(super) fn put(&self, out: &mut Vec<u8>) -> Head {
         out.extend_from_slice(&self.check_after_ms.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
