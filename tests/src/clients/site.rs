@@ -314,7 +314,7 @@ fn refuses(message: &StoredMessage) -> bool {
     !payload::filter(payload::FILTERED).wants(message)
 }
 
-fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
+pub(super) fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
     match answer {
         Some(Ok(_)) => Outcome::Ok,
         Some(Err(NoAnswer::Refused)) => Outcome::Failed,
@@ -329,7 +329,7 @@ fn settled(answer: &Option<Result<Settled, NoAnswer>>) -> Outcome {
     }
 }
 
-fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
+pub(super) fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
     match answer {
         Some(Err(NoAnswer::Over)) => Err(Over),
         _ => Ok(()),

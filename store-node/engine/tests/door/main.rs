@@ -12,6 +12,7 @@ mod races;
 mod reset;
 mod sql;
 mod support;
+mod transactions;
 
 use std::time::Duration;
 
