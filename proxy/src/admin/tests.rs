@@ -1,5 +1,6 @@
 mod messages;
 mod offsets;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -207,12 +208,17 @@ impl StoreNode for FakeStore {
         ready(Ok(Recalled::Done)).boxed()
     }
 
-    fn end_transaction(&self, _: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
-        unreachable!("the admin API ends nothing")
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        ready(Ok(transactions::ended(end))).boxed()
     }
 
-    fn transactions(&self, _: TopicId, _: HalfId, _: usize) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
-        ready(Ok(Vec::new())).boxed()
+    fn transactions(
+        &self,
+        _: TopicId,
+        from: HalfId,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        ready(Ok(transactions::open(from, max))).boxed()
     }
 
     fn checks(&self, _: BTreeSet<TopicId>) -> Box<dyn Checks> {
