@@ -15,14 +15,15 @@ use crate::edge::{AdmissionLimits, Budgeted, ByteBudget, Edge, Gate, Receiver};
 use crate::listen::ClosedConnection;
 use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
+use crate::service::check_back::Relay;
 use crate::service::in_order::InOrder;
 use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, recall, receive, send, telemetry,
-    terminate,
+    ack, change_invisible, dead_letter, end_transaction, heartbeat, query_assignment, query_route, recall, receive,
+    send, telemetry, terminate,
 };
-use crate::session::{self, Sessions};
+use crate::session::{self, Sessions, Streams};
 use crate::store::Stores;
 
 /// Largest request in bytes that is decoded: a full body with room for what surrounds it.
@@ -86,7 +87,7 @@ impl Proxy {
     /// Outside a tokio runtime.
     pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
         let ProxyParts { routes, stores, clock, entropy, tasks, meter } = parts;
-        let sessions = Arc::new(Sessions::default());
+        let (sessions, streams) = (Arc::new(Sessions::default()), Arc::new(Streams::default()));
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
         metrics::names(&meter, &routes);
         metrics::age(&meter, &routes);
@@ -95,6 +96,8 @@ impl Proxy {
         let broker = Arc::clone(&cluster_name);
         let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
+        let relay = Relay { directory: directory.clone(), stores: stores.clone(), streams: Arc::clone(&streams) };
+        tasks.spawn("check-backs", OnError::StopProcess, relay.run(tasks.token()));
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
 
         let in_order = InOrder::new(tasks.clone());
@@ -120,6 +123,7 @@ impl Proxy {
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
             heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
             recall: recall::Service::new(directory.clone(), stores.clone()),
+            end_transaction: end_transaction::Service::new(directory.clone(), stores.clone()),
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
@@ -129,6 +133,7 @@ impl Proxy {
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,
+            streams,
             metrics,
             entropy,
         };

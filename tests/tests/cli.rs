@@ -8,6 +8,8 @@ mod cluster;
 mod dlq;
 #[path = "cli/shapes.rs"]
 mod shapes;
+#[path = "cli/transaction.rs"]
+mod transaction;
 
 use apogee_tests::server::{Options, Ports, Ran, Server, command, get, ran};
 use serde_json::{Value, json};

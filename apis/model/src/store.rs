@@ -58,6 +58,8 @@ pub struct Append {
     pub request: RequestId,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
+    /// Consumers see it when its transaction is committed, whatever `due` says.
+    pub half: Option<Half>,
 }
 
 /// Where a message is now; it is durable and committed.
@@ -69,6 +71,8 @@ pub struct Appended {
     pub stored_at: Timestamp,
     /// Names the message while it is kept back, to recall it.
     pub kept: Option<KeptId>,
+    /// Names a half message, to end its transaction.
+    pub half: Option<HalfId>,
 }
 
 /// Asks for messages that no consumer of the group holds.

@@ -1,6 +1,6 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
-use apogee_model::store::StoreError;
+use apogee_model::store::{Resolution, StoreError};
 use apogee_model::{BadNodeName, ClientId, ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
@@ -40,6 +40,12 @@ pub enum AdminError {
         proxies(proxy, *others)
     )]
     ClientNotFound { id: ClientId, proxy: String, others: usize, why: String },
+    #[error("{problem}")]
+    TransactionId { problem: String },
+    #[error("the transaction of message {message_id} was ended before, and not by a {}", resolution(*asked))]
+    EndedOtherwise { message_id: String, asked: Resolution },
+    #[error("there is no transaction of message {message_id} any more; it ended so long ago that it is forgotten")]
+    NoSuchTransaction { message_id: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -59,6 +65,13 @@ impl AdminError {
 
     pub(super) fn no_such_group(group: ConsumerGroup) -> AdminError {
         AdminError::Metadata(MetadataError::NoSuchGroup { group })
+    }
+}
+
+fn resolution(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Commit => "commit",
+        Resolution::Rollback => "rollback",
     }
 }
 
@@ -89,10 +102,12 @@ fn code(error: &AdminError) -> Code {
         | AdminError::Filter(_)
         | AdminError::PageSize { .. }
         | AdminError::PageToken { .. }
+        | AdminError::TransactionId { .. }
         | AdminError::ClientId => Code::InvalidArgument,
         AdminError::NoSuchClient { .. } => Code::NotFound,
         AdminError::ClientNotFound { .. } => Code::Unavailable,
-        AdminError::NoSuchMessage { .. } => Code::NotFound,
+        AdminError::EndedOtherwise { .. } => Code::FailedPrecondition,
+        AdminError::NoSuchMessage { .. } | AdminError::NoSuchTransaction { .. } => Code::NotFound,
         AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),
         AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),

@@ -1,12 +1,14 @@
 mod messages;
 mod offsets;
+mod transactions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
-    QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus,
+    HalfId, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement,
+    StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -25,7 +27,7 @@ use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
 use super::{AdminParts, Service, service};
-use crate::{ClientHeard, Routes, StoreNode, Stores, Watch};
+use crate::{Checks, ClientHeard, Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
 
@@ -205,6 +207,25 @@ impl StoreNode for FakeStore {
     fn recall(&self, _: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
         ready(Ok(Recalled::Done)).boxed()
     }
+
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        ready(Ok(transactions::ended(end))).boxed()
+    }
+
+    fn transactions(
+        &self,
+        _: TopicId,
+        from: HalfId,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        ready(Ok(transactions::open(from, max))).boxed()
+    }
+
+    fn checks(&self, _: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        unreachable!("the admin API asks nobody")
+    }
+
+    fn checked(&self, _: Checked) {}
 
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         let stored = self.stored.lock().expect("no test panics inside");

@@ -46,10 +46,12 @@ pub(crate) struct Edge {
     pub(crate) entropy: Arc<dyn apogee_host::Entropy>,
     pub(crate) receiver: Receiver,
     pub(crate) sessions: Arc<crate::session::Sessions>,
+    pub(crate) streams: Arc<crate::session::Streams>,
     pub(crate) query_route: service::query_route::Service,
     pub(crate) heartbeat: service::heartbeat::Service,
     pub(crate) send: service::send::Service,
     pub(crate) recall: service::recall::Service,
+    pub(crate) end_transaction: service::end_transaction::Service,
     pub(crate) query_assignment: service::query_assignment::Service,
     pub(crate) receive: service::receive::Service,
     pub(crate) ack: service::ack::Service,
@@ -133,8 +135,7 @@ impl v2::messaging_service_server::MessagingService for Edge {
     }
 
     async fn end_transaction(&self, request: Request<v2::EndTransactionRequest>) -> Reply<v2::EndTransactionResponse> {
-        let status = self.not_yet(Rpc::EndTransaction, &request, "ending a transaction");
-        Ok(Response::new(v2::EndTransactionResponse { status }))
+        self.unary(Rpc::EndTransaction, request, |call, end| self.end_transaction.run(call, end)).await
     }
 
     async fn recall_message(&self, request: Request<v2::RecallMessageRequest>) -> Reply<v2::RecallMessageResponse> {

@@ -14,19 +14,20 @@ use apogee_proto::v2::{self, Code};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use prost::Message as _;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
-use super::Edge;
 use super::admit::Permit;
 use super::budget::Held;
 use super::convert::{Parse as _, merged};
 use super::status::{code, failed, ok};
+use super::{Edge, Receiver};
 use crate::listen::{Departure, Stage};
 use crate::metrics::{Metrics, Rpc, Up};
 use crate::service::telemetry::{ClientSettings, Service};
 use crate::service::{Call, ServiceError};
-use crate::session::Sessions;
+use crate::session::{OpenStream, Role, Say, Saying, Sessions};
 
 /// How long the stream of a connection that leaves waits for its first command: a client that has just begun fails to start
 /// when its stream ends without any answer.
@@ -40,6 +41,10 @@ struct Conversation {
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
+    receiver: Receiver,
+    open: OpenStream,
+    /// What the client is to be told.
+    sayings: mpsc::Receiver<Saying>,
     /// How far we noticed that the connection leaves.
     stage: Stage,
     /// A command was answered.
@@ -66,6 +71,7 @@ impl Edge {
                 return stream::once(std::future::ready(Ok(status_only(&error)))).boxed();
             }
         };
+        let (open, sayings) = self.streams.open(&call.client);
         let conversation = Conversation {
             call,
             held: request.extensions().get().cloned(),
@@ -74,6 +80,9 @@ impl Edge {
             sessions: Arc::clone(&self.sessions),
             metrics: Arc::clone(&self.metrics),
             entropy: Arc::clone(&self.entropy),
+            receiver: self.receiver.clone(),
+            open,
+            sayings,
             stage: Stage::Stays,
             began: false,
             over: false,
@@ -99,6 +108,10 @@ impl Conversation {
                     None => continue,
                 },
                 command = self.inbound.message() => command,
+                Some(saying) = self.sayings.recv(), if self.began => match self.say(saying.take()) {
+                    Some(said) => return Some(said),
+                    None => continue,
+                },
             };
             let Ok(Some(command)) = command else { return self.ended() };
             self.pace(&command).await?;
@@ -157,10 +170,33 @@ impl Conversation {
         }
     }
 
+    /// In the words of the wire; `None` when it cannot be said.
+    fn say(&self, say: Say) -> Option<Reply> {
+        let command = match say {
+            Say::CheckBack { check, transaction_id } => match self.receiver.orphan(&check) {
+                Ok(message) => Command::RecoverOrphanedTransactionCommand(v2::RecoverOrphanedTransactionCommand {
+                    message: Some(message),
+                    transaction_id,
+                }),
+                Err(error) => {
+                    let (topic, queue) = (check.topic, check.queue);
+                    tracing::error!(event = "half_message_broken", %topic, %queue, half = check.id.0, %error);
+                    return None;
+                }
+            },
+        };
+        Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
+    }
+
     async fn settings(&mut self, wire: v2::Settings) -> Reply {
         let started = Instant::now();
         let agreed = match ClientSettings::parse(wire.clone(), &self.call) {
-            Ok(settings) => self.service.run(&self.call, settings).await,
+            Ok(settings) => {
+                let produces = if settings.role == Role::Producer { settings.named.clone() } else { Vec::new() };
+                let agreed = self.service.run(&self.call, settings).await;
+                self.open.produces(&produces);
+                agreed
+            }
             Err(error) => Err(error),
         };
         let code = agreed.as_ref().map_or_else(code, |_| Code::Ok);

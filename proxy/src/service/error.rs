@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apogee_model::store::StoreError;
+use apogee_model::store::{Resolution, StoreError};
 use apogee_model::{
     ConsumerGroup, FilterError, InvisibleDuration, InvisibleDurationError, MessageType, MetadataError, NameError,
     Topic, TopicType,
@@ -75,6 +75,14 @@ pub(crate) enum ServiceError {
     RecallHandle { problem: String },
     #[error("message {message_id} cannot be recalled any more: its time has come")]
     TooLateToRecall { message_id: String },
+    #[error("{problem}")]
+    TransactionId { problem: String },
+    #[error(
+        "the transaction of message {message_id} was {} before and cannot be {} any more",
+        ended(other(*asked)),
+        ended(*asked)
+    )]
+    EndedOtherwise { message_id: String, asked: Resolution },
 
     #[error("settings carry neither publishing nor subscription")]
     SettingsWithoutRole,
@@ -127,6 +135,8 @@ pub(crate) enum MessageError {
     FieldTooLong { field: &'static str, bytes: usize, max: usize },
     #[error("transaction recovery duration is {asked} s, at most {max} s are allowed")]
     RecoveryDuration { asked: i64, max: i64 },
+    #[error("a message of a transaction has no delivery timestamp: it comes when the transaction is committed")]
+    TransactionWithDelay,
     #[error("delivery timestamp is {ahead:?} ahead, at most {max:?} are allowed")]
     DeliveryTimestamp { ahead: Duration, max: Duration },
     #[error("message group {group:?} {problem}")]
@@ -157,6 +167,20 @@ pub(crate) fn name(message_type: MessageType) -> &'static str {
         MessageType::Transaction => "TRANSACTION",
         MessageType::Lite => "LITE",
         MessageType::Priority => "PRIORITY",
+    }
+}
+
+fn ended(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Commit => "committed",
+        Resolution::Rollback => "rolled back",
+    }
+}
+
+fn other(resolution: Resolution) -> Resolution {
+    match resolution {
+        Resolution::Commit => Resolution::Rollback,
+        Resolution::Rollback => Resolution::Commit,
     }
 }
 

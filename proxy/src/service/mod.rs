@@ -5,8 +5,10 @@
 pub(crate) mod ack;
 mod call;
 pub(crate) mod change_invisible;
+pub(crate) mod check_back;
 pub(crate) mod dead_letter;
 mod draft;
+pub(crate) mod end_transaction;
 mod error;
 pub(crate) mod heartbeat;
 pub(crate) mod in_order;

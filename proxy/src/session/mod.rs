@@ -5,6 +5,7 @@
 mod book;
 mod connections;
 mod roll;
+mod streams;
 mod watchman;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::service::telemetry::ClientSettings;
 use crate::service::{Call, Language, ServiceError};
 
 pub(crate) use roll::{Known, Named, Wanted};
+pub(crate) use streams::{OpenStream, Say, Saying, Streams};
 pub(crate) use watchman::{tell, watch};
 
 /// Clients known at the same time.

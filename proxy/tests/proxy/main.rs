@@ -14,3 +14,4 @@ mod metrics;
 mod sessions;
 mod settings;
 mod support;
+mod transactions;

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::again::{Again, BeginAgain};
 use crate::block;
 use crate::bury::DeadLetterMetrics;
+use crate::checks::Desk;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
 use crate::leader::{Ask, Located, Moved, Retention, StateDump};
@@ -24,9 +25,10 @@ use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record::{self, DeadLetter, NotARecord};
+use crate::record::{self, DeadLetter, HalfCarried, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
+use crate::transactions::TransactionMetrics;
 use crate::views::{MemoryViewStore, Place, ViewStore};
 use crate::watch::Watch;
 
@@ -102,6 +104,9 @@ pub struct Engine {
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) again: Again,
     pub(crate) dead_letters: DeadLetterMetrics,
+    pub(crate) transactions: TransactionMetrics,
+    /// Who has producers to ask.
+    pub(crate) desk: Arc<Desk>,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -268,7 +273,14 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize = messages
             .iter()
-            .map(|append| record::HEADER + append.message.len() + if append.due.is_some() { KEPT } else { 0 })
+            .map(|append| {
+                let more = match append {
+                    Append { half: Some(_), .. } => HalfCarried::MORE,
+                    Append { due: Some(_), .. } => KEPT,
+                    Append { .. } => 0,
+                };
+                record::HEADER + append.message.len() + more
+            })
             .map(|len| len.next_multiple_of(8))
             .sum();
         let max = self.log.block_max() - block::HEADER - DeadLetter::ORIGIN;
@@ -409,7 +421,7 @@ impl Engine {
         self.ask(|reply| Ask::GroupStatus { group, reply }).await
     }
 
-    /// Trims every queue of a deleted topic to its end.
+    /// Trims every queue of a deleted topic to its end, and drops what waits for its time or for the end of its transaction.
     ///
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
@@ -455,7 +467,7 @@ impl Engine {
         })
     }
 
-    fn tell(&self, ask: Ask) {
+    pub(crate) fn tell(&self, ask: Ask) {
         if let Err(TrySendError::Full(ask)) = self.inbox.try_send(ask) {
             tracing::warn!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
         }

@@ -3,6 +3,7 @@
 mod bad;
 mod moves;
 mod support;
+mod transactions;
 
 use std::time::Duration;
 

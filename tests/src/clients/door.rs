@@ -4,8 +4,8 @@ use std::future::Future;
 
 use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
-    Settled, Settlement, StoreError,
+    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupStatus, Pop, Popped,
+    QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError, TransactionEnded,
 };
 
 /// The way to a replica group.
@@ -20,6 +20,12 @@ pub trait Door {
     fn release(&self, deliveries: Vec<DeliveryKey>);
     /// Takes a delayed message back.
     fn recall(&self, recall: Recall) -> impl Future<Output = Result<Recalled, NoAnswer>>;
+    /// Ends a transaction.
+    fn end_transaction(&self, end: EndTransaction) -> impl Future<Output = Result<TransactionEnded, NoAnswer>>;
+    /// What producers are asked in a moment to come; none of it was asked before it is said so.
+    fn checks(&self) -> impl Future<Output = Result<Vec<CheckBack>, NoAnswer>>;
+    /// Producers were asked.
+    fn checked(&self, checked: Checked) -> impl Future<Output = Result<(), NoAnswer>>;
     /// Lets a group go on elsewhere.
     fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
     /// Reads a queue.

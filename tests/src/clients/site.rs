@@ -67,7 +67,14 @@ impl<D: Door> Site<D> {
             messages.iter().zip(&stored).filter(|(_, stored)| refuses(stored)).map(|((id, _), _)| *id).collect();
         let digests: Vec<_> = stored.iter().map(payload::digest_of).collect();
         let request = RequestId { proxy_incarnation: 1, sequence: messages[0].0.0 };
-        let append = |message| Append { topic: payload::topic(), queue: QueueId(queue), message, request, due: None };
+        let append = |message| Append {
+            topic: payload::topic(),
+            queue: QueueId(queue),
+            message,
+            request,
+            due: None,
+            half: None,
+        };
         let appends = stored.into_iter().map(append).collect();
         let start = self.history.start();
         let answer = self.patiently(self.door.append(appends), patience).await;
@@ -100,6 +107,7 @@ impl<D: Door> Site<D> {
             message: stored,
             request: RequestId { proxy_incarnation: 1, sequence: message.0 },
             due: Some(began.plus(due)),
+            half: None,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), outcome(&answer));
@@ -306,7 +314,7 @@ fn refuses(message: &StoredMessage) -> bool {
     !payload::filter(payload::FILTERED).wants(message)
 }
 
-fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
+pub(super) fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
     match answer {
         Some(Ok(_)) => Outcome::Ok,
         Some(Err(NoAnswer::Refused)) => Outcome::Failed,
@@ -321,7 +329,7 @@ fn settled(answer: &Option<Result<Settled, NoAnswer>>) -> Outcome {
     }
 }
 
-fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
+pub(super) fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
     match answer {
         Some(Err(NoAnswer::Over)) => Err(Over),
         _ => Ok(()),

@@ -55,6 +55,19 @@ pub enum ResetTo {
     Latest,
 }
 
+/// What a client knows of the end of a transaction that it asked for.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum EndAnswer {
+    /// It ended so.
+    Done,
+    /// It had ended otherwise.
+    Otherwise,
+    /// The system does not know of it.
+    Unknown,
+    /// No answer.
+    None,
+}
+
 /// Where a message is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
@@ -152,6 +165,16 @@ pub enum What {
     Recall {
         message: MessageId,
         outcome: Outcome,
+    },
+    /// The message of this send is a half one: nobody sees it before its transaction is committed.
+    Half {
+        message: MessageId,
+    },
+    /// Ends the transaction of a half message.
+    End {
+        message: MessageId,
+        commit: bool,
+        answer: EndAnswer,
     },
     /// Lets a group go on elsewhere, in all queues of a topic.
     Reset {

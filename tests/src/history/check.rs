@@ -14,6 +14,7 @@ mod service;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::fmt;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub enum Invariant {
     I07,
     /// A delayed message is never early.
     I08,
+    /// A half message comes when it was committed, and not before; one that was rolled back never does.
+    I09,
     /// Queue offsets are unique, dense, and grow with time.
     I10,
     /// The progress of a group never goes back.
@@ -98,6 +101,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     lease::windows(&index, rules, &mut found);
     delay::early(&index, rules, &mut found);
     delay::recalled(&index, &mut found);
+    transaction::ends(&index, &mut found);
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, rules, &mut found);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use apogee_engine::Engine;
 use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
-    Settled, Settlement, StoreError,
+    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupStatus, Pop, Popped,
+    QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError, TransactionEnded,
 };
 use apogee_tests::clients::{Door, NoAnswer};
 use apogee_tests::machine::ProcessDisk;
@@ -44,6 +44,19 @@ impl Door for Direct {
 
     async fn recall(&self, recall: Recall) -> Result<Recalled, NoAnswer> {
         self.heard(self.engine.recall(recall).await)
+    }
+
+    async fn end_transaction(&self, end: EndTransaction) -> Result<TransactionEnded, NoAnswer> {
+        self.heard(self.engine.end_transaction(end).await)
+    }
+
+    async fn checks(&self) -> Result<Vec<CheckBack>, NoAnswer> {
+        Ok(Vec::new()) // nobody sends half messages
+    }
+
+    async fn checked(&self, checked: Checked) -> Result<(), NoAnswer> {
+        self.engine.checked(checked);
+        Ok(())
     }
 
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {

@@ -50,6 +50,12 @@ pub(crate) enum Happening {
     LateRecall,
     /// A message was delivered often enough, or given up.
     DeadLetter,
+    /// A transaction was committed,
+    Commit,
+    /// or rolled back,
+    Rollback,
+    /// or had ended otherwise.
+    OtherEnd,
 }
 
 /// Counts of what happened.
@@ -57,7 +63,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 24] = [
+    pub(crate) const ALL: [Happening; 27] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -82,6 +88,9 @@ impl Happening {
         Happening::Recall,
         Happening::LateRecall,
         Happening::DeadLetter,
+        Happening::Commit,
+        Happening::Rollback,
+        Happening::OtherEnd,
     ];
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
-    GroupStatus, KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
-    Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, FetchFrom,
+    Fetched, FetchedMessage, GroupRef, GroupStatus, Half, HalfId, KeptId, LeaseTerms, OpenTransaction, Pop, QueueReset,
+    QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Resolution, Settled, Settlement, StoreError, TopicRef,
+    TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -53,6 +54,7 @@ fn appends_keep_their_request_ids() {
         message: message(),
         request: RequestId { proxy_incarnation: u64::MAX, sequence },
         due,
+        half: (sequence == 2).then_some(Half { check_after: Duration::from_millis(9) }),
     };
     let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
@@ -60,7 +62,8 @@ fn appends_keep_their_request_ids() {
     assert_eq!(v1::AppendAsk::of(&[]), None);
 
     let kept = Some(KeptId { due: Timestamp(8), number: 9 });
-    let at = Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept };
+    let at =
+        Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept, half: Some(HalfId(3)) };
     assert_eq!(travelled(&v1::Appended::of(&[at])).into_appended(), Ok(vec![at]));
 }
 
@@ -72,6 +75,28 @@ fn recalls_survive() {
     for recalled in [Recalled::Done, Recalled::TooLate] {
         assert_eq!(Recalled::from(travelled(&v1::Recalled::from(recalled))), recalled);
     }
+}
+
+#[test]
+fn words_about_transactions_survive() {
+    let topics = [TopicId(1), TopicId(7)].into();
+    assert_eq!(travelled(&v1::ProducersAsk::of(&topics)).into_topics(), topics);
+    for resolution in [Resolution::Commit, Resolution::Rollback] {
+        let end = EndTransaction { topic: TopicId(7), id: HalfId(u64::MAX), resolution };
+        assert_eq!(EndTransaction::try_from(travelled(&v1::EndTransactionAsk::from(end))), Ok(end));
+    }
+    assert!(EndTransaction::try_from(v1::EndTransactionAsk { topic: 7, half: 1, resolution: 0 }).is_err());
+    for ended in [TransactionEnded::Done, TransactionEnded::Otherwise, TransactionEnded::Unknown] {
+        assert_eq!(TransactionEnded::try_from(travelled(&v1::TransactionEnded::from(ended))), Ok(ended));
+    }
+    assert!(TransactionEnded::try_from(v1::TransactionEnded { outcome: None }).is_err());
+    let (topic, queue, id, stored_at) = (TopicId(7), QueueId(5), HalfId(3), Timestamp(9));
+    let check = CheckBack { topic, queue, id, check: 2, stored_at, message: message() };
+    assert_eq!(CheckBack::try_from(travelled(&v1::CheckBack::from(&check))), Ok(check));
+    let checked = vec![Checked { topic, id, check: 2 }];
+    assert_eq!(travelled(&v1::Checked::of(&checked)).into_checked(), checked);
+    let open = vec![OpenTransaction { queue, id, checks: 15, parked: true, stored_at, message: message() }];
+    assert_eq!(travelled(&v1::Transactions::of(&open)).into_open(), Ok(open));
 }
 
 #[test]
@@ -198,6 +223,10 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Fetch(it) => Fetch::try_from(it).is_ok(),
         Ask::Watch(it) => it.group.map(GroupRef::try_from).is_some_and(|group| group.is_ok()),
         Ask::Recall(recall) => Recall::try_from(recall).is_ok(),
+        Ask::Producers(it) => !it.into_topics().is_empty(),
+        Ask::EndTransaction(it) => EndTransaction::try_from(it).is_ok(),
+        Ask::Checked(it) => !it.into_checked().is_empty(),
+        Ask::Transactions(_) => true,
         Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,
     });
     sound.count()

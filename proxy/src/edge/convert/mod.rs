@@ -8,6 +8,7 @@ mod route;
 mod settings;
 mod settle;
 mod time;
+mod transaction;
 
 use apogee_model::{ConsumerGroup, NameError, Topic};
 use apogee_proto::v2;

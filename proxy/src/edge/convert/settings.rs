@@ -35,7 +35,8 @@ impl Parse<v2::Settings> for ClientSettings {
             }
             Some(PubSub::Subscription(subscription)) => consumer(&wire, subscription, &mut topics, call)?,
         };
-        Ok(Self { role, topics: Named::of(&topics), request_timeout: wire.request_timeout.and_then(time::duration) })
+        let request_timeout = wire.request_timeout.and_then(time::duration);
+        Ok(Self { role, topics: Named::of(&topics), named: topics, request_timeout })
     }
 }
 

@@ -148,6 +148,10 @@ impl Leader {
             | Record::Fire(_)
             | Record::Recall(_)
             | Record::Carried(_)
+            | Record::Half(_)
+            | Record::HalfCarried(_)
+            | Record::HalfChecked(_)
+            | Record::HalfEnd(_)
             | Record::Open { .. }
             | Record::Close { .. }
             | Record::Trim { .. }

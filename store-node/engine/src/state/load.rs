@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::{QueueState, State};
 use crate::pop::PopStore as _;
 use crate::record::QueueOf;
+use crate::views::half;
 use crate::views::rows::{self, Name};
 use crate::views::{END, MemoryViews, Rows, Table, Views, ViewsError};
 
@@ -45,7 +46,8 @@ impl State {
                 ControlFlow::Break(())
             };
             if !matches!(table, Table::ConsumeQueue | Table::Time | Table::System) {
-                views.scan(table, &[], END, &mut visit)?;
+                let end = if table == Table::Half { half::HALVES } else { END };
+                views.scan(table, &[], end, &mut visit)?;
             }
             if bad {
                 return Err(ViewsError::damaged(format!("a row of table {} cannot be read", table.name())));
@@ -59,6 +61,7 @@ impl State {
         match table {
             Table::ConsumeQueue | Table::Time | Table::System => {}
             Table::Kept => self.kept.load(key, row)?,
+            Table::Half => self.halves.load(key, row)?,
             Table::QueueMeta => {
                 let (min, next, min_lsn) = rows::queue(row).filter(|(min, next, _)| min <= next)?;
                 let (queue, state) = (rows::split_queue_key(key)?, QueueState { min, next, min_lsn });

@@ -197,6 +197,11 @@ pub(crate) struct Earlier {
     pub(crate) due: Timestamp,
 }
 
+impl Earlier {
+    /// A half message is never due; `first` is its number, too.
+    pub(crate) const HALF: Timestamp = Timestamp(u64::MAX);
+}
+
 const EARLIER: usize = 58;
 
 /// Key of a row of [`super::Table::Resend`].
