@@ -1,5 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
+use std::time::Duration;
+
 use apogee_model::store::StoreError;
 use apogee_model::{BadNodeName, ClientId, ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
@@ -40,6 +42,21 @@ pub enum AdminError {
         proxies(proxy, *others)
     )]
     ClientNotFound { id: ClientId, proxy: String, others: usize, why: String },
+    #[error("no telemetry stream of client {id} is open, so it cannot be asked anything")]
+    NoStream { id: ClientId },
+    #[error("client {id} did not answer within {waited:?}; its SDK may know nothing of such questions")]
+    NoAnswer { id: ClientId, waited: Duration },
+    #[error("client {id} hung up before it answered")]
+    HungUp { id: ClientId },
+    #[error("client {id} does not answer that: {code} {words}")]
+    ClientRefuses { id: ClientId, code: String, words: String },
+    #[error("client {id} is no consumer of group {group}")]
+    NotOfGroup { id: ClientId, group: ConsumerGroup },
+    #[error("too many questions to clients wait for their answers")]
+    TooManyQuestions,
+    /// Another proxy has asked, and says so.
+    #[error("{}", .0.message())]
+    Passed(Box<Status>),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -92,6 +109,13 @@ fn code(error: &AdminError) -> Code {
         | AdminError::ClientId => Code::InvalidArgument,
         AdminError::NoSuchClient { .. } => Code::NotFound,
         AdminError::ClientNotFound { .. } => Code::Unavailable,
+        AdminError::NoStream { .. } | AdminError::ClientRefuses { .. } | AdminError::NotOfGroup { .. } => {
+            Code::FailedPrecondition
+        }
+        AdminError::NoAnswer { .. } => Code::DeadlineExceeded,
+        AdminError::HungUp { .. } => Code::Unavailable,
+        AdminError::TooManyQuestions => Code::ResourceExhausted,
+        AdminError::Passed(status) => status.code(),
         AdminError::NoSuchMessage { .. } => Code::NotFound,
         AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod ask;
 mod budget;
 mod convert;
 mod deliver;
@@ -46,6 +47,7 @@ pub(crate) struct Edge {
     pub(crate) entropy: Arc<dyn apogee_host::Entropy>,
     pub(crate) receiver: Receiver,
     pub(crate) sessions: Arc<crate::session::Sessions>,
+    pub(crate) lines: Arc<crate::session::Lines>,
     pub(crate) query_route: service::query_route::Service,
     pub(crate) heartbeat: service::heartbeat::Service,
     pub(crate) send: service::send::Service,

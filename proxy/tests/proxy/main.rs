@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
+mod ask;
 mod budget;
 mod clients;
 mod dead_letters;
@@ -11,6 +12,7 @@ mod leaving;
 mod long_poll;
 mod messages;
 mod metrics;
+mod push;
 mod sessions;
 mod settings;
 mod support;
