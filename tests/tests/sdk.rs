@@ -57,7 +57,7 @@ async fn the_java_sdk_answers_an_operator() -> anyhow::Result<()> {
     }
     let home = tempfile::tempdir()?;
     let mut open = java("apogee.compat.Open", home.path())?;
-    open.arg(server.endpoint().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    open.arg(server.endpoint()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut open = open.spawn()?;
     let mut lines = BufReader::new(open.stdout.take().context("a pipe")?).lines();
     let mut next = async || timeout(Duration::from_secs(60), lines.next_line()).await?.map_err(anyhow::Error::from);
