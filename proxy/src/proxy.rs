@@ -166,7 +166,8 @@ impl Proxy {
             clock: Arc::clone(clock),
         };
         let clients = admin::Clients { here: Some(here), token: token.clone() };
-        let rounds = admin::watch_subscriptions(clients.clone(), Arc::clone(&self.routes), Arc::clone(&self.inconsistent));
+        let rounds =
+            admin::watch_subscriptions(clients.clone(), Arc::clone(&self.routes), Arc::clone(&self.inconsistent));
         let until = stop.clone();
         self.tasks.spawn("subscriptions", OnError::StopProcess, async move {
             until.run_until_cancelled(rounds).await;

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 pub(super) use self::stack::wait_ms;
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table, plain};
+use super::subscription;
 use super::target::{Admin, Target};
 use super::topic::{join, split};
-use super::subscription;
 
 /// Clients per page: even the longest ids and lists of topics fit into one answer.
 const PAGE: u32 = 200;

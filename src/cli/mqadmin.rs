@@ -166,11 +166,7 @@ const ALIASES: &[Alias] = &[
     Alias {
         name: "producerConnection",
         words: &["client", "list"],
-        flags: &[
-            flag("g", "producerGroup", Meaning::Ignored),
-            flag("t", "topic", Meaning::Filter("--topic")),
-            NAMESRV,
-        ],
+        flags: &[flag("g", "producerGroup", Meaning::Ignored), flag("t", "topic", Meaning::Filter("--topic")), NAMESRV],
     },
     Alias {
         name: "consumerStatus",

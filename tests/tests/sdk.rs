@@ -72,7 +72,8 @@ async fn the_java_sdk_answers_an_operator() -> anyhow::Result<()> {
         ensure!(stack.code == 0 && stack.stdout.contains("java.lang."), "{stack:?}");
         let ran = cli(&format!("group alter open-push --max-attempts {attempts}")).await?;
         ensure!(ran.code == 0, "{ran:?}");
-        let verify = |offset| format!("message verify open --queue 0 --offset {offset} --client {id} --group open-push");
+        let verify =
+            |offset| format!("message verify open --queue 0 --offset {offset} --client {id} --group open-push");
         let consumed = cli(&verify(0)).await?;
         ensure!(consumed.code == 0 && consumed.stdout.contains("consumed"), "{consumed:?}");
         let failed = cli(&verify(1)).await?;

@@ -75,7 +75,11 @@ impl Admin {
             Asker::Here(here) => {
                 let said = here.ask(&client, Question::Stack, patience.left()).await?;
                 if said.code != i32::from(v2::Code::Ok) {
-                    return Err(AdminError::ClientRefuses { id: client, code: code_name(said.code), words: said.words });
+                    return Err(AdminError::ClientRefuses {
+                        id: client,
+                        code: code_name(said.code),
+                        words: said.words,
+                    });
                 }
                 Ok(v1::PrintThreadStackResponse { proxy: here.name.to_string(), stack: said.stack })
             }
@@ -257,8 +261,7 @@ mod tests {
     fn answers_of_sdks_mean_something() {
         let meant = [20_000, 60_000, 50_100, 50_500, 50_502, 40_016, 50_001, 7].map(outcome);
         use v1::VerifyOutcome::{Consumed, Corrupted, Failed, Unspecified, Unsupported};
-        let expected =
-            [Consumed, Failed, Unsupported, Unsupported, Unsupported, Corrupted, Unspecified, Unspecified];
+        let expected = [Consumed, Failed, Unsupported, Unsupported, Unsupported, Corrupted, Unspecified, Unspecified];
         assert_eq!(meant, expected);
         assert_eq!((code_name(20_000), code_name(7)), ("OK".to_owned(), "code 7".to_owned()));
     }

@@ -84,7 +84,10 @@ pub(crate) async fn watch(clients: Clients, routes: Arc<dyn Routes>, inconsisten
                 let (namespace, group) = &key;
                 let sets = sets.iter().map(in_words).collect::<Vec<_>>().join("; ");
                 tracing::warn!(
-                    event = "inconsistent_subscriptions", namespace, group, sets,
+                    event = "inconsistent_subscriptions",
+                    namespace,
+                    group,
+                    sets,
                     "consumers of a group subscribe to different things: what one filters out is passed over for all"
                 );
             }
@@ -145,12 +148,8 @@ pub(super) fn subscription(one: &Subscribed) -> v1::Subscription {
 
 /// For a log line.
 fn in_words(set: &v1::SubscriptionSet) -> String {
-    let mut words: Vec<_> = set
-        .subscriptions
-        .iter()
-        .take(LOGGED_MAX)
-        .map(|one| format!("{} {:?}", one.topic, one.expression))
-        .collect();
+    let mut words: Vec<_> =
+        set.subscriptions.iter().take(LOGGED_MAX).map(|one| format!("{} {:?}", one.topic, one.expression)).collect();
     if set.subscriptions.len() > LOGGED_MAX {
         words.push("...".to_owned());
     }

@@ -173,12 +173,7 @@ impl Lines {
         }
     }
 
-    fn send(
-        &self,
-        client: &ClientId,
-        question: Question,
-        nonce: &str,
-    ) -> Result<oneshot::Receiver<Said>, Unanswered> {
+    fn send(&self, client: &ClientId, question: Question, nonce: &str) -> Result<oneshot::Receiver<Said>, Unanswered> {
         let mut inner = self.inner();
         let inner = &mut *inner;
         let ends = inner.open.get(client).ok_or(Unanswered::NoStream)?;

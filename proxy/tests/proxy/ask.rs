@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Admin, node, proxy, serve, token};
 use crate::settings::{Answers, Commands, consumer, open, producer};
-use crate::support::{World, message, sdk};
+use crate::support::{World, from, message, resource, sdk};
 
 fn stack(client: &str) -> v1::PrintThreadStackRequest {
     v1::PrintThreadStackRequest { client: client.to_owned(), wait_ms: 0, local_only: false }
@@ -28,7 +28,10 @@ fn verify(client: &str, place: u64) -> v1::VerifyMessageRequest {
 }
 
 fn says(code: Code, command: Command) -> v2::TelemetryCommand {
-    v2::TelemetryCommand { status: Some(v2::Status { code: code.into(), message: String::new() }), command: Some(command) }
+    v2::TelemetryCommand {
+        status: Some(v2::Status { code: code.into(), message: String::new() }),
+        command: Some(command),
+    }
 }
 
 async fn asked(answers: &mut Answers) -> Command {
@@ -114,19 +117,20 @@ async fn questions_at_once_do_not_mix() {
 
 #[tokio::test]
 async fn a_message_is_tried_by_a_consumer_of_any_proxy() {
-    let (_one, mut first, mut two, mut second) = two().await;
+    let (_one, first, mut two, second) = two().await;
     let (commands, mut answers) = open(&mut two, "c", consumer(ClientType::PushConsumer, "g")).await;
     for (admin, code, outcome) in [
-        (&mut first, Code::Ok, v1::VerifyOutcome::Consumed),
-        (&mut second, Code::FailedToConsumeMessage, v1::VerifyOutcome::Failed),
-        (&mut first, Code::NotImplemented, v1::VerifyOutcome::Unsupported),
+        (&first, Code::Ok, v1::VerifyOutcome::Consumed),
+        (&second, Code::FailedToConsumeMessage, v1::VerifyOutcome::Failed),
+        (&first, Code::NotImplemented, v1::VerifyOutcome::Unsupported),
     ] {
+        let mut admin = admin.clone();
         let answering = async {
             let Command::VerifyMessageCommand(asked) = asked(&mut answers).await else { panic!("a message to try") };
             let message = asked.message.unwrap();
             let system = message.system_properties.unwrap();
             assert_eq!((&message.body[..], message.topic.unwrap().name.as_str()), (&b"hello"[..], "orders"));
-            assert_eq!((system.queue_id, system.queue_offset, system.receipt_handle), (0, Some(0), None));
+            assert_eq!((system.queue_id, system.queue_offset, &system.receipt_handle), (0, Some(0), &None));
             assert!(system.message_id.starts_with("id-") && system.body_digest.is_some(), "{system:?}");
             tell_verified(&commands, asked.nonce, code).await;
         };
@@ -145,7 +149,8 @@ async fn what_cannot_be_asked_is_told() {
     let words = |code, text: &str| (code, text.to_owned());
     let (commands, mut answers) = open(&mut one, "c", producer()).await;
     let (_silent, _) = open(&mut two, "silent", consumer(ClientType::PushConsumer, "g")).await;
-    two.client.heartbeat(crate::support::from("beats", crate::ask::beat())).await.unwrap();
+    let beat = v2::HeartbeatRequest { group: resource("g"), client_type: ClientType::SimpleConsumer.into() };
+    two.client.heartbeat(from("beats", beat)).await.unwrap();
 
     let nobody = refused(first.print_thread_stack(stack("nobody")).await.unwrap_err());
     assert_eq!(nobody, words(tonic::Code::NotFound, "no proxy hears a client nobody"));
@@ -184,13 +189,6 @@ async fn what_cannot_be_asked_is_told() {
     assert!(one.client.query_route(sdk(v2::QueryRouteRequest::default())).await.is_ok());
 }
 
-pub(crate) fn beat() -> v2::HeartbeatRequest {
-    v2::HeartbeatRequest {
-        group: crate::support::resource("g"),
-        client_type: ClientType::SimpleConsumer.into(),
-    }
-}
-
 fn subscribing(expression: &str) -> v2::Settings {
     let mut settings = consumer(ClientType::PushConsumer, "g");
     if let Some(v2::settings::PubSub::Subscription(subscription)) = &mut settings.pub_sub {
@@ -221,5 +219,28 @@ async fn different_subscriptions_of_a_group_are_found_across_proxies() {
     assert_eq!(found, [words("orders", "blue || red", 2, "a b"), words("orders", "red", 1, "c")]);
     let known = second.describe_client(v1::DescribeClientRequest { id: "c".into(), local_only: false }).await.unwrap();
     let known = known.into_inner().clients.remove(0);
-    assert_eq!((known.subscriptions[0].kind(), known.subscriptions[0].expression.as_str()), (v1::FilterKind::Tag, "red"));
+    assert_eq!(
+        (known.subscriptions[0].kind(), known.subscriptions[0].expression.as_str()),
+        (v1::FilterKind::Tag, "red")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_whose_consumers_differ_are_counted() {
+    let mut world = proxy("p1").await;
+    let _admin = world.proxy.admin(None, CancellationToken::new());
+    let _a = open(&mut world, "a", subscribing("red")).await;
+    let b = open(&mut world, "b", subscribing("blue")).await;
+    let counted = |world: &World, count: u64| {
+        let scrape = world.scrape();
+        assert!(scrape.contains(&format!("rocketmq_proxy_inconsistent_subscriptions {count}\n")), "{scrape}");
+    };
+    counted(&world, 0);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    counted(&world, 1);
+    let farewell = v2::NotifyClientTerminationRequest::default();
+    world.client.notify_client_termination(from("b", farewell)).await.unwrap();
+    drop(b);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    counted(&world, 0);
 }

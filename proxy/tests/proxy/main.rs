@@ -1,8 +1,8 @@
 //! The proxy through its door: a generated gRPC client, a pipe, and a small store in memory.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod bad_input;
 mod ask;
+mod bad_input;
 mod budget;
 mod clients;
 mod dead_letters;

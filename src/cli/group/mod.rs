@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
-use super::target::{Admin, Target};
 use super::subscription;
+use super::target::{Admin, Target};
 use super::topic::{join, split};
 
 #[derive(Debug, Subcommand)]
