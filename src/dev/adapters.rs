@@ -27,6 +27,15 @@ impl Routes for LocalRoutes {
         self.0.cluster().expect("a namesrv without others opens with its cluster")
     }
 
+    fn changed(&self, seen: u64) -> BoxFuture<'_, ()> {
+        let mut told = self.0.watch();
+        Box::pin(async move {
+            if told.wait_for(|told| told.as_ref().is_some_and(|told| told.version != seen)).await.is_err() {
+                std::future::pending::<()>().await; // it ends, and so does this process
+            }
+        })
+    }
+
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
         Box::pin(self.0.create_topic(new))
     }

@@ -36,18 +36,23 @@ impl Admin {
         ask: v1::GetMessageRequest,
     ) -> Result<v1::GetMessageResponse, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.topic)?)?;
-        let (queue, found) = match ask.by.ok_or(AdminError::Missing { field: "which message" })? {
+        let (queue, found) = self.find(&topic, ask.by.ok_or(AdminError::Missing { field: "which message" })?).await?;
+        Ok(v1::GetMessageResponse { message: Some(shown(&topic, queue, found)?) })
+    }
+
+    /// One message, and its queue.
+    pub(super) async fn find(&self, topic: &TopicConfig, by: By) -> Result<(QueueId, FetchedMessage), AdminError> {
+        match by {
             By::Place(place) => {
                 let queue = place.queue_id.ok_or(AdminError::Missing { field: "the queue of the message" })?;
-                self.at(&topic, queue_of(queue, &topic)?, QueueOffset(place.offset)).await?
+                self.at(topic, queue_of(queue, topic)?, QueueOffset(place.offset)).await
             }
             By::MessageId(id) => {
-                let search = Search::new(&topic, &id)?;
+                let search = Search::new(topic, &id)?;
                 let found = timeout(SEARCH_MAX, self.search(&search)).await;
-                found.map_err(|_| search.gave_up())??
+                found.map_err(|_| search.gave_up())?
             }
-        };
-        Ok(v1::GetMessageResponse { message: Some(shown(&topic, queue, found)?) })
+        }
     }
 
     async fn at(

@@ -53,6 +53,10 @@ impl Routes for FakeRoutes {
         Arc::new(self.change(|cluster| cluster.clone()))
     }
 
+    fn changed(&self, _: u64) -> BoxFuture<'_, ()> {
+        unreachable!("no admin call follows the cluster")
+    }
+
     fn create_topic(&self, new: NewTopic) -> Answer<'_, Arc<TopicConfig>> {
         let NewTopic { topic, topic_type, queues, permission } = new;
         let created = Timestamp(1_700_000_000_123);

@@ -211,7 +211,7 @@ impl World {
 pub(crate) struct FakeRoutes {
     /// Those of the cluster, or why nobody knows them.
     pub proxies: Mutex<Result<Vec<ProxyNode>, String>>,
-    cluster: Mutex<Arc<Cluster>>,
+    cluster: tokio::sync::watch::Sender<Arc<Cluster>>,
 }
 
 impl Default for FakeRoutes {
@@ -219,19 +219,21 @@ impl Default for FakeRoutes {
         let keys = MacKeys { current: MacKey { generation: 1, secret: [7; 32] }, previous: None };
         Self {
             proxies: Mutex::new(Ok(Vec::new())),
-            cluster: Mutex::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))),
+            cluster: tokio::sync::watch::Sender::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))),
         }
     }
 }
 
 impl FakeRoutes {
     fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
-        let mut cluster = self.cluster.lock().unwrap();
-        let mut next = Cluster::clone(&cluster);
-        next.version += 1;
-        let result = change(&mut next);
-        *cluster = Arc::new(next);
-        result
+        let mut changed = None;
+        self.cluster.send_modify(|cluster| {
+            let mut next = Cluster::clone(cluster);
+            next.version += 1;
+            changed = Some(change(&mut next));
+            *cluster = Arc::new(next);
+        });
+        changed.unwrap()
     }
 
     pub(crate) fn topic(&self, name: &str, topic_type: TopicType, permission: Permission) {
@@ -299,7 +301,13 @@ impl FakeRoutes {
 
 impl Routes for FakeRoutes {
     fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.cluster.lock().unwrap())
+        Arc::clone(&self.cluster.borrow())
+    }
+    fn changed(&self, seen: u64) -> BoxFuture<'_, ()> {
+        let mut told = self.cluster.subscribe();
+        Box::pin(async move {
+            told.wait_for(|told| told.version != seen).await.unwrap();
+        })
     }
     fn age(&self) -> Duration {
         Duration::from_millis(2500)

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
+use super::subscription;
 use super::target::{Admin, Target};
 use super::topic::{join, split};
 
@@ -160,7 +161,20 @@ async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result
     }
     let mut whole = document(&group);
     whole["progress"] = rows.into();
-    Ok(output.show(&whole, &table)?)
+    let ask = v1::ListSubscriptionsRequest {
+        namespace: group.namespace.clone(),
+        group: group.name.clone(),
+        ..v1::ListSubscriptionsRequest::default()
+    };
+    let groups = subscription::find(admin, ask).await?.groups;
+    let sets = groups.first().map(|group| &*group.sets).unwrap_or_default();
+    whole["subscriptions"] = subscription::documents(sets);
+    whole["inconsistent"] = (sets.len() > 1).into();
+    match sets {
+        [] => output.show(&whole, &table)?,
+        sets => output.show_all(&whole, &[("", &table), ("SUBSCRIPTIONS", &subscription::table(sets))])?,
+    }
+    Ok(subscription::warn(&groups)?)
 }
 
 async fn delete(admin: &mut Admin, output: &Output, full_name: &str, rehearsal: Rehearsal) -> Result<(), CliError> {
