@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CommitOffset, DeliveryKey, Fetch, Fetched, GroupQueue, GroupRef, GroupStatus, OffsetCommitted,
+    Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, Filter, GroupId, ReplicaGroupId, ReplicaId, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
@@ -350,6 +350,26 @@ impl StoreNode for RemoteGroup {
             move || Ask::Recall(recall.into()),
             |answered| match answered {
                 Answered::Recalled(recalled) => Some(Ok(recalled.into())),
+                _ => None,
+            },
+        ))
+    }
+
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::CommitOffset((&commit).into()),
+            |answered| match answered {
+                Answered::OffsetCommitted(committed) => Some(Ok(committed.into())),
+                _ => None,
+            },
+        ))
+    }
+
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::CommittedOffset(of.into()),
+            |answered| match answered {
+                Answered::CommittedOffset(committed) => Some(Ok(committed.into())),
                 _ => None,
             },
         ))

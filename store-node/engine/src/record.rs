@@ -2,6 +2,7 @@
 
 mod dead_letter;
 mod kept;
+mod offsets;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 pub(crate) use dead_letter::DeadLetter;
 pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
+pub(crate) use offsets::{CommitOffset, ForgetOffsets};
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -84,6 +86,8 @@ pub(crate) enum Record {
     Carried(Carried),
     Fire(Fire),
     Recall(Recall),
+    CommitOffset(CommitOffset),
+    ForgetOffsets(ForgetOffsets),
 }
 
 /// One queue of one group.
@@ -157,6 +161,8 @@ mod kind {
     pub(super) const CLOSE: u8 = 13;
     pub(super) const RESET: u8 = 14;
     pub(super) const RECALL: u8 = 15;
+    pub(super) const COMMIT_OFFSET: u8 = 16;
+    pub(super) const FORGET_OFFSETS: u8 = 17;
     pub(super) const CARRIED: u8 = 20;
 }
 
@@ -232,6 +238,8 @@ impl Record {
             Self::Carried(carried) => carried.put(out),
             Self::Fire(fire) => fire.put(out),
             Self::Recall(recall) => recall.put(out),
+            Self::CommitOffset(commit) => commit.put(out),
+            Self::ForgetOffsets(forget) => forget.put(),
             Self::TopicName { id, name } => put_mapping(out, MAPS_TOPIC, id.0, name.namespace(), name.name()),
             Self::GroupName { id, name } => put_mapping(out, MAPS_GROUP, id.0, name.namespace(), name.name()),
         }
@@ -253,6 +261,8 @@ impl Record {
             kind::CARRIED => Carried::read(&head, a_len, &body),
             kind::FIRE => Fire::read(&head, &mut Reader::new(&body)),
             kind::RECALL => Recall::read(&head, &mut Reader::new(&body)),
+            kind::COMMIT_OFFSET => CommitOffset::read(&head, &mut Reader::new(&body)),
+            kind::FORGET_OFFSETS => Some(ForgetOffsets::read(&head)),
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Recall, Reset, Settlement, StoreError,
+    Append, CommitOffset, Delivery, DeliveryKey, Fetch, Fetched, GroupQueue, Pop, Popped, Recall, Reset, Settlement,
+    StoreError,
 };
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
@@ -42,6 +43,8 @@ pub(super) enum Request {
     Reset(Reset),
     Fetch(Fetch),
     Recall(Recall),
+    CommitOffset(CommitOffset),
+    CommittedOffset(GroupQueue),
 }
 
 /// What became of it.
@@ -81,6 +84,8 @@ impl Request {
             Ask::Reset(ask) => Self::Reset(ask.try_into()?),
             Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
             Ask::Recall(ask) => Self::Recall(ask.try_into()?),
+            Ask::CommitOffset(ask) => Self::CommitOffset(ask.try_into()?),
+            Ask::CommittedOffset(ask) => Self::CommittedOffset(ask.try_into()?),
             Ask::Watch(_) | Ask::Unwatch(_) => return Err(Malformed { what: "the place of a watch" }),
         })
     }
@@ -136,6 +141,12 @@ impl Request {
             }
             Self::Reset(reset) => Outcome::Other(Answered::Reset(QueueResets::of(&engine.reset_offset(reset).await?))),
             Self::Recall(recall) => Outcome::Other(Answered::Recalled(engine.recall(recall).await?.into())),
+            Self::CommitOffset(commit) => {
+                Outcome::Other(Answered::OffsetCommitted(engine.commit_offset(commit).await?.into()))
+            }
+            Self::CommittedOffset(of) => {
+                Outcome::Other(Answered::CommittedOffset(engine.committed_offset(of).await?.into()))
+            }
             Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
             Self::Release(keys) => {
                 engine.release(keys);

@@ -63,7 +63,7 @@ async fn resets_and_fetches_find_their_answers() {
     assert_eq!(bodies(&store.pop(receive(9)).await.unwrap()), ["a", "b"]);
 
     let (topic, queue, from) = (topic().id, QueueId(1), FetchFrom::Offset(QueueOffset(1)));
-    let fetch = Fetch { topic, queue, from, messages: 9, bytes: 1 << 20, message_id: None };
+    let fetch = Fetch { topic, queue, from, messages: 9, bytes: 1 << 20, message_id: None, filter: Filter::default() };
     let fetched = store.fetch(fetch.clone()).await.unwrap();
     assert_eq!((fetched.min, fetched.max, fetched.next), (QueueOffset(0), QueueOffset(2), QueueOffset(2)));
     let found: Vec<_> = fetched.messages.iter().map(|it| (it.offset.0, &it.message.body_part[..])).collect();

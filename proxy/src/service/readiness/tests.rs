@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
-    Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CommitOffset, DeliveryKey, Fetch, Fetched, GroupQueue, GroupStatus, OffsetCommitted, Pop, Popped,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
-use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicType};
+use apogee_model::{ClientId, ConsumerGroup, Permission, QueueOffset, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
 
 use super::*;
@@ -61,6 +61,12 @@ impl StoreNode for Blind {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn commit_offset(&self, _: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn committed_offset(&self, _: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn drop_topic(&self, _: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -133,7 +133,9 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::Kept(_)
         | Record::Carried(_)
         | Record::Fire(_)
-        | Record::Recall(_) => {}
+        | Record::Recall(_)
+        | Record::CommitOffset(_)
+        | Record::ForgetOffsets(_) => {}
     }
 }
 

@@ -82,6 +82,8 @@ impl Overlay {
             }
             // The timer remembers what is decided about them.
             Record::Kept(_) | Record::Carried(_) | Record::Recall(_) | Record::Close { .. } => {}
+            // Nothing is decided by what groups commit themselves.
+            Record::CommitOffset(_) | Record::ForgetOffsets(_) => {}
         }
     }
 

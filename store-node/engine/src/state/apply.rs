@@ -162,6 +162,7 @@ impl State {
                 applied.touched.extend(deliveries.offsets.iter().map(|offset| (*queue, *offset)));
             }
             Record::Reset { group, topic, starts } => {
+                self.offsets.reset(*group, *topic, starts);
                 let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, *group, *topic) else {
                     return;
                 };
@@ -182,6 +183,8 @@ impl State {
                     KeptRow { topic: it.topic, queue: it.queue, lsn: it.lsn, len: it.len, tag_hash: 0, group_hash: 0 };
                 self.kept.leave(it.id, row);
             }
+            Record::CommitOffset(commit) => self.offsets.commit(commit.queue, commit.offset),
+            Record::ForgetOffsets(forget) => self.offsets.forget(forget.topic),
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());
                 self.dirty.topic_name(*id);
@@ -246,6 +249,7 @@ impl State {
             }
         }
         self.groups.remove(&group);
+        self.offsets.close(group);
         self.dirty.close(group);
     }
 

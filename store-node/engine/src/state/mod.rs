@@ -5,7 +5,7 @@
 //! turns the notes into one batch of rows now and then. So what begins and ends between two batches (the lease of a
 //! message that is acked at once) never reaches the views.
 //!
-//! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`,
+//! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`, `offsets`,
 //! `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper` (when), `dump`.
 
 mod apply;
@@ -15,6 +15,7 @@ mod dump;
 mod keeper;
 mod kept;
 mod load;
+mod offsets;
 mod oldest;
 mod places;
 mod resend;
@@ -54,6 +55,7 @@ pub(crate) struct State {
     groups: BTreeMap<GroupId, ConsumerGroup>,
     resend: resend::Resend,
     kept: kept::KeptBack,
+    offsets: offsets::PullOffsets,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -96,6 +98,7 @@ impl State {
             groups: BTreeMap::new(),
             resend: resend::Resend::default(),
             kept: kept::KeptBack::default(),
+            offsets: offsets::PullOffsets::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,
