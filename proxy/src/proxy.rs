@@ -19,8 +19,8 @@ use crate::service::in_order::InOrder;
 use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, recall, receive, send, telemetry,
-    terminate,
+    ack, change_invisible, dead_letter, heartbeat, offsets, pull, query_assignment, query_route, recall, receive, send,
+    telemetry, terminate,
 };
 use crate::session::{self, Sessions};
 use crate::store::Stores;
@@ -100,6 +100,13 @@ impl Proxy {
         let in_order = InOrder::new(tasks.clone());
         let mismatches = Mismatches::default();
         metrics::gauge(&meter, "rocketmq_proxy_unordered_fifo_subscriptions", mismatches.unordered());
+        let pull = pull::Service {
+            directory: directory.clone(),
+            stores: stores.clone(),
+            sessions: Arc::clone(&sessions),
+            arrivals: pull::Arrivals::new(stores.clone(), tasks.clone()),
+            metrics: Arc::clone(&metrics),
+        };
         let receive = receive::Service {
             mismatches,
             directory: directory.clone(),
@@ -123,6 +130,8 @@ impl Proxy {
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
+            pull,
+            offsets: offsets::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),

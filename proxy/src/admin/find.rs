@@ -57,7 +57,8 @@ impl Admin {
         offset: QueueOffset,
     ) -> Result<(QueueId, FetchedMessage), AdminError> {
         let from = FetchFrom::Offset(offset);
-        let ask = Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None, filter: Filter::default() };
+        let ask =
+            Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None, filter: Filter::default() };
         let found = fetch(&self.stores, topic, ask).await?.messages.into_iter().find(|found| found.offset == offset);
         let nothing = || AdminError::NoSuchMessage {
             topic: topic.topic.clone(),

@@ -80,7 +80,15 @@ impl Tail {
     async fn read(&mut self, queue: QueueId) -> Result<Vec<v1::Message>, AdminError> {
         let seen = self.seen.get(&queue).copied().unwrap_or_default();
         let (topic, from) = (self.topic.id, FetchFrom::Offset(seen));
-        let ask = Fetch { topic, queue, from, messages: BATCH, bytes: Fetch::BYTES_MAX, message_id: None, filter: Filter::default() };
+        let ask = Fetch {
+            topic,
+            queue,
+            from,
+            messages: BATCH,
+            bytes: Fetch::BYTES_MAX,
+            message_id: None,
+            filter: Filter::default(),
+        };
         let Fetched { max, next, messages, .. } = fetch(&self.stores, &self.topic, ask).await?;
         self.seen.insert(queue, next);
         if next < max {

@@ -33,9 +33,13 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         | ServiceError::NoEntries
         | ServiceError::TooManyEntries { .. }
         | ServiceError::RecallHandle { .. }
+        | ServiceError::NoSuchQueue { .. }
+        | ServiceError::OffsetPolicy { .. }
         | ServiceError::SettingsWithoutRole
         | ServiceError::SettingsContradict { .. } => Code::BadRequest,
         ServiceError::Filter(_) | ServiceError::FilterExpression { .. } => Code::IllegalFilterExpression,
+        ServiceError::OffsetNegative { .. } | ServiceError::OffsetBeyond { .. } => Code::IllegalOffset,
+        ServiceError::NoOffset { .. } => Code::OffsetNotFound,
         ServiceError::Receipt { .. } => Code::InvalidReceiptHandle,
         ServiceError::TooLateToRecall { .. } => Code::MessageNotFound,
         ServiceError::Store(error) => store(error),

@@ -11,6 +11,8 @@ mod leaving;
 mod long_poll;
 mod messages;
 mod metrics;
+mod offsets;
+mod pull;
 mod sessions;
 mod settings;
 mod support;

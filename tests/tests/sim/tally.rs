@@ -42,6 +42,8 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
+    /// A reader committed how far it came.
+    OffsetCommit,
     /// A message was received that came later than it was sent.
     DelayedMessage,
     /// A delayed message was taken back.
@@ -57,7 +59,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 24] = [
+    pub(crate) const ALL: [Happening; 25] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -78,6 +80,7 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
+        Happening::OffsetCommit,
         Happening::DelayedMessage,
         Happening::Recall,
         Happening::LateRecall,

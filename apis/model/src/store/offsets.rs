@@ -19,7 +19,9 @@ pub struct CommitOffset {
 pub enum OffsetCommitted {
     Done,
     /// The queue never had this offset, and nothing has changed; the next message gets `max`.
-    Beyond { max: QueueOffset },
+    Beyond {
+        max: QueueOffset,
+    },
 }
 
 /// One queue of one group, of which somebody wants to know what was committed.

@@ -20,7 +20,15 @@ pub(crate) fn dead_letters(max_attempts: u32) -> DeadLetters {
 pub(crate) async fn dead(store: &Store) -> Vec<String> {
     let from = FetchFrom::Offset(QueueOffset(0));
     let (messages, bytes) = (Fetch::MESSAGES_MAX, Fetch::BYTES_MAX);
-    let fetch = Fetch { topic: TopicId(77), queue: QueueId(2), from, messages, bytes, message_id: None, filter: Filter::default() };
+    let fetch = Fetch {
+        topic: TopicId(77),
+        queue: QueueId(2),
+        from,
+        messages,
+        bytes,
+        message_id: None,
+        filter: Filter::default(),
+    };
     let found = store.engine.fetch(fetch).await.expect("the store answers").messages;
     found.iter().map(|found| String::from_utf8_lossy(&found.message.body_part).into_owned()).collect()
 }

@@ -11,7 +11,15 @@ use crate::support::{Store, message, receive, topic};
 
 fn fetch(queue: u16, from: FetchFrom) -> Fetch {
     let bytes = Fetch::BYTES_MAX;
-    Fetch { topic: TopicId(1), queue: QueueId(queue), from, messages: 100, bytes, message_id: None, filter: Filter::default() }
+    Fetch {
+        topic: TopicId(1),
+        queue: QueueId(queue),
+        from,
+        messages: 100,
+        bytes,
+        message_id: None,
+        filter: Filter::default(),
+    }
 }
 
 fn at(offset: u64) -> FetchFrom {

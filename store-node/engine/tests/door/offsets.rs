@@ -133,8 +133,7 @@ async fn an_offset_stays_when_its_message_goes() {
 }
 
 async fn found(store: &Store, filter: Filter, from: u64, messages: usize) -> (String, u64) {
-    let (topic, queue, from, bytes) =
-        (topic().id, QueueId(0), FetchFrom::Offset(QueueOffset(from)), Fetch::BYTES_MAX);
+    let (topic, queue, from, bytes) = (topic().id, QueueId(0), FetchFrom::Offset(QueueOffset(from)), Fetch::BYTES_MAX);
     let fetch = Fetch { topic, queue, from, messages, bytes, message_id: None, filter };
     let fetched = store.engine.fetch(fetch).await.expect("the store answers");
     let bodies = fetched.messages.iter().map(|it| String::from_utf8_lossy(&it.message.body_part).into_owned());
