@@ -22,8 +22,8 @@ use crate::service::in_order::InOrder;
 use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, dead_letter, end_transaction, heartbeat, query_assignment, query_route, recall, receive,
-    send, telemetry, terminate,
+    ack, change_invisible, dead_letter, end_transaction, heartbeat, offsets, pull, query_assignment, query_route,
+    recall, receive, send, telemetry, terminate,
 };
 use crate::session::{self, Lines, Sessions, Streams};
 use crate::store::Stores;
@@ -113,6 +113,13 @@ impl Proxy {
         metrics::gauge(&meter, "rocketmq_proxy_unordered_fifo_subscriptions", mismatches.unordered());
         let inconsistent = Arc::default();
         metrics::gauge(&meter, "rocketmq_proxy_inconsistent_subscriptions", &inconsistent);
+        let pull = pull::Service {
+            directory: directory.clone(),
+            stores: stores.clone(),
+            sessions: Arc::clone(&sessions),
+            arrivals: pull::Arrivals::new(stores.clone(), tasks.clone()),
+            metrics: Arc::clone(&metrics),
+        };
         let receive = receive::Service {
             mismatches,
             directory: directory.clone(),
@@ -137,6 +144,8 @@ impl Proxy {
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
+            pull,
+            offsets: offsets::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),

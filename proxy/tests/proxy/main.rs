@@ -12,6 +12,8 @@ mod leaving;
 mod long_poll;
 mod messages;
 mod metrics;
+mod offsets;
+mod pull;
 mod push;
 mod sessions;
 mod settings;
