@@ -101,6 +101,7 @@ impl<D: Door> Site<D> {
     ) -> Result<Option<KeptId>, Over> {
         let stored = payload::message(message, size);
         let digest = payload::digest_of(&stored);
+        let refused = refuses(&stored).then(|| What::Refused { group: name(payload::FILTERED), message });
         let start = self.history.start();
         let due = Duration::from_millis(millis(start.at + after));
         let append = Append {
@@ -117,7 +118,7 @@ impl<D: Door> Site<D> {
         let seen = appended.filter(|appended| appended.kept.is_none());
         let place = seen.map(|appended| payload::place(appended.queue.0, appended.offset.0));
         let sent = What::Send { message, topic, digest, place, outcome };
-        self.history.end_all(start, [sent, What::Delayed { message, due }]);
+        self.history.end_all(start, [sent, What::Delayed { message, due }].into_iter().chain(refused));
         over(&answer)?;
         Ok(appended.and_then(|appended| appended.kept))
     }
@@ -320,7 +321,7 @@ impl<D: Door> Site<D> {
 }
 
 /// Whether the one group with a filter refuses this message.
-fn refuses(message: &StoredMessage) -> bool {
+pub(super) fn refuses(message: &StoredMessage) -> bool {
     !payload::filter(payload::FILTERED).wants(message)
 }
 
@@ -350,6 +351,6 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("windows are short")
 }
 
-fn name(group: u32) -> crate::history::Name {
+pub(super) fn name(group: u32) -> crate::history::Name {
     format!("group-{group}").into()
 }

@@ -23,6 +23,8 @@ impl<D: Door> Site<D> {
     ) -> Result<Option<HalfId>, Over> {
         let stored = payload::message(message, size);
         let digest = payload::digest_of(&stored);
+        let group = super::site::name(payload::FILTERED);
+        let refused = super::site::refuses(&stored).then_some(What::Refused { group, message });
         let start = self.history.start();
         let append = Append {
             topic: payload::topic(),
@@ -35,7 +37,7 @@ impl<D: Door> Site<D> {
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), super::site::outcome(&answer));
         let sent = What::Send { message, topic, digest, place: None, outcome };
-        self.history.end_all(start, [sent, What::Half { message }]);
+        self.history.end_all(start, [sent, What::Half { message }].into_iter().chain(refused));
         super::site::over(&answer)?;
         Ok(answer.and_then(Result::ok).and_then(|all| all[0].half))
     }

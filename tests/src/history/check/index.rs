@@ -209,9 +209,13 @@ impl<'a> Index<'a> {
     /// messages, nobody knows which.
     pub(super) fn may_never_come(&self, message: MessageId, topic: &Name) -> bool {
         let trimmed = || self.trimmed.keys().any(|(of, _)| *of == topic);
-        let late = self.delayed.contains_key(&message) || self.halves.contains(&message);
         let open = self.halves.contains(&message) && !self.is_committed(message);
-        self.recalls.contains_key(&message) || open || late && trimmed()
+        self.recalls.contains_key(&message) || open || self.comes_late(message) && trimmed()
+    }
+
+    /// Whether a message comes to its queue later than it was sent.
+    pub(super) fn comes_late(&self, message: MessageId) -> bool {
+        self.delayed.contains_key(&message) || self.halves.contains(&message)
     }
 
     /// Whether the message at a place may have been dropped while a consumer held it.

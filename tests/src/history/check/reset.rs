@@ -70,10 +70,11 @@ pub(super) fn skipped(index: &Index<'_>, found: &mut Vec<Violation>) {
         let certain = |reset: &&Reset| reset.outcome == Outcome::Ok && reset.to == ResetTo::Latest;
         for reset in group.resets.iter().filter(certain) {
             for (message, life) in &group.lives {
-                let sent_before = index
-                    .sends
-                    .get(message)
-                    .is_some_and(|sent| sent.outcome == Outcome::Ok && sent.span.end.order < reset.span.start.order);
+                // Where it was when the group was reset, nobody knows of a message that comes late.
+                let sent_before = !index.comes_late(*message)
+                    && index.sends.get(message).is_some_and(|sent| {
+                        sent.outcome == Outcome::Ok && sent.span.end.order < reset.span.start.order
+                    });
                 let later = life.iter().filter(|event| event.span.start.order > reset.span.end.order);
                 let Some(event) = later.filter(|_| sent_before).find(|event| delivered(event).is_some()) else {
                     continue;
