@@ -1,6 +1,8 @@
 //! The proxy put together: settings and components in, a tower service out.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use apogee_host::{Clock, Entropy, OnError, Tasks};
 use apogee_proto::token::ClusterToken;
@@ -20,10 +22,10 @@ use crate::service::in_order::InOrder;
 use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, dead_letter, end_transaction, heartbeat, query_assignment, query_route, recall, receive,
-    send, telemetry, terminate,
+    ack, change_invisible, dead_letter, end_transaction, heartbeat, offsets, pull, query_assignment, query_route,
+    recall, receive, send, telemetry, terminate,
 };
-use crate::session::{self, Sessions, Streams};
+use crate::session::{self, Lines, Sessions, Streams};
 use crate::store::Stores;
 
 /// Largest request in bytes that is decoded: a full body with room for what surrounds it.
@@ -78,6 +80,9 @@ pub struct Proxy {
     routes: Arc<dyn Routes>,
     stores: Stores,
     clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    /// Groups whose consumers subscribe to different things, as this proxy knows.
+    inconsistent: Arc<AtomicI64>,
 }
 
 impl Proxy {
@@ -88,6 +93,7 @@ impl Proxy {
     pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
         let ProxyParts { routes, stores, clock, entropy, tasks, meter } = parts;
         let (sessions, streams) = (Arc::new(Sessions::default()), Arc::new(Streams::default()));
+        let lines = Arc::new(Lines::new(Arc::clone(&entropy)));
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
         metrics::names(&meter, &routes);
         metrics::age(&meter, &routes);
@@ -98,17 +104,28 @@ impl Proxy {
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let relay = Relay { directory: directory.clone(), stores: stores.clone(), streams: Arc::clone(&streams) };
         tasks.spawn("check-backs", OnError::StopProcess, relay.run(tasks.token()));
+        let renew = session::renew(Arc::clone(&routes), Arc::clone(&sessions), Arc::clone(&lines), tasks.token());
+        tasks.spawn("settings", OnError::StopProcess, renew);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
 
         let in_order = InOrder::new(tasks.clone());
         let mismatches = Mismatches::default();
         metrics::gauge(&meter, "rocketmq_proxy_unordered_fifo_subscriptions", mismatches.unordered());
+        let inconsistent = Arc::default();
+        metrics::gauge(&meter, "rocketmq_proxy_inconsistent_subscriptions", &inconsistent);
+        let pull = pull::Service {
+            directory: directory.clone(),
+            stores: stores.clone(),
+            sessions: Arc::clone(&sessions),
+            arrivals: pull::Arrivals::new(stores.clone(), tasks.clone()),
+            metrics: Arc::clone(&metrics),
+        };
         let receive = receive::Service {
             mismatches,
             directory: directory.clone(),
             stores: stores.clone(),
             sessions: Arc::clone(&sessions),
-            readiness: Readiness::new(stores.clone(), tasks, settings.readiness),
+            readiness: Readiness::new(stores.clone(), tasks.clone(), settings.readiness),
             metrics: Arc::clone(&metrics),
             since: Instant::now(),
         };
@@ -127,6 +144,8 @@ impl Proxy {
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
+            pull,
+            offsets: offsets::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
@@ -134,11 +153,12 @@ impl Proxy {
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,
             streams,
+            lines,
             metrics,
             entropy,
         };
         let (edge, name) = (Arc::new(edge), settings.name.into());
-        Self { edge, budget, name, cluster_name, routes, stores, clock }
+        Self { edge, budget, name, cluster_name, routes, stores, clock, tasks, inconsistent }
     }
 
     /// `apache.rocketmq.v2.MessagingService` as a tower service for a listener. All of one proxy share one budget of
@@ -149,10 +169,24 @@ impl Proxy {
     }
 
     /// The admin API, which knows the clients of this proxy and asks the others for theirs; for whoever knows `token`, for
-    /// everybody without one. Answers that have no end of their own end with `stop`.
+    /// everybody without one. Answers that have no end of their own end with `stop`, as does a task that looks for groups
+    /// whose consumers subscribe to different things.
     pub fn admin(&self, token: Option<ClusterToken>, stop: CancellationToken) -> admin::Service {
         let (name, sessions, clock) = (&self.name, &self.edge.sessions, &self.clock);
-        let here = admin::Here { name: Arc::clone(name), sessions: Arc::clone(sessions), clock: Arc::clone(clock) };
+        let here = admin::Here {
+            name: Arc::clone(name),
+            sessions: Arc::clone(sessions),
+            lines: Arc::clone(&self.edge.lines),
+            clock: Arc::clone(clock),
+        };
+        let clients = admin::Clients { here: Some(here), token: token.clone() };
+        let rounds =
+            admin::watch_subscriptions(clients.clone(), Arc::clone(&self.routes), Arc::clone(&self.inconsistent));
+        let until = stop.clone();
+        self.tasks.spawn("subscriptions", OnError::StopProcess, async move {
+            until.run_until_cancelled(rounds).await;
+            Ok::<_, Infallible>(())
+        });
         let parts = AdminParts {
             cluster_name: self.cluster_name.to_string(),
             routes: Arc::clone(&self.routes),
@@ -160,7 +194,7 @@ impl Proxy {
             token,
             stop,
         };
-        admin::service_beside(Some(here), parts)
+        admin::service_beside(clients, parts)
     }
 
     /// Notes the end of a connection, for [`Listener::on_closed`](crate::listen::Listener::on_closed): a client whose

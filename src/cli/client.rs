@@ -1,13 +1,18 @@
-//! `apogee client …`: who is connected, to which proxy.
+//! `apogee client …`: who is connected, to which proxy, and what its threads do.
 
+mod stack;
+
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 
 use apogee_proto::admin::v1;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+pub(super) use self::stack::wait_ms;
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table, plain};
+use super::subscription;
 use super::target::{Admin, Target};
 use super::topic::{join, split};
 
@@ -30,11 +35,16 @@ pub(crate) enum Verb {
     },
     /// Shows what every proxy knows of one client
     Describe { id: String },
+    /// Asks a client of any proxy what its threads do
+    Stack { id: String },
 }
 
 pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &RequestId) -> Result<(), CliError> {
     let wanted = match verb {
         Verb::Describe { id: client } => return describe(&mut target.admin(id).await?, output, client).await,
+        Verb::Stack { id: client } => {
+            return stack::run(client, target.given_timeout(), &mut target.admin(id).await?, output).await;
+        }
         Verb::List { group, topic, local_only } => wanted(group, topic, local_only)?,
     };
     list(&mut target.admin(id).await?, output, wanted).await
@@ -64,13 +74,27 @@ async fn list(admin: &mut Admin, output: &Output, mut ask: v1::ListClientsReques
         }
         ask.page_token = page.next_page_token;
     }
-    show(output, &clients, &missing)
+    let v1::ListClientsRequest { namespace, group, local_only, .. } = ask;
+    let all = v1::ListSubscriptionsRequest { namespace, group, inconsistent_only: true, local_only };
+    let differ = subscription::find(admin, all).await?.groups;
+    show(output, &clients, &missing, &differ, Shape::List)?;
+    Ok(subscription::warn(&differ)?)
 }
 
 async fn describe(admin: &mut Admin, output: &Output, id: String) -> Result<(), CliError> {
     let answer = admin.api.describe_client(v1::DescribeClientRequest { id, local_only: false }).await;
     let found = answer.map_err(|status| CliError::call(&admin.address, status))?.into_inner();
-    show(output, &found.clients, &found.missing)
+    let of_group = found.clients.iter().find(|client| !client.group.is_empty());
+    let differ = match of_group.map(|client| (client.namespace.clone(), client.group.clone())) {
+        None => Vec::new(),
+        Some((namespace, group)) => {
+            let of_group =
+                v1::ListSubscriptionsRequest { namespace, group, inconsistent_only: true, local_only: false };
+            subscription::find(admin, of_group).await?.groups
+        }
+    };
+    show(output, &found.clients, &found.missing, &differ, Shape::One)?;
+    Ok(subscription::warn(&differ)?)
 }
 
 /// Adds what was missing on a page; a proxy is named once.
@@ -82,19 +106,48 @@ fn note(missing: &mut Vec<v1::MissingProxy>, more: Vec<v1::MissingProxy>) {
     }
 }
 
+/// How clients are shown to people.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Shape {
+    List,
+    /// With every subscription.
+    One,
+}
+
 /// Clients to stdout; whose clients are not among them to stderr, because the rest is still worth having.
-fn show(output: &Output, clients: &[v1::Client], missing: &[v1::MissingProxy]) -> Result<(), CliError> {
+fn show(
+    output: &Output,
+    clients: &[v1::Client],
+    missing: &[v1::MissingProxy],
+    differ: &[v1::GroupSubscriptions],
+    shape: Shape,
+) -> Result<(), CliError> {
+    let differ: BTreeSet<(&str, &str)> = differ.iter().map(|group| (&*group.namespace, &*group.group)).collect();
     let headers = ["ID", "KIND", "GROUP", "TOPICS", "LANGUAGE", "VERSION", "ADDRESS", "LAST_HEARD", "CONNS", "PROXY"];
-    let mut table = Table::new(&headers);
+    let mut table = Table::with_wide(&headers, &["STREAMS", "INCONSISTENT"]);
+    let mut subscriptions = Table::new(&["TOPIC", "FILTER", "EXPRESSION", "PROXY"]);
+    let (mut documents, mut filters) = (Vec::new(), 0);
     for client in clients {
-        table.row(cells(client));
+        let inconsistent = differ.contains(&(&*client.namespace, &*client.group));
+        let wide = [client.streams.to_string(), inconsistent.to_string()];
+        table.row(cells(client).into_iter().chain(wide));
+        for one in &client.subscriptions {
+            filters += 1;
+            subscriptions.row(subscription::cells(one).into_iter().chain([plain(&client.proxy)]));
+        }
+        let mut shown = document(client);
+        shown["inconsistent"] = inconsistent.into();
+        documents.push(shown);
     }
-    let mut document = json!({ "clients": clients.iter().map(document).collect::<Vec<_>>() });
+    let mut document = json!({ "clients": documents });
     if !missing.is_empty() {
         let rows = missing.iter().map(|proxy| json!({ "proxy": proxy.proxy, "why": proxy.why }));
         document["missing"] = rows.collect();
     }
-    output.show(&document, &table)?;
+    match shape {
+        Shape::One if filters > 0 => output.show_all(&document, &[("", &table), ("SUBSCRIPTIONS", &subscriptions)])?,
+        Shape::One | Shape::List => output.show(&document, &table)?,
+    }
     for v1::MissingProxy { proxy, why } in missing {
         let whose = if proxy.is_empty() { "other proxies".to_owned() } else { format!("proxy {}", plain(proxy)) };
         writeln!(io::stderr(), "warning: clients of {whose} are missing: {}", plain(why))?;
@@ -134,6 +187,8 @@ fn document(client: &v1::Client) -> Value {
         "remote_address": client.remote_address,
         "last_heard": client.last_heard.map(|heard| heard.to_string()),
         "connections": client.connections,
+        "streams": client.streams,
+        "subscriptions": client.subscriptions.iter().map(subscription::document).collect::<Vec<_>>(),
     })
 }
 

@@ -62,6 +62,8 @@ pub(crate) enum CliError {
     NoNode { name: String },
     #[error("group {group} has never received from topic {topic}")]
     NeverReceived { group: String, topic: String },
+    #[error("client {client} did not consume the message: {code}")]
+    NotConsumed { client: String, code: String },
     #[error("{problems}")]
     Unhealthy { problems: String },
     /// A rehearsal has found something to do.
@@ -194,6 +196,7 @@ impl CliError {
             CliError::NothingCame { .. } => (NOT_FOUND, "message_not_found".into()),
             CliError::Exists { .. } => (CONFLICT, "already_exists".into()),
             CliError::NoNode { .. } | CliError::NeverReceived { .. } => (NOT_FOUND, "not_found".into()),
+            CliError::NotConsumed { .. } => (FAILED, "not_consumed".into()),
             CliError::Unhealthy { .. } => (UNHEALTHY, "unhealthy".into()),
             CliError::WouldChange { .. } => (DIFFERS, "would_change".into()),
             CliError::BenchFailed { .. } => (FAILED, "bench_failed".into()),
@@ -228,6 +231,7 @@ impl CliError {
             CliError::Exists { .. } => admin_hint(Code::AlreadyExists),
             CliError::NoNode { .. } => "see what there is with `apogee node list`",
             CliError::NeverReceived { .. } => "see what it receives with `apogee group lag` and no --topic",
+            CliError::NotConsumed { .. } => "look into the log of the client",
             CliError::Unhealthy { .. } => "look at `apogee cluster info` and into the logs of what is named",
             CliError::WouldChange { .. } => "repeat the command without --dry-run to do it",
             CliError::BenchFailed { .. } => "look into the log of the server, or ask for less with --rate",

@@ -17,6 +17,7 @@ mod node;
 mod output;
 mod paint;
 mod profile;
+mod subscription;
 mod table;
 mod target;
 mod topic;

@@ -158,6 +158,27 @@ const ALIASES: &[Alias] = &[
             NAMESRV,
         ],
     },
+    Alias {
+        name: "consumerConnection",
+        words: &["client", "list"],
+        flags: &[flag("g", "consumerGroup", Meaning::Filter("--group")), BROKER, NAMESRV],
+    },
+    Alias {
+        name: "producerConnection",
+        words: &["client", "list"],
+        flags: &[flag("g", "producerGroup", Meaning::Ignored), flag("t", "topic", Meaning::Filter("--topic")), NAMESRV],
+    },
+    Alias {
+        name: "consumerStatus",
+        words: &["client", "stack"],
+        flags: &[
+            flag("g", "consumerGroup", Meaning::Ignored),
+            flag("i", "clientId", Meaning::Name),
+            flag("s", "jstack", Meaning::IgnoredSwitch),
+            BROKER,
+            NAMESRV,
+        ],
+    },
     Alias { name: "queryMsgById", words: &["message", "get"], flags: &[TOPIC, MESSAGE, CLUSTER, NAMESRV] },
     Alias { name: "queryMsgByUniqueKey", words: &["message", "get"], flags: &[TOPIC, MESSAGE, CLUSTER, NAMESRV] },
     Alias {
@@ -337,6 +358,9 @@ mod tests {
         let to = "--to timestamp --timestamp 1700000000000";
         check("resetOffsetByTime -s 1700000000000 -g g -t t", &format!("group reset-offset g {to} --topic t"), 1);
         check("skipAccumulatedMessage -g g -t t", "group reset-offset --to latest g --topic t", 1);
+        check("consumerConnection -g g", "client list --group g", 1);
+        check("producerConnection -g p -t t", "client list --topic t", 2);
+        check("consumerStatus -g g -i c -s", "client stack c", 2);
         check("queryMsgById -i 01AB -t t", "message get t 01AB", 1);
         check("queryMsgByOffset -t t -b b -i 3 -o 7", "message get t --queue 3 --offset 7", 2);
         assert_eq!(line("apogee topic list", true), None);

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupRef, GroupStatus, HalfId,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember,
-    NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, QueueOffset, ReplicaId, Topic, TopicChanges, TopicConfig,
+    TopicId,
 };
 use apogee_namesrv::Namesrv;
 use apogee_proxy::{Checks, ClientHeard, Routes, StoreNode, Watch};
@@ -25,6 +26,15 @@ pub(super) struct LocalRoutes(pub(super) Namesrv);
 impl Routes for LocalRoutes {
     fn cluster(&self) -> Arc<Cluster> {
         self.0.cluster().expect("a namesrv without others opens with its cluster")
+    }
+
+    fn changed(&self, seen: u64) -> BoxFuture<'_, ()> {
+        let mut told = self.0.watch();
+        Box::pin(async move {
+            if told.wait_for(|told| told.as_ref().is_some_and(|told| told.version != seen)).await.is_err() {
+                std::future::pending::<()>().await; // it ends, and so does this process
+            }
+        })
     }
 
     fn create_topic(&self, new: NewTopic) -> BoxFuture<'_, Result<Arc<TopicConfig>, MetadataError>> {
@@ -157,6 +167,14 @@ impl StoreNode for LocalStore {
 
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         Box::pin(self.0.fetch(fetch))
+    }
+
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(self.0.commit_offset(commit))
+    }
+
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(self.0.committed_offset(of))
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -29,6 +29,15 @@ impl Routes for RemoteRoutes {
         self.client.cluster().unwrap_or_else(|| Arc::clone(&self.first))
     }
 
+    fn changed(&self, seen: u64) -> BoxFuture<'_, ()> {
+        let mut told = self.client.watch();
+        Box::pin(async move {
+            if told.wait_for(|told| told.as_ref().is_some_and(|told| told.version != seen)).await.is_err() {
+                std::future::pending::<()>().await; // it ends, and so does this process
+            }
+        })
+    }
+
     fn age(&self) -> Duration {
         self.client.age()
     }

@@ -5,6 +5,7 @@
 mod dead_letters;
 mod fetch;
 mod kept;
+mod offsets;
 mod reset;
 mod transaction;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
 pub use kept::{KeptId, Recall, Recalled};
+pub use offsets::{CommitOffset, GroupQueue, OffsetCommitted};
 pub use reset::{QueueReset, Reset, ResetTo};
 pub use transaction::{
     CheckBack, Checked, EndTransaction, Half, HalfId, OpenTransaction, Resolution, TransactionEnded,
@@ -202,4 +204,6 @@ pub struct GroupStatus {
     pub max: QueueOffset,
     /// Delivered and not settled.
     pub in_flight: u64,
+    /// What the group committed itself. When it never popped from the topic, `floor` and `cursor` are the same.
+    pub pulled: Option<QueueOffset>,
 }

@@ -8,6 +8,7 @@ mod fail;
 mod fetch;
 mod kept;
 mod name;
+mod offsets;
 mod reset;
 mod send;
 mod status;

@@ -21,18 +21,19 @@ use tonic::{Code, Status};
 use super::convert::time;
 use super::error::AdminError;
 use super::page;
+use super::subscriptions::subscription;
 use crate::Routes;
-use crate::session::{ConsumeMode, Known, Role, Sessions, Wanted};
+use crate::session::{ConsumeMode, Known, Lines, Role, Sessions, Wanted};
 
 /// How long another proxy, or namesrv, may take.
-const ASK_MAX: Duration = Duration::from_secs(3);
+pub(super) const ASK_MAX: Duration = Duration::from_secs(3);
 /// Proxies that are asked at a time.
 const AT_ONCE: usize = 32;
 /// Largest answer of another proxy: a thousand clients with the longest ids and lists of topics.
 const ANSWER_MAX: usize = 32 << 20;
 const PATIENCE: Patience = Patience { connect: ASK_MAX, ping_every: ASK_MAX, ping: ASK_MAX };
 
-type Peer = AdminClient<InterceptedService<Channel, TokenShown>>;
+pub(super) type Peer = AdminClient<InterceptedService<Channel, TokenShown>>;
 
 /// What an admin API knows of clients.
 #[derive(Clone)]
@@ -48,21 +49,24 @@ pub(crate) struct Clients {
 pub(crate) struct Here {
     pub(crate) name: Arc<str>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// What another proxy is asked, of its own clients.
-enum Ask {
+pub(super) enum Ask {
     Page(v1::ListClientsRequest),
     One(v1::DescribeClientRequest),
+    Subscriptions(v1::ListSubscriptionsRequest),
 }
 
 /// What was found, here and elsewhere.
 #[derive(Default)]
-struct Found {
-    clients: Vec<v1::Client>,
+pub(super) struct Found {
+    pub(super) clients: Vec<v1::Client>,
+    pub(super) groups: Vec<v1::GroupSubscriptions>,
     more: bool,
-    missing: Vec<v1::MissingProxy>,
+    pub(super) missing: Vec<v1::MissingProxy>,
 }
 
 impl Clients {
@@ -115,19 +119,11 @@ impl Clients {
     }
 
     /// Asks every other proxy; those that do not answer are named.
-    async fn ask_others(&self, routes: &dyn Routes, ask: &Ask) -> Found {
-        let known = match timeout(ASK_MAX, routes.proxies()).await {
-            Ok(Ok(proxies)) => proxies,
-            Ok(Err(error)) => {
-                return Found::nothing_of(String::new(), format!("which ones there are is not known: {error}"));
-            }
-            Err(_) => {
-                let why = format!("which ones there are is not known: namesrv did not answer within {ASK_MAX:?}");
-                return Found::nothing_of(String::new(), why);
-            }
+    pub(super) async fn ask_others(&self, routes: &dyn Routes, ask: &Ask) -> Found {
+        let others = match self.others(routes).await {
+            Ok(others) => others,
+            Err(why) => return Found::nothing_of(String::new(), why),
         };
-        let others =
-            known.into_iter().filter(|proxy| self.here.as_ref().is_none_or(|here| *here.name != *proxy.name.as_str()));
         let mut asked = stream::iter(others).map(|proxy| self.ask_one(proxy, ask)).buffer_unordered(AT_ONCE);
         let mut all = Found::default();
         while let Some(found) = asked.next().await {
@@ -137,13 +133,34 @@ impl Clients {
         all
     }
 
-    async fn ask_one(&self, proxy: ProxyNode, ask: &Ask) -> Found {
+    /// The proxies of the cluster but this one.
+    ///
+    /// # Errors
+    /// Why they are not known, in words.
+    pub(super) async fn others(&self, routes: &dyn Routes) -> Result<Vec<ProxyNode>, String> {
+        let known = match timeout(ASK_MAX, routes.proxies()).await {
+            Ok(Ok(proxies)) => proxies,
+            Ok(Err(error)) => return Err(format!("which ones there are is not known: {error}")),
+            Err(_) => {
+                return Err(format!("which ones there are is not known: namesrv did not answer within {ASK_MAX:?}"));
+            }
+        };
+        let another = |proxy: &ProxyNode| self.here.as_ref().is_none_or(|here| *here.name != *proxy.name.as_str());
+        Ok(known.into_iter().filter(another).collect())
+    }
+
+    /// A client of another proxy's admin API; `None` when its address is none.
+    pub(super) fn peer(&self, admin: &str) -> Option<Peer> {
+        let shown = TokenShown::new(self.token.as_ref());
+        let channel = endpoint(admin, PATIENCE)?.connect_lazy();
+        Some(AdminClient::with_interceptor(channel, shown).max_decoding_message_size(ANSWER_MAX))
+    }
+
+    pub(super) async fn ask_one(&self, proxy: ProxyNode, ask: &Ask) -> Found {
         let ProxyNode { name, admin, .. } = proxy;
-        let Some(endpoint) = endpoint(&admin, PATIENCE) else {
+        let Some(peer) = self.peer(&admin) else {
             return Found::nothing_of(name.into(), format!("{admin:?} is not host:port"));
         };
-        let shown = TokenShown::new(self.token.as_ref());
-        let peer = AdminClient::with_interceptor(endpoint.connect_lazy(), shown).max_decoding_message_size(ANSWER_MAX);
         match timeout(ASK_MAX, ask.of(peer)).await {
             Ok(Ok(found)) => found,
             Ok(Err(status)) => Found::nothing_of(name.into(), format!("{admin}: {}", status.message())),
@@ -157,20 +174,26 @@ impl Ask {
         match self {
             Ask::Page(ask) => {
                 let page = peer.list_clients(ask.clone()).await?.into_inner();
-                Ok(Found { clients: page.clients, more: !page.next_page_token.is_empty(), missing: page.missing })
+                let more = !page.next_page_token.is_empty();
+                Ok(Found { clients: page.clients, more, missing: page.missing, ..Found::default() })
             }
             Ask::One(ask) => match peer.describe_client(ask.clone()).await {
                 Ok(answer) => Ok(Found { clients: answer.into_inner().clients, ..Found::default() }),
                 Err(status) if status.code() == Code::NotFound => Ok(Found::default()),
                 Err(status) => Err(status),
             },
+            Ask::Subscriptions(ask) => {
+                let told = peer.list_subscriptions(ask.clone()).await?.into_inner();
+                Ok(Found { groups: told.groups, missing: told.missing, ..Found::default() })
+            }
         }
     }
 }
 
 impl Here {
-    fn client(&self, known: Known) -> v1::Client {
-        let Known { id, role, topics, language, version, peer, silent, connections } = known;
+    pub(super) fn client(&self, known: Known) -> v1::Client {
+        let Known { id, role, topics, subscriptions, language, version, peer, silent, connections } = known;
+        let streams = self.lines.of(&id);
         let (kind, group) = match &role {
             None => (v1::ClientKind::Unspecified, None),
             Some(Role::Producer) => (v1::ClientKind::Producer, None),
@@ -191,17 +214,20 @@ impl Here {
             remote_address: peer.map(|peer| peer.to_string()).unwrap_or_default(),
             last_heard: Some(time(Timestamp(self.clock.wall().0.saturating_sub(silent)))),
             connections: u32::try_from(connections).unwrap_or(u32::MAX),
+            streams: u32::try_from(streams).unwrap_or(u32::MAX),
+            subscriptions: subscriptions.first.iter().map(subscription).collect(),
         }
     }
 }
 
 impl Found {
-    fn nothing_of(proxy: String, why: String) -> Found {
+    pub(super) fn nothing_of(proxy: String, why: String) -> Found {
         Found { missing: vec![v1::MissingProxy { proxy, why }], ..Found::default() }
     }
 
-    fn add(&mut self, found: Found) {
+    pub(super) fn add(&mut self, found: Found) {
         self.clients.extend(found.clients);
+        self.groups.extend(found.groups);
         self.more |= found.more;
         self.missing.extend(found.missing);
     }
@@ -225,7 +251,7 @@ fn wanted(ask: &v1::ListClientsRequest) -> Result<Wanted, AdminError> {
     Ok(Wanted { group, topic })
 }
 
-fn client_id(text: &str) -> Result<ClientId, AdminError> {
+pub(super) fn client_id(text: &str) -> Result<ClientId, AdminError> {
     ClientId::parse(text).ok_or(AdminError::ClientId)
 }
 
@@ -236,7 +262,7 @@ mod tests {
     fn page(ids: &[(&str, &str)], more: bool) -> Found {
         let client =
             |(id, proxy): &(&str, &str)| v1::Client { id: (*id).into(), proxy: (*proxy).into(), ..Default::default() };
-        Found { clients: ids.iter().map(client).collect(), more, missing: Vec::new() }
+        Found { clients: ids.iter().map(client).collect(), more, ..Found::default() }
     }
 
     #[test]
@@ -244,7 +270,7 @@ mod tests {
         let check = |pages: &[Found], size, kept: &str, next: &str| {
             let mut all = Found::default();
             for Found { clients, more, .. } in pages {
-                all.add(Found { clients: clients.clone(), more: *more, missing: Vec::new() });
+                all.add(Found { clients: clients.clone(), more: *more, ..Found::default() });
             }
             let token = all.cut(size);
             let rows: Vec<_> = all.clients.iter().map(|client| format!("{}@{}", client.id, client.proxy)).collect();

@@ -1,5 +1,7 @@
 //! What an admin call may fail with, and the one mapping to gRPC codes.
 
+use std::time::Duration;
+
 use apogee_model::store::{Resolution, StoreError};
 use apogee_model::{BadNodeName, ClientId, ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
@@ -46,6 +48,21 @@ pub enum AdminError {
     EndedOtherwise { message_id: String, asked: Resolution },
     #[error("there is no transaction of message {message_id} any more; it ended so long ago that it is forgotten")]
     NoSuchTransaction { message_id: String },
+    #[error("no telemetry stream of client {id} is open, so it cannot be asked anything")]
+    NoStream { id: ClientId },
+    #[error("client {id} did not answer within {waited:?}; its SDK may know nothing of such questions")]
+    NoAnswer { id: ClientId, waited: Duration },
+    #[error("client {id} hung up before it answered")]
+    HungUp { id: ClientId },
+    #[error("client {id} does not answer that: {code} {words}")]
+    ClientRefuses { id: ClientId, code: String, words: String },
+    #[error("client {id} is no consumer of group {group}")]
+    NotOfGroup { id: ClientId, group: ConsumerGroup },
+    #[error("too many questions to clients wait for their answers")]
+    TooManyQuestions,
+    /// Another proxy has asked, and says so.
+    #[error("{}", .0.message())]
+    Passed(Box<Status>),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error(transparent)]
@@ -106,7 +123,14 @@ fn code(error: &AdminError) -> Code {
         | AdminError::ClientId => Code::InvalidArgument,
         AdminError::NoSuchClient { .. } => Code::NotFound,
         AdminError::ClientNotFound { .. } => Code::Unavailable,
-        AdminError::EndedOtherwise { .. } => Code::FailedPrecondition,
+        AdminError::EndedOtherwise { .. }
+        | AdminError::NoStream { .. }
+        | AdminError::ClientRefuses { .. }
+        | AdminError::NotOfGroup { .. } => Code::FailedPrecondition,
+        AdminError::NoAnswer { .. } => Code::DeadlineExceeded,
+        AdminError::HungUp { .. } => Code::Unavailable,
+        AdminError::TooManyQuestions => Code::ResourceExhausted,
+        AdminError::Passed(status) => status.code(),
         AdminError::NoSuchMessage { .. } | AdminError::NoSuchTransaction { .. } => Code::NotFound,
         AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),

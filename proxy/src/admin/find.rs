@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use apogee_model::store::{Fetch, FetchFrom, Fetched, FetchedMessage};
-use apogee_model::{QueueId, QueueOffset, Timestamp, Topic, TopicConfig, message_id};
+use apogee_model::{Filter, QueueId, QueueOffset, Timestamp, Topic, TopicConfig, message_id};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::get_message_request::By;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -36,18 +36,23 @@ impl Admin {
         ask: v1::GetMessageRequest,
     ) -> Result<v1::GetMessageResponse, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.topic)?)?;
-        let (queue, found) = match ask.by.ok_or(AdminError::Missing { field: "which message" })? {
+        let (queue, found) = self.find(&topic, ask.by.ok_or(AdminError::Missing { field: "which message" })?).await?;
+        Ok(v1::GetMessageResponse { message: Some(shown(&topic, queue, found)?) })
+    }
+
+    /// One message, and its queue.
+    pub(super) async fn find(&self, topic: &TopicConfig, by: By) -> Result<(QueueId, FetchedMessage), AdminError> {
+        match by {
             By::Place(place) => {
                 let queue = place.queue_id.ok_or(AdminError::Missing { field: "the queue of the message" })?;
-                self.at(&topic, queue_of(queue, &topic)?, QueueOffset(place.offset)).await?
+                self.at(topic, queue_of(queue, topic)?, QueueOffset(place.offset)).await
             }
             By::MessageId(id) => {
-                let search = Search::new(&topic, &id)?;
+                let search = Search::new(topic, &id)?;
                 let found = timeout(SEARCH_MAX, self.search(&search)).await;
-                found.map_err(|_| search.gave_up())??
+                found.map_err(|_| search.gave_up())?
             }
-        };
-        Ok(v1::GetMessageResponse { message: Some(shown(&topic, queue, found)?) })
+        }
     }
 
     async fn at(
@@ -57,7 +62,8 @@ impl Admin {
         offset: QueueOffset,
     ) -> Result<(QueueId, FetchedMessage), AdminError> {
         let from = FetchFrom::Offset(offset);
-        let ask = Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None };
+        let ask =
+            Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None, filter: Filter::default() };
         let found = fetch(&self.stores, topic, ask).await?.messages.into_iter().find(|found| found.offset == offset);
         let nothing = || AdminError::NoSuchMessage {
             topic: topic.topic.clone(),
@@ -89,6 +95,7 @@ impl Admin {
                 messages: Fetch::MESSAGES_MAX,
                 bytes: Fetch::BYTES_MAX,
                 message_id: Some(search.id.to_owned()),
+                filter: Filter::default(),
             };
             let Fetched { max, next, reached, messages, .. } = fetch(&self.stores, search.topic, ask).await?;
             if let Some(found) = messages.into_iter().next() {

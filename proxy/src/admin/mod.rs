@@ -1,7 +1,8 @@
 //! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `cluster`, `clients`, `offsets` (resets), `dead_letters`, `find` and `tail` (messages), `transactions`, `convert`,
+//! Reading order: this table of contents, `cluster`, `clients`, `subscriptions`, `relay` (questions to clients), `offsets`
+//! (resets), `dead_letters`, `find` and `tail` (messages), `transactions`, `convert`,
 //! `stored`, `page`, `error`.
 
 mod clients;
@@ -12,8 +13,10 @@ mod error;
 mod find;
 mod offsets;
 mod page;
+mod relay;
 mod retry;
 mod stored;
+mod subscriptions;
 mod tail;
 mod transactions;
 
@@ -33,6 +36,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::clients::{Clients, Here};
 pub use self::error::AdminError;
+pub(crate) use self::subscriptions::watch as watch_subscriptions;
 use crate::{Routes, Stores};
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -54,12 +58,11 @@ pub struct AdminParts {
 /// Serves the admin API to whoever knows the token; to everybody without one. No proxy is beside it; with one, see
 /// [`Proxy::admin`](crate::Proxy::admin).
 pub fn service(parts: AdminParts) -> Service {
-    service_beside(None, parts)
+    service_beside(Clients { here: None, token: parts.token.clone() }, parts)
 }
 
-pub(crate) fn service_beside(here: Option<Here>, parts: AdminParts) -> Service {
+pub(crate) fn service_beside(clients: Clients, parts: AdminParts) -> Service {
     let AdminParts { cluster_name, routes, stores, token, stop } = parts;
-    let clients = Clients { here, token: token.clone() };
     let admin = Admin { cluster_name, routes, stores, clients, stop };
     InterceptedService::new(AdminServer::new(admin), TokenCheck::new(token, "admin token"))
 }
@@ -180,6 +183,24 @@ impl v1::admin_server::Admin for Admin {
 
     async fn end_transaction(&self, request: Request<v1::EndTransactionRequest>) -> Reply<v1::EndTransactionResponse> {
         answer(self.do_end_transaction(request.into_inner()).await)
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<v1::ListSubscriptionsRequest>,
+    ) -> Reply<v1::ListSubscriptionsResponse> {
+        answer(self.clients.subscriptions(&*self.routes, request.into_inner()).await)
+    }
+
+    async fn print_thread_stack(
+        &self,
+        request: Request<v1::PrintThreadStackRequest>,
+    ) -> Reply<v1::PrintThreadStackResponse> {
+        answer(self.do_print_thread_stack(request.into_inner()).await)
+    }
+
+    async fn verify_message(&self, request: Request<v1::VerifyMessageRequest>) -> Reply<v1::VerifyMessageResponse> {
+        answer(self.do_verify_message(request.into_inner()).await)
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus,
-    HalfId, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement,
-    StoreError, TopicRef, TransactionEnded,
+    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupQueue,
+    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -51,6 +51,10 @@ impl FakeRoutes {
 impl Routes for FakeRoutes {
     fn cluster(&self) -> Arc<Cluster> {
         Arc::new(self.change(|cluster| cluster.clone()))
+    }
+
+    fn changed(&self, _: u64) -> BoxFuture<'_, ()> {
+        unreachable!("no admin call follows the cluster")
     }
 
     fn create_topic(&self, new: NewTopic) -> Answer<'_, Arc<TopicConfig>> {
@@ -189,6 +193,7 @@ impl StoreNode for FakeStore {
             cursor: QueueOffset(5),
             max: QueueOffset(10),
             in_flight: 2,
+            pulled: (queue == 1).then_some(QueueOffset(4)),
         };
         ready(Ok(vec![row(7, 1), row(7, 0), row(1000, 0)])).boxed() // topic 1000 was deleted a moment ago
     }
@@ -230,6 +235,14 @@ impl StoreNode for FakeStore {
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         let stored = self.stored.lock().expect("no test panics inside");
         ready(Ok(messages::fetched(stored.get(&fetch.queue).map_or(&[], Vec::as_slice), &fetch))).boxed()
+    }
+
+    fn commit_offset(&self, _: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        unreachable!("the admin API commits nothing")
+    }
+
+    fn committed_offset(&self, _: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        unreachable!("the admin API asks for all of a group")
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

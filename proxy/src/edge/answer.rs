@@ -10,6 +10,7 @@ use crate::service::change_invisible::Changed;
 use crate::service::dead_letter::Forwarded;
 use crate::service::end_transaction::Ended;
 use crate::service::heartbeat::Alive;
+use crate::service::offsets::{Offset, Updated};
 use crate::service::query_assignment::{Assigned, AssignedQueues};
 use crate::service::query_route::{AccessPoint, NamedTopic, Route, Scheme};
 use crate::service::recall::Recalled;
@@ -207,6 +208,31 @@ impl Answer for Terminated {
 
     fn refused(status: v2::Status) -> Self::Wire {
         v2::NotifyClientTerminationResponse { status: Some(status) }
+    }
+}
+
+impl Answer for Updated {
+    type Wire = v2::UpdateOffsetResponse;
+
+    fn wire(self) -> Self::Wire {
+        Self::refused(ok())
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::UpdateOffsetResponse { status: Some(status) }
+    }
+}
+
+/// GetOffset and QueryOffset answer the same; this one is of the latter.
+impl Answer for Offset {
+    type Wire = v2::QueryOffsetResponse;
+
+    fn wire(self) -> Self::Wire {
+        v2::QueryOffsetResponse { status: Some(ok()), offset: int64(self.0.0) }
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::QueryOffsetResponse { status: Some(status), offset: 0 }
     }
 }
 

@@ -34,9 +34,13 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         | ServiceError::TooManyEntries { .. }
         | ServiceError::RecallHandle { .. }
         | ServiceError::EndedOtherwise { .. }
+        | ServiceError::NoSuchQueue { .. }
+        | ServiceError::OffsetPolicy { .. }
         | ServiceError::SettingsWithoutRole
         | ServiceError::SettingsContradict { .. } => Code::BadRequest,
         ServiceError::Filter(_) | ServiceError::FilterExpression { .. } => Code::IllegalFilterExpression,
+        ServiceError::OffsetNegative { .. } | ServiceError::OffsetBeyond { .. } => Code::IllegalOffset,
+        ServiceError::NoOffset { .. } => Code::OffsetNotFound,
         ServiceError::Receipt { .. } => Code::InvalidReceiptHandle,
         ServiceError::TransactionId { .. } => Code::InvalidTransactionId,
         ServiceError::TooLateToRecall { .. } => Code::MessageNotFound,

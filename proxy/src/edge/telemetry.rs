@@ -2,6 +2,9 @@
 //!
 //! The response stream is returned before the first command arrives: some SDKs await the headers first.
 //!
+//! What was agreed is told again when an operator changed it, and questions of operators go the same way (`ask`): both
+//! only behind the first answer, which is what SDKs wait for when they start.
+//!
 //! A stream has no end of its own. When its connection leaves, the client is asked to connect again, and the stream ends
 //! well behind the GOAWAY, so that the client opens its next one elsewhere.
 
@@ -19,19 +22,24 @@ use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
 use super::admit::Permit;
+use super::ask;
 use super::budget::Held;
 use super::convert::{Parse as _, merged};
 use super::status::{code, failed, ok};
 use super::{Edge, Receiver};
 use crate::listen::{Departure, Stage};
 use crate::metrics::{Metrics, Rpc, Up};
-use crate::service::telemetry::{ClientSettings, Service};
+use crate::service::telemetry::{Agreed, ClientSettings, Service};
 use crate::service::{Call, ServiceError};
-use crate::session::{OpenStream, Role, Say, Saying, Sessions};
+use crate::session::{Line, Lines, OpenStream, Role, Say, Saying, Sessions, Word};
 
 /// How long the stream of a connection that leaves waits for its first command: a client that has just begun fails to start
 /// when its stream ends without any answer.
 const FIRST_COMMAND_MAX: Duration = Duration::from_secs(1);
+
+/// Settings of at most so many bytes are kept, to be told again when they change; who has larger ones is told when it
+/// syncs them the next time, as SDKs do every five minutes.
+const KEPT_MAX: usize = 16 * 1024;
 
 /// One open stream.
 struct Conversation {
@@ -39,6 +47,11 @@ struct Conversation {
     inbound: Streaming<v2::TelemetryCommand>,
     service: Arc<Service>,
     sessions: Arc<Sessions>,
+    lines: Arc<Lines>,
+    /// Open from the first settings on.
+    line: Option<Line>,
+    /// What the client said last, and what was agreed.
+    kept: Option<Kept>,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
     receiver: Receiver,
@@ -54,6 +67,13 @@ struct Conversation {
     over: bool,
     _permit: Permit,
     _open: Up,
+}
+
+/// What both sides follow.
+struct Kept {
+    wire: v2::Settings,
+    role: Role,
+    agreed: Agreed,
 }
 
 type Reply = Result<v2::TelemetryCommand, Status>;
@@ -78,6 +98,9 @@ impl Edge {
             inbound: request.into_inner(),
             service: Arc::clone(&self.telemetry),
             sessions: Arc::clone(&self.sessions),
+            lines: Arc::clone(&self.lines),
+            line: None,
+            kept: None,
             metrics: Arc::clone(&self.metrics),
             entropy: Arc::clone(&self.entropy),
             receiver: self.receiver.clone(),
@@ -107,6 +130,10 @@ impl Conversation {
                     Some(farewell) => return Some(farewell),
                     None => continue,
                 },
+                word = from_inside(&mut self.line) => match self.told(word) {
+                    Some(told) => return Some(told),
+                    None => continue,
+                },
                 command = self.inbound.message() => command,
                 Some(saying) = self.sayings.recv(), if self.began => match self.say(saying.take()) {
                     Some(said) => return Some(said),
@@ -114,6 +141,9 @@ impl Conversation {
                 },
             };
             let Ok(Some(command)) = command else { return self.ended() };
+            if self.is_answer(&command) {
+                continue; // it was asked for, and counts for nothing
+            }
             self.pace(&command).await?;
             let reply = self.handle(command).await;
             self.began = true;
@@ -125,6 +155,38 @@ impl Conversation {
             }
         }
         None
+    }
+
+    /// What a word from inside is for the client, if anything.
+    fn told(&mut self, word: Word) -> Option<Reply> {
+        let command = match word {
+            Word::Asked(asked) => ask::command(asked)?,
+            Word::Stale => {
+                let kept = self.kept.as_mut()?;
+                let agreed = self.service.agreed(&self.call, &kept.role);
+                // Producers are told of their topics, of which nothing is in what was agreed.
+                if kept.agreed == agreed && agreed != Agreed::Producer {
+                    return None;
+                }
+                let told = merged(kept.wire.clone(), &agreed);
+                kept.agreed = agreed;
+                Command::Settings(told)
+            }
+        };
+        Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
+    }
+
+    /// Hands an answer to whoever asked; false for everything else.
+    fn is_answer(&self, command: &v2::TelemetryCommand) -> bool {
+        let Some((nonce, kind, said)) = ask::said(command) else { return false };
+        let wanted = self.lines.answered(&self.call.client, nonce, kind, said);
+        if wanted {
+            self.sessions.heard(&self.call);
+            if let Some(held) = &self.held {
+                held.give_back();
+            }
+        }
+        wanted
     }
 
     /// Takes notice of how far the connection is, and says so to the client where it helps.
@@ -190,19 +252,24 @@ impl Conversation {
 
     async fn settings(&mut self, wire: v2::Settings) -> Reply {
         let started = Instant::now();
-        let agreed = match ClientSettings::parse(wire.clone(), &self.call) {
+        self.line.get_or_insert_with(|| self.lines.open(&self.call.client));
+        let (agreed, role) = match ClientSettings::parse(wire.clone(), &self.call) {
             Ok(settings) => {
-                let produces = if settings.role == Role::Producer { settings.named.clone() } else { Vec::new() };
+                let role = settings.role.clone();
+                let produces = if role == Role::Producer { settings.named.clone() } else { Vec::new() };
                 let agreed = self.service.run(&self.call, settings).await;
                 self.open.produces(&produces);
-                agreed
+                (agreed, Some(role))
             }
-            Err(error) => Err(error),
+            Err(error) => (Err(error), None),
         };
         let code = agreed.as_ref().map_or_else(code, |_| Code::Ok);
         self.metrics.calls.answered(Rpc::Telemetry, code, started.elapsed());
         match agreed {
             Ok(agreed) => {
+                let small = wire.encoded_len() <= KEPT_MAX;
+                let kept = |role| Kept { wire: wire.clone(), role, agreed: agreed.clone() };
+                self.kept = role.filter(|_| small).map(kept);
                 let command = Some(Command::Settings(merged(wire, &agreed)));
                 Ok(v2::TelemetryCommand { status: Some(ok()), command })
             }
@@ -212,6 +279,14 @@ impl Conversation {
                 refusal(&error)
             }
         }
+    }
+}
+
+/// What comes from inside; nothing before the first settings. Cancel safe.
+async fn from_inside(line: &mut Option<Line>) -> Word {
+    match line {
+        Some(line) => line.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,6 +18,9 @@ pub trait Routes: Send + Sync + 'static {
     /// The newest snapshot; never waits.
     fn cluster(&self) -> Arc<Cluster>;
 
+    /// Returns once the snapshot is of another version than `seen`; never, when no other will come. Cancel safe.
+    fn changed(&self, seen: u64) -> BoxFuture<'_, ()>;
+
     /// How long ago the snapshot was known to be the newest. Zero for a namesrv in the same process.
     fn age(&self) -> Duration {
         Duration::ZERO

@@ -5,7 +5,7 @@ use std::time::Duration;
 use apogee_model::store::{Resolution, StoreError};
 use apogee_model::{
     ConsumerGroup, FilterError, InvisibleDuration, InvisibleDurationError, MessageType, MetadataError, NameError,
-    Topic, TopicType,
+    QueueId, QueueOffset, Topic, TopicType,
 };
 
 /// Why a call was refused or failed. `edge/status.rs` maps each variant to its code.
@@ -83,6 +83,17 @@ pub(crate) enum ServiceError {
         ended(*asked)
     )]
     EndedOtherwise { message_id: String, asked: Resolution },
+
+    #[error("queue {queue} is not one of the {queues} queues of {topic}")]
+    NoSuchQueue { topic: Topic, queue: i32, queues: u16 },
+    #[error("offset {offset} is negative")]
+    OffsetNegative { offset: i64 },
+    #[error("offset {offset} is behind {max}, which the next message of the queue gets")]
+    OffsetBeyond { offset: QueueOffset, max: QueueOffset },
+    #[error("consumer group {group} has no offset in queue {queue} of {topic}")]
+    NoOffset { group: ConsumerGroup, topic: Topic, queue: QueueId },
+    #[error("query offset policy: {problem}")]
+    OffsetPolicy { problem: String },
 
     #[error("settings carry neither publishing nor subscription")]
     SettingsWithoutRole,

@@ -13,6 +13,8 @@ mod error;
 pub(crate) mod heartbeat;
 pub(crate) mod in_order;
 pub(crate) mod mismatch;
+pub(crate) mod offsets;
+pub(crate) mod pull;
 pub(crate) mod query_assignment;
 pub(crate) mod query_route;
 pub(crate) mod readiness;

@@ -7,7 +7,7 @@ use apogee_model::{DeliveryOrder, GroupConfig, RetryPolicy, Topic};
 
 use super::{Call, Language, ServiceError};
 use crate::route::Directory;
-use crate::session::{Named, Role, Sessions};
+use crate::session::{Named, Role, Sessions, Subscriptions};
 
 /// What a client says about itself.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct ClientSettings {
     pub topics: Named,
     /// All of them.
     pub named: Vec<Topic>,
+    /// Of a consumer.
+    pub subscriptions: Subscriptions,
     pub request_timeout: Option<Duration>,
 }
 
@@ -40,14 +42,23 @@ impl Service {
     /// Remembers the client and says how it should behave. The first settings of a group create it, where that is
     /// allowed; where not, its defaults are told, and its first receive will say that it does not exist.
     pub(crate) async fn run(&self, call: &Call, settings: ClientSettings) -> Result<Agreed, ServiceError> {
-        let agreed = match &settings.role {
+        if let Role::Consumer { group, .. } = &settings.role {
+            match self.directory.group_on_first_use(group).await {
+                Ok(_) | Err(ServiceError::GroupNotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let role = settings.role.clone();
+        self.sessions.settings(call, settings)?;
+        Ok(self.agreed(call, &role)) // only now: who changes the group later knows that this client is of it
+    }
+
+    /// How a client should behave, as its group is now.
+    pub(crate) fn agreed(&self, call: &Call, role: &Role) -> Agreed {
+        match role {
             Role::Producer => Agreed::Producer,
             Role::Consumer { group, .. } => {
-                let config = match self.directory.group_on_first_use(group).await {
-                    Ok(config) => Some(config),
-                    Err(ServiceError::GroupNotFound { .. }) => None,
-                    Err(error) => return Err(error),
-                };
+                let config = self.directory.group(group);
                 Agreed::Consumer {
                     fifo: config.as_ref().is_some_and(|config| config.order == DeliveryOrder::Fifo),
                     max_attempts: config
@@ -56,9 +67,7 @@ impl Service {
                     retry: told(config.map(|config| config.retry.clone()).unwrap_or_default(), call.language),
                 }
             }
-        };
-        self.sessions.settings(call, settings)?;
-        Ok(agreed)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Role;
 use super::connections::Connections;
 use super::roll::{Known, Named};
+use super::subscription::Subscriptions;
 use crate::listen::{ClosedConnection, ConnectionId};
 use crate::service::Language;
 use crate::store::ClientHeard;
@@ -35,6 +36,7 @@ pub(super) struct Book {
 pub(super) struct Session {
     pub(super) role: Option<Role>,
     pub(super) topics: Named,
+    pub(super) subscriptions: Subscriptions,
     /// The other end of the connection it was last heard on.
     pub(super) peer: Option<SocketAddr>,
     pub(super) language: Language,
@@ -143,6 +145,7 @@ impl Session {
         Self {
             role: None,
             topics: Named::default(),
+            subscriptions: Subscriptions::default(),
             peer: None,
             language,
             version: version.into(),
@@ -161,6 +164,7 @@ impl Session {
             id: id.clone(),
             role: self.role.clone(),
             topics: self.topics.clone(),
+            subscriptions: self.subscriptions.clone(),
             language: self.language,
             version: self.version.clone(),
             peer: self.peer,

@@ -4,8 +4,11 @@
 
 mod book;
 mod connections;
+mod lines;
+mod renew;
 mod roll;
 mod streams;
+mod subscription;
 mod watchman;
 
 use std::collections::BTreeMap;
@@ -20,8 +23,11 @@ use crate::listen::ClosedConnection;
 use crate::service::telemetry::ClientSettings;
 use crate::service::{Call, Language, ServiceError};
 
+pub(crate) use lines::{Asked, Candidate, Line, Lines, Question, QuestionKind, Said, Unanswered, Word};
+pub(crate) use renew::renew;
 pub(crate) use roll::{Known, Named, Wanted};
 pub(crate) use streams::{OpenStream, Say, Saying, Streams};
+pub(crate) use subscription::{FilterKind, Subscribed, SubscriptionSet, Subscriptions};
 pub(crate) use watchman::{tell, watch};
 
 /// Clients known at the same time.
@@ -85,6 +91,7 @@ impl Sessions {
         self.with(call, |session| {
             session.role = Some(settings.role);
             session.topics = settings.topics;
+            session.subscriptions = settings.subscriptions;
             session.request_timeout = settings.request_timeout;
         })
     }

@@ -9,7 +9,7 @@ use apogee_model::{ClientId, ConsumerGroup, Topic};
 use tokio::time::Instant;
 
 use super::book::Session;
-use super::{Role, Sessions};
+use super::{Role, Sessions, Subscriptions};
 use crate::service::Language;
 
 /// One client as this proxy knows it.
@@ -18,6 +18,7 @@ pub(crate) struct Known {
     pub(crate) id: ClientId,
     pub(crate) role: Option<Role>,
     pub(crate) topics: Named,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) language: Language,
     pub(crate) version: Box<str>,
     pub(crate) peer: Option<SocketAddr>,

@@ -27,11 +27,11 @@ pub use stores::Stores;
 use std::collections::BTreeSet;
 
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupRef, GroupStatus, HalfId,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
-use apogee_model::{ClientId, Filter, GroupId, ReplicaId, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaId, TopicId};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -111,6 +111,12 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Reads messages without consuming them.
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>>;
+
+    /// Remembers where a group goes on in a queue, by its own word. Of several whose answers got lost, any may be last.
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>>;
+
+    /// What the group committed last.
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>>;
 
     /// Forgets the messages of a deleted topic.
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>>;

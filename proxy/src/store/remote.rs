@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
-    Append, Appended, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupRef, GroupStatus, HalfId,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, TransactionEnded,
+    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, GroupRef,
+    GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
+    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
-use apogee_model::{ClientId, Filter, GroupId, ReplicaGroupId, ReplicaId, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
@@ -368,6 +368,16 @@ impl StoreNode for RemoteGroup {
         ))
     }
 
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::CommitOffset((&commit).into()),
+            |answered| match answered {
+                Answered::OffsetCommitted(committed) => Some(Ok(committed.into())),
+                _ => None,
+            },
+        ))
+    }
+
     /// On the lane of other messages, so that acknowledgements do not wait behind these.
     fn transactions(
         &self,
@@ -391,6 +401,16 @@ impl StoreNode for RemoteGroup {
 
     fn checked(&self, checked: Checked) {
         self.shared.notes.take(Note::Checked(vec![checked]));
+    }
+
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::CommittedOffset(of.into()),
+            |answered| match answered {
+                Answered::CommittedOffset(committed) => Some(Ok(committed.into())),
+                _ => None,
+            },
+        ))
     }
 
     /// On the lane of other messages, so that acknowledgements do not wait behind these.

@@ -21,18 +21,18 @@ use tonic::transport::{Channel, Endpoint, Server};
 use crate::settings::{open, producer};
 use crate::support::{World, from, resource, world_with};
 
-type Admin = AdminClient<InterceptedService<Channel, TokenShown>>;
+pub(crate) type Admin = AdminClient<InterceptedService<Channel, TokenShown>>;
 
-fn token() -> ClusterToken {
+pub(crate) fn token() -> ClusterToken {
     ClusterToken::new([7; 32])
 }
 
-async fn proxy(name: &str) -> World {
+pub(crate) async fn proxy(name: &str) -> World {
     world_with(ProxySettings { name: name.into(), ..ProxySettings::default() }).await
 }
 
 /// Opens a port for the admin API; returns a client of it and its address.
-async fn serve(world: &World, service: admin::Service) -> (Admin, String) {
+pub(crate) async fn serve(world: &World, service: admin::Service) -> (Admin, String) {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap().to_string();
     let server = Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(tcp));
@@ -41,7 +41,7 @@ async fn serve(world: &World, service: admin::Service) -> (Admin, String) {
     (AdminClient::with_interceptor(channel, TokenShown::new(Some(&token()))), address)
 }
 
-fn node(name: &str, admin: &str) -> ProxyNode {
+pub(crate) fn node(name: &str, admin: &str) -> ProxyNode {
     ProxyNode { name: NodeName::parse(name).unwrap(), admin: admin.to_owned(), incarnation: 1 }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn producer() -> v2::Settings {
     }
 }
 
-fn consumer(client_type: ClientType, group: &str) -> v2::Settings {
+pub(crate) fn consumer(client_type: ClientType, group: &str) -> v2::Settings {
     let entry = v2::SubscriptionEntry {
         topic: resource("orders"),
         expression: Some(v2::FilterExpression { r#type: 1, expression: "*".into() }),
@@ -89,7 +89,7 @@ async fn merged(world: &mut World, language: &'static str, settings: v2::Setting
     settings
 }
 
-fn backoff(settings: &v2::Settings) -> (i32, Vec<i64>) {
+pub(crate) fn backoff(settings: &v2::Settings) -> (i32, Vec<i64>) {
     let policy = settings.backoff_policy.as_ref().unwrap();
     let millis = |span: &prost_types::Duration| span.seconds * 1000 + i64::from(span.nanos) / 1_000_000;
     let steps = match policy.strategy.as_ref().unwrap() {

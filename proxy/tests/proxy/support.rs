@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupRef,
-    GroupStatus, HalfId, KeptId, LeaseTerms, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
-    Reset, Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
+    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, HalfId, KeptId, LeaseTerms, OffsetCommitted,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement,
+    StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
@@ -211,7 +212,7 @@ impl World {
 pub(crate) struct FakeRoutes {
     /// Those of the cluster, or why nobody knows them.
     pub proxies: Mutex<Result<Vec<ProxyNode>, String>>,
-    cluster: Mutex<Arc<Cluster>>,
+    cluster: tokio::sync::watch::Sender<Arc<Cluster>>,
 }
 
 impl Default for FakeRoutes {
@@ -219,19 +220,21 @@ impl Default for FakeRoutes {
         let keys = MacKeys { current: MacKey { generation: 1, secret: [7; 32] }, previous: None };
         Self {
             proxies: Mutex::new(Ok(Vec::new())),
-            cluster: Mutex::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))),
+            cluster: tokio::sync::watch::Sender::new(Arc::new(Cluster::born(42, 1, Arc::new(keys)))),
         }
     }
 }
 
 impl FakeRoutes {
     fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
-        let mut cluster = self.cluster.lock().unwrap();
-        let mut next = Cluster::clone(&cluster);
-        next.version += 1;
-        let result = change(&mut next);
-        *cluster = Arc::new(next);
-        result
+        let mut changed = None;
+        self.cluster.send_modify(|cluster| {
+            let mut next = Cluster::clone(cluster);
+            next.version += 1;
+            changed = Some(change(&mut next));
+            *cluster = Arc::new(next);
+        });
+        changed.unwrap()
     }
 
     pub(crate) fn topic(&self, name: &str, topic_type: TopicType, permission: Permission) {
@@ -299,7 +302,13 @@ impl FakeRoutes {
 
 impl Routes for FakeRoutes {
     fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.cluster.lock().unwrap())
+        Arc::clone(&self.cluster.borrow())
+    }
+    fn changed(&self, seen: u64) -> BoxFuture<'_, ()> {
+        let mut told = self.cluster.subscribe();
+        Box::pin(async move {
+            told.wait_for(|told| told.version != seen).await.unwrap();
+        })
     }
     fn age(&self) -> Duration {
         Duration::from_millis(2500)
@@ -368,6 +377,9 @@ struct Inner {
     checks: Vec<mpsc::Sender<CheckBack>>,
     next_delivery: u64,
     watches: Vec<(TopicId, mpsc::Sender<u64>)>,
+    /// Every queue begins here.
+    trimmed: usize,
+    committed: BTreeMap<(GroupId, TopicId, QueueId), QueueOffset>,
     error: Option<StoreError>,
     told: Told,
 }
@@ -422,6 +434,11 @@ impl FakeStore {
         }
     }
 
+    /// Messages before this offset are gone, in every queue.
+    pub(crate) fn trim(&self, min: usize) {
+        self.inner.lock().unwrap().trimmed = min;
+    }
+
     fn ask<T>(&self, answer: impl FnOnce(&mut Inner) -> T) -> Result<T, StoreError> {
         let mut inner = self.inner.lock().unwrap();
         match &inner.error {
@@ -455,6 +472,33 @@ impl Inner {
             self.ready.entry(group).or_default().push((append.topic.id, append.queue, offset));
         }
         Appended { queue: append.queue, offset, stored_at, kept: None, half: None }
+    }
+
+    fn ends(&self, key: (TopicId, QueueId)) -> (usize, usize) {
+        let max = self.queues.get(&key).map_or(0, Vec::len);
+        (self.trimmed.min(max), max)
+    }
+
+    /// Messages of offset `n` are stored at second `n`; one fetch reads two of them.
+    fn fetch(&self, fetch: &Fetch) -> Fetched {
+        let (min, max) = self.ends((fetch.topic, fetch.queue));
+        let from = match fetch.from {
+            FetchFrom::Offset(offset) => usize::try_from(offset.0).unwrap(),
+            FetchFrom::Time(at) => usize::try_from(at.0.div_ceil(1000)).unwrap(),
+            FetchFrom::End => max,
+        };
+        let from = from.clamp(min, max);
+        let offset = |at: usize| QueueOffset(u64::try_from(at).unwrap());
+        let mut fetched = Fetched { min: offset(min), max: offset(max), next: offset(from), ..Fetched::default() };
+        for at in (from..max).take(fetch.messages.min(2)) {
+            let message = self.queues[&(fetch.topic, fetch.queue)][at].clone();
+            fetched.next = offset(at + 1);
+            if fetch.filter.wants(&message) {
+                let stored_at = Timestamp(u64::try_from(at).unwrap() * 1000);
+                fetched.messages.push(FetchedMessage { offset: offset(at), stored_at, message });
+            }
+        }
+        fetched
     }
 
     fn edge(&self, topic: TopicId, ready: u64) {
@@ -619,8 +663,17 @@ impl StoreNode for FakeStore {
         Box::new(FakeWatch(watch))
     }
 
-    fn topic_status(&self, _topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                let offset = |at: usize| QueueOffset(u64::try_from(at).unwrap());
+                let row = |key: &(TopicId, QueueId)| {
+                    let (min, max) = inner.ends(*key);
+                    QueueStatus { queue: key.1, min: offset(min), max: offset(max), delayed: 0 }
+                };
+                inner.queues.keys().filter(|(of, _)| *of == topic).map(row).collect()
+            })
+        })
     }
     fn group_status(&self, _group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
@@ -669,8 +722,23 @@ impl StoreNode for FakeStore {
     fn checked(&self, checked: Checked) {
         self.inner.lock().unwrap().told.checked.push(checked);
     }
-    fn fetch(&self, _fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
-        Box::pin(async { Ok(Fetched::default()) })
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async move { self.ask(|inner| inner.fetch(&fetch)) })
+    }
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                let max = QueueOffset(u64::try_from(inner.ends((commit.topic.id, commit.queue)).1).unwrap());
+                if commit.offset > max {
+                    return OffsetCommitted::Beyond { max };
+                }
+                inner.committed.insert((commit.group.id, commit.topic.id, commit.queue), commit.offset);
+                OffsetCommitted::Done
+            })
+        })
+    }
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(async move { self.ask(|inner| inner.committed.get(&(of.group, of.topic, of.queue)).copied()) })
     }
     fn drop_topic(&self, _topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
+use super::subscription;
 use super::target::{Admin, Target};
 use super::topic::{join, split};
 
@@ -139,20 +140,23 @@ async fn described(admin: &mut Admin, full_name: &str) -> Result<(v1::Group, Vec
 
 async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
     let (group, progress) = described(admin, full_name).await?;
-    let headers = ["NAME", "ORDER", "MAX_ATTEMPTS", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "IN_FLIGHT"];
+    let headers =
+        ["NAME", "ORDER", "MAX_ATTEMPTS", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "IN_FLIGHT", "PULL_OFFSET"];
     let mut table = Table::new(&headers);
     let mut rows = Vec::new();
     let [name, order, attempts, ..] = cells(&group);
     for queue in &progress {
         let numbers = [queue.queue_id.into(), queue.committed, queue.max_offset, queue.in_flight];
         let known = [name.clone(), order.clone(), attempts.clone(), queue.topic.clone()];
-        table.row(known.into_iter().chain(numbers.map(|number| number.to_string())));
+        let numbers = numbers.map(|number| number.to_string());
+        table.row(known.into_iter().chain(numbers).chain([lag::pull_offset(queue)]));
         rows.push(json!({
             "topic": queue.topic,
             "queue_id": queue.queue_id,
             "committed": queue.committed,
             "max_offset": queue.max_offset,
             "in_flight": queue.in_flight,
+            "pull_offset": queue.pull_offset,
         }));
     }
     if progress.is_empty() {
@@ -160,7 +164,20 @@ async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result
     }
     let mut whole = document(&group);
     whole["progress"] = rows.into();
-    Ok(output.show(&whole, &table)?)
+    let ask = v1::ListSubscriptionsRequest {
+        namespace: group.namespace.clone(),
+        group: group.name.clone(),
+        ..v1::ListSubscriptionsRequest::default()
+    };
+    let groups = subscription::find(admin, ask).await?.groups;
+    let sets = groups.first().map(|group| &*group.sets).unwrap_or_default();
+    whole["subscriptions"] = subscription::documents(sets);
+    whole["inconsistent"] = (sets.len() > 1).into();
+    match sets {
+        [] => output.show(&whole, &table)?,
+        sets => output.show_all(&whole, &[("", &table), ("SUBSCRIPTIONS", &subscription::table(sets))])?,
+    }
+    Ok(subscription::warn(&groups)?)
 }
 
 async fn delete(admin: &mut Admin, output: &Output, full_name: &str, rehearsal: Rehearsal) -> Result<(), CliError> {

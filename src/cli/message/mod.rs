@@ -7,6 +7,7 @@ mod receive;
 mod send;
 pub(super) mod stored;
 mod tail;
+mod verify;
 
 use std::process;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Receive(receive::Args),
     /// Shows one stored message, by its id or by its place; nothing is consumed
     Get(get::Args),
+    /// Lets a consumer work on one stored message, and shows what it says; nothing is consumed
+    Verify(verify::Args),
     /// Prints the messages of a topic as they are stored, until interrupted; nothing is consumed
     Tail(tail::Args),
 }
@@ -44,6 +47,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         }
         Verb::Receive(args) => receive::run(args, target.messaging(&client_id, id).await?, output).await,
         Verb::Get(args) => get::run(args, target.admin(id).await?, output).await,
+        Verb::Verify(args) => verify::run(args, target.given_timeout(), &mut target.admin(id).await?, output).await,
         Verb::Tail(args) => tail::run(args, target.admin(id).await?, output).await,
     }
 }

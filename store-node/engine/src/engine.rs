@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, QueueReset, QueueStatus,
-    Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Settlement, StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
@@ -20,7 +20,7 @@ use crate::bury::DeadLetterMetrics;
 use crate::checks::Desk;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Located, Moved, Retention, StateDump};
+use crate::leader::{Ask, Moved, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -343,34 +343,6 @@ impl Engine {
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
     pub async fn recall(&self, recall: Recall) -> Result<Recalled, StoreError> {
         self.ask(|reply| Ask::Recall { recall, reply }).await
-    }
-
-    /// Reads committed messages of a queue, in order, without consuming them.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`] when the disk does not give the first of
-    /// the messages back; one that cannot be read ends the answer before it.
-    pub async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError> {
-        let message_id = fetch.message_id.clone();
-        let located = self.ask(|reply| Ask::Fetch { fetch, reply }).await?;
-        let Located { min, max, next, places } = located;
-        let mut fetched = Fetched { min, max, next, reached: None, messages: Vec::new() };
-        for (nth, (offset, place)) in places.into_iter().enumerate() {
-            let message = match self.read(&place).await {
-                Ok(message) => message,
-                Err(_) if self.is_gone(&place) => continue,
-                Err(error) if nth == 0 => return Err(error),
-                Err(_) => {
-                    fetched.next = offset;
-                    break;
-                }
-            };
-            fetched.reached = Some(place.stored_at);
-            if message_id.as_deref().is_none_or(|wanted| message.message_id() == Some(wanted)) {
-                fetched.messages.push(FetchedMessage { offset, stored_at: place.stored_at, message });
-            }
-        }
-        Ok(fetched)
     }
 
     /// Gives back deliveries that never reached their consumer: visible at once, attempt not counted, order kept.

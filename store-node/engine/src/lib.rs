@@ -33,6 +33,7 @@ mod peers;
 mod pop;
 mod proposer;
 mod raft;
+mod read;
 mod record;
 mod replica;
 mod state;

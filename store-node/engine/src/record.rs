@@ -3,6 +3,7 @@
 mod dead_letter;
 mod half;
 mod kept;
+mod offsets;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 pub(crate) use dead_letter::DeadLetter;
 pub(crate) use half::{Ended, HalfCarried, HalfChecked, HalfEnd, HalfMessage};
 pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
+pub(crate) use offsets::{CommitOffset, ForgetOffsets};
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -90,6 +92,8 @@ pub(crate) enum Record {
     HalfCarried(HalfCarried),
     HalfChecked(HalfChecked),
     HalfEnd(HalfEnd),
+    CommitOffset(CommitOffset),
+    ForgetOffsets(ForgetOffsets),
 }
 
 /// One queue of one group.
@@ -164,6 +168,8 @@ mod kind {
     pub(super) const CLOSE: u8 = 13;
     pub(super) const RESET: u8 = 14;
     pub(super) const RECALL: u8 = 15;
+    pub(super) const COMMIT_OFFSET: u8 = 16;
+    pub(super) const FORGET_OFFSETS: u8 = 17;
     pub(super) const CARRIED: u8 = 20;
     pub(super) const HALF: u8 = 21;
     pub(super) const HALF_CHECKED: u8 = 22;
@@ -246,6 +252,8 @@ impl Record {
             Self::HalfCarried(carried) => carried.put(out),
             Self::HalfChecked(checked) => checked.put(out),
             Self::HalfEnd(end) => end.put(out),
+            Self::CommitOffset(commit) => commit.put(out),
+            Self::ForgetOffsets(forget) => forget.put(),
             Self::TopicName { id, name } => put_mapping(out, MAPS_TOPIC, id.0, name.namespace(), name.name()),
             Self::GroupName { id, name } => put_mapping(out, MAPS_GROUP, id.0, name.namespace(), name.name()),
         }
@@ -271,6 +279,8 @@ impl Record {
             kind::HALF_CARRIED => HalfCarried::read(&head, a_len, &body),
             kind::HALF_CHECKED => HalfChecked::read(&head, &mut Reader::new(&body)),
             kind::HALF_END => HalfEnd::read(&head, &mut Reader::new(&body)),
+            kind::COMMIT_OFFSET => CommitOffset::read(&head, &mut Reader::new(&body)),
+            kind::FORGET_OFFSETS => Some(ForgetOffsets::read(&head)),
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),

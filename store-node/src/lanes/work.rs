@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Checked, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, HalfId, OpenTransaction, Pop, Popped,
-    Recall, Reset, Settlement, StoreError,
+    Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, HalfId,
+    OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError,
 };
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
@@ -46,6 +46,8 @@ pub(super) enum Request {
     EndTransaction(EndTransaction),
     Checked(Vec<Checked>),
     Transactions { topic: TopicId, from: HalfId, max: usize },
+    CommitOffset(CommitOffset),
+    CommittedOffset(GroupQueue),
 }
 
 /// What became of it.
@@ -86,6 +88,8 @@ impl Request {
             Ask::Reset(ask) => Self::Reset(ask.try_into()?),
             Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
             Ask::Recall(ask) => Self::Recall(ask.try_into()?),
+            Ask::CommitOffset(ask) => Self::CommitOffset(ask.try_into()?),
+            Ask::CommittedOffset(ask) => Self::CommittedOffset(ask.try_into()?),
             Ask::EndTransaction(ask) => Self::EndTransaction(ask.try_into()?),
             Ask::Checked(checked) => Self::Checked(checked.into_checked()),
             Ask::Transactions(ask) => Self::Transactions {
@@ -161,6 +165,12 @@ impl Request {
             Self::Checked(checks) => {
                 checks.into_iter().for_each(|checked| engine.checked(checked));
                 DONE
+            }
+            Self::CommitOffset(commit) => {
+                Outcome::Other(Answered::OffsetCommitted(engine.commit_offset(commit).await?.into()))
+            }
+            Self::CommittedOffset(of) => {
+                Outcome::Other(Answered::CommittedOffset(engine.committed_offset(of).await?.into()))
             }
             Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
             Self::Release(keys) => {

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
-use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupStatus, Pop, Popped,
-    QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TransactionEnded,
 };
+use apogee_model::{GroupId, QueueOffset};
 
 /// The way to a replica group.
 pub trait Door {
@@ -30,6 +31,10 @@ pub trait Door {
     fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
     /// Reads a queue.
     fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<Fetched, NoAnswer>>;
+    /// Says how far a group came that reads by offset.
+    fn commit_offset(&self, commit: CommitOffset) -> impl Future<Output = Result<OffsetCommitted, NoAnswer>>;
+    /// What it said last.
+    fn committed_offset(&self, of: GroupQueue) -> impl Future<Output = Result<Option<QueueOffset>, NoAnswer>>;
     /// How far a group is.
     fn group_status(&self, group: GroupId) -> impl Future<Output = Result<Vec<GroupStatus>, NoAnswer>>;
 }

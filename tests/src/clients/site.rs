@@ -6,7 +6,9 @@ use apogee_model::store::{
     self, Append, DeadLetters, Delivery, Fetch, FetchFrom, KeptId, LeaseTerms, Pop, Popped, Recall, Recalled,
     RequestId, Settled, Settlement,
 };
-use apogee_model::{ClientId, DeliveryOrder, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp};
+use apogee_model::{
+    ClientId, DeliveryOrder, Filter, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp,
+};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -217,7 +219,15 @@ impl<D: Door> Site<D> {
         loop {
             let (messages, bytes) = (Fetch::MESSAGES_MAX, Fetch::BYTES_MAX);
             let at = FetchFrom::Offset(from);
-            let fetch = Fetch { topic: topic.id, queue, from: at, messages, bytes, message_id: None };
+            let fetch = Fetch {
+                topic: topic.id,
+                queue,
+                from: at,
+                messages,
+                bytes,
+                message_id: None,
+                filter: Filter::default(),
+            };
             let found = match self.door.fetch(fetch).await {
                 Ok(found) => found,
                 Err(NoAnswer::Over) => return Err(Over),

@@ -195,6 +195,21 @@ pub enum What {
         floor: u64,
         cursor: u64,
     },
+    /// A group that reads by offset says how far it came.
+    Commit {
+        group: Name,
+        topic: Name,
+        queue: u32,
+        offset: u64,
+        outcome: Outcome,
+    },
+    /// What the system says that such a group said.
+    Committed {
+        group: Name,
+        topic: Name,
+        queue: u32,
+        offset: Option<u64>,
+    },
     /// What the system says when everything is over: it holds no message of this queue below `min` any more. It may
     /// have dropped messages of this age that no consumer held; `None`: any.
     Trimmed {

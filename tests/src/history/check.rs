@@ -8,6 +8,7 @@ mod index;
 mod lease;
 mod order;
 mod progress;
+mod pull;
 mod replicas;
 mod reset;
 mod service;
@@ -112,6 +113,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     fifo::overtaken(&index, calls, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
+    pull::offsets(calls, rules, &mut found);
     service::back(calls, &mut found);
     service::in_time(calls, rules, &mut found);
     found

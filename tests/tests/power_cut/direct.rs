@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use apogee_engine::Engine;
-use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupStatus, Pop, Popped,
-    QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TransactionEnded,
 };
+use apogee_model::{GroupId, QueueOffset};
 use apogee_tests::clients::{Door, NoAnswer};
 use apogee_tests::machine::ProcessDisk;
 
@@ -65,6 +66,14 @@ impl Door for Direct {
 
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, NoAnswer> {
         self.heard(self.engine.fetch(fetch).await)
+    }
+
+    async fn commit_offset(&self, commit: CommitOffset) -> Result<OffsetCommitted, NoAnswer> {
+        self.heard(self.engine.commit_offset(commit).await)
+    }
+
+    async fn committed_offset(&self, of: GroupQueue) -> Result<Option<QueueOffset>, NoAnswer> {
+        self.heard(self.engine.committed_offset(of).await)
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {

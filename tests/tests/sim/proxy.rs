@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupStatus, Pop, Popped,
-    QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TransactionEnded,
 };
-use apogee_model::{GroupId, ReplicaId};
+use apogee_model::{GroupId, QueueOffset, ReplicaId};
 use apogee_tests::clients::{Dice, Door, NoAnswer, payload};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -165,7 +166,8 @@ impl Door for Proxy {
     async fn checks(&self) -> Result<Vec<CheckBack>, NoAnswer> {
         let question = |engine: Engine| {
             async move {
-                match *engine.role().borrow() {
+                let role = *engine.role().borrow();
+                match role {
                     Role::Leader { .. } => Ok(checks_of(&engine).await),
                     Role::Follower { leader } => Err(StoreError::NotLeader { leader }),
                 }
@@ -200,6 +202,20 @@ impl Door for Proxy {
             let fetch = fetch.clone();
             async move { engine.fetch(fetch).await }.boxed()
         };
+        self.insist(Again::Always, Late::IsDropped, question).await
+    }
+
+    async fn commit_offset(&self, commit: CommitOffset) -> Result<OffsetCommitted, NoAnswer> {
+        let question = move |engine: Engine| {
+            let commit = commit.clone();
+            async move { engine.commit_offset(commit).await }.boxed()
+        };
+        // A second one could come behind the next.
+        self.insist(Again::IfRefused, Late::IsDropped, question).await
+    }
+
+    async fn committed_offset(&self, of: GroupQueue) -> Result<Option<QueueOffset>, NoAnswer> {
+        let question = move |engine: Engine| async move { engine.committed_offset(of).await }.boxed();
         self.insist(Again::Always, Late::IsDropped, question).await
     }
 

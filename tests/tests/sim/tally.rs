@@ -42,6 +42,8 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
+    /// A reader committed how far it came.
+    OffsetCommit,
     /// A message was received that came later than it was sent.
     DelayedMessage,
     /// A delayed message was taken back.
@@ -63,7 +65,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 27] = [
+    pub(crate) const ALL: [Happening; 28] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -84,6 +86,7 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
+        Happening::OffsetCommit,
         Happening::DelayedMessage,
         Happening::Recall,
         Happening::LateRecall,

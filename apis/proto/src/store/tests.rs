@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, FetchFrom,
-    Fetched, FetchedMessage, GroupRef, GroupStatus, Half, HalfId, KeptId, LeaseTerms, OpenTransaction, Pop, QueueReset,
-    QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Resolution, Settled, Settlement, StoreError, TopicRef,
-    TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
+    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, Half, HalfId, KeptId, LeaseTerms,
+    OffsetCommitted, OpenTransaction, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
+    Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -152,6 +152,7 @@ fn settlements_and_counters_survive() {
         cursor: QueueOffset(4),
         max: QueueOffset(5),
         in_flight: 6,
+        pulled: Some(QueueOffset(0)),
     };
     assert_eq!(travelled(&v1::GroupStatus::of(std::slice::from_ref(&status))).into_status(), Ok(vec![status]));
     let clients: Vec<_> = ["a", "b"].into_iter().filter_map(ClientId::parse).collect();
@@ -180,7 +181,8 @@ fn resets_survive() {
 fn fetches_survive() {
     for from in [FetchFrom::Offset(QueueOffset(1)), FetchFrom::Time(Timestamp(2)), FetchFrom::End] {
         let (queue, message_id) = (QueueId(3), Some("id".to_owned()));
-        let fetch = Fetch { topic: TopicId(7), queue, from, messages: 4, bytes: 5, message_id };
+        let filter = Filter::sql("a = 1").unwrap();
+        let fetch = Fetch { topic: TopicId(7), queue, from, messages: 4, bytes: 5, message_id, filter };
         assert_eq!(Fetch::try_from(travelled(&v1::FetchAsk::from(&fetch))), Ok(fetch));
     }
     let stored = FetchedMessage { offset: QueueOffset(4), stored_at: Timestamp(5), message: message() };
@@ -188,6 +190,21 @@ fn fetches_survive() {
     let fetched = Fetched { min, max, next, reached: Some(Timestamp(6)), messages: vec![stored.clone(), stored] };
     assert_eq!(Fetched::try_from(travelled(&v1::Fetched::from(&fetched))), Ok(fetched));
     assert!(Fetch::try_from(v1::FetchAsk::default()).is_err());
+}
+
+#[test]
+fn committed_offsets_survive() {
+    let commit = CommitOffset { group: group(), topic: topic(), queue: QueueId(3), offset: QueueOffset(0) };
+    assert_eq!(CommitOffset::try_from(travelled(&v1::CommitOffsetAsk::from(&commit))), Ok(commit));
+    for committed in [OffsetCommitted::Done, OffsetCommitted::Beyond { max: QueueOffset(0) }] {
+        assert_eq!(OffsetCommitted::from(travelled(&v1::OffsetCommitted::from(committed))), committed);
+    }
+    let of = GroupQueue { group: GroupId(1), topic: TopicId(2), queue: QueueId(3) };
+    assert_eq!(GroupQueue::try_from(travelled(&v1::CommittedOffsetAsk::from(of))), Ok(of));
+    for offset in [None, Some(QueueOffset(0))] {
+        assert_eq!(Option::from(travelled(&v1::CommittedOffset::from(offset))), offset);
+    }
+    assert!(CommitOffset::try_from(v1::CommitOffsetAsk::default()).is_err());
 }
 
 #[test]
@@ -227,6 +244,8 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::EndTransaction(it) => EndTransaction::try_from(it).is_ok(),
         Ask::Checked(it) => !it.into_checked().is_empty(),
         Ask::Transactions(_) => true,
+        Ask::CommitOffset(commit) => CommitOffset::try_from(commit).is_ok(),
+        Ask::CommittedOffset(of) => GroupQueue::try_from(of).is_ok(),
         Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,
     });
     sound.count()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apogee_model::{RetryPolicy, Topic};
+use apogee_model::{Filter, RetryPolicy, Topic};
 use apogee_proto::v2::settings::PubSub;
 use apogee_proto::v2::{self, ClientType, retry_policy::Strategy};
 
@@ -13,7 +13,7 @@ use super::{Parse, group, time, topic};
 use crate::service::receive::{BATCH_MAX, POLLING_MAX};
 use crate::service::telemetry::{Agreed, ClientSettings};
 use crate::service::{Call, ServiceError};
-use crate::session::{ConsumeMode, Named, Role};
+use crate::session::{ConsumeMode, Named, Role, Subscriptions};
 
 /// Attempts of a producer for one message.
 const PRODUCER_ATTEMPTS: i32 = 3;
@@ -23,7 +23,7 @@ const LITE_TOPIC_MAX: i32 = 64;
 
 impl Parse<v2::Settings> for ClientSettings {
     fn parse(wire: v2::Settings, call: &Call) -> Result<Self, ServiceError> {
-        let mut topics = Vec::new();
+        let (mut topics, mut subscriptions) = (Vec::new(), Vec::new());
         let role = match &wire.pub_sub {
             None => return Err(ServiceError::SettingsWithoutRole),
             Some(PubSub::Publishing(publishing)) => {
@@ -33,10 +33,16 @@ impl Parse<v2::Settings> for ClientSettings {
                 }
                 Role::Producer
             }
-            Some(PubSub::Subscription(subscription)) => consumer(&wire, subscription, &mut topics, call)?,
+            Some(PubSub::Subscription(subscription)) => consumer(&wire, subscription, &mut subscriptions, call)?,
         };
-        let request_timeout = wire.request_timeout.and_then(time::duration);
-        Ok(Self { role, topics: Named::of(&topics), named: topics, request_timeout })
+        topics.extend(subscriptions.iter().map(|(topic, _)| topic.clone()));
+        Ok(Self {
+            role,
+            topics: Named::of(&topics),
+            named: topics,
+            subscriptions: Subscriptions::of(subscriptions),
+            request_timeout: wire.request_timeout.and_then(time::duration),
+        })
     }
 }
 
@@ -58,7 +64,7 @@ fn publishes(wire: &v2::Settings) -> Result<(), ServiceError> {
 fn consumer(
     wire: &v2::Settings,
     subscription: &v2::Subscription,
-    topics: &mut Vec<Topic>,
+    subscriptions: &mut Vec<(Topic, Filter)>,
     call: &Call,
 ) -> Result<Role, ServiceError> {
     let mode = match wire.client_type() {
@@ -76,8 +82,7 @@ fn consumer(
         }
     };
     for entry in &subscription.subscriptions {
-        topics.push(topic(entry.topic.as_ref(), call)?);
-        filter(entry.expression.clone())?;
+        subscriptions.push((topic(entry.topic.as_ref(), call)?, filter(entry.expression.clone())?));
     }
     Ok(Role::Consumer { mode, group: group(subscription.group.as_ref(), call)? })
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, DeliveryKey, EndTransaction, Fetch, Fetched, GroupStatus, HalfId,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
+    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
-use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicType};
+use apogee_model::{ClientId, ConsumerGroup, Permission, QueueOffset, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
 
 use super::*;
@@ -80,6 +80,12 @@ impl StoreNode for Blind {
     }
     fn checked(&self, _: Checked) {}
     fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn commit_offset(&self, _: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn committed_offset(&self, _: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn drop_topic(&self, _: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

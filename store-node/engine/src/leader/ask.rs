@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, Checked, DeadLetters, DeliveryKey, EndTransaction, Fetch, GroupStatus, HalfId, KeptId, Pop,
-    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Append, Appended, Checked, CommitOffset, DeadLetters, DeliveryKey, EndTransaction, Fetch, GroupStatus, HalfId,
+    KeptId, OffsetCommitted, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
 };
 use apogee_model::{
-    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TopicId,
+    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, QueueOffset, ReplicaId, StoredMessage, TopicId,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
@@ -17,6 +17,7 @@ use super::bury::{Burial, Buried, Condemned, Verdict};
 use super::settle::Moved;
 use super::{Aged, Decided, Located, Look, Verdicts};
 use crate::hand_over::HandedOver;
+use crate::record::QueueOf;
 use crate::state::State;
 use crate::views::half::HalfRow;
 use crate::views::kept::KeptRow;
@@ -115,6 +116,14 @@ pub(crate) enum Ask {
         max: usize,
         reply: Sender<(Vec<(HalfId, HalfRow)>, HalfId)>,
     },
+    CommitOffset {
+        commit: CommitOffset,
+        reply: Sender<OffsetCommitted>,
+    },
+    CommittedOffset {
+        of: QueueOf,
+        reply: Sender<Option<QueueOffset>>,
+    },
     Release {
         deliveries: Vec<DeliveryKey>,
     },
@@ -181,6 +190,8 @@ pub(crate) enum Answer {
     Recalled(Sender<Recalled>, Recalled),
     Decided(Sender<Decided>, Decided),
     Located(Sender<Located>, Located),
+    OffsetCommitted(Sender<OffsetCommitted>, OffsetCommitted),
+    CommittedOffset(Sender<Option<QueueOffset>>, Option<QueueOffset>),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
     GroupStatus(Sender<Vec<GroupStatus>>, Vec<GroupStatus>),
     Done(Sender<()>),
@@ -221,6 +232,8 @@ impl Answer {
             Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
             Self::Buried(reply, buried) => ignore(reply.send(buried)),
             Self::Located(reply, located) => ignore(reply.send(located)),
+            Self::OffsetCommitted(reply, committed) => ignore(reply.send(committed)),
+            Self::CommittedOffset(reply, offset) => ignore(reply.send(offset)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),
             Self::GroupStatus(reply, status) => ignore(reply.send(status)),

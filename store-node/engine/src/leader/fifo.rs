@@ -147,6 +147,8 @@ impl Leader {
             | Record::Kept(_)
             | Record::Fire(_)
             | Record::Recall(_)
+            | Record::CommitOffset(_)
+            | Record::ForgetOffsets(_)
             | Record::Carried(_)
             | Record::Half(_)
             | Record::HalfCarried(_)

@@ -5,7 +5,8 @@
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
 //! Reading order: `ask` (what callers want), this file, then `pop`, `fifo` with `locks` (pops of ordered groups), `settle`,
-//! `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset` and `retention` for the decisions, `look` for filters by expression, and `fetch`.
+//! `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets` and `retention` for the decisions, `look` for
+//! filters by expression, and `fetch`.
 
 mod ask;
 mod block;
@@ -16,6 +17,7 @@ mod fetch;
 mod fifo;
 mod locks;
 mod look;
+mod offsets;
 mod pop;
 mod ready;
 mod reset;
@@ -28,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use apogee_host::Monotonic;
-use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, HalfId, KeptId, QueueStatus, RequestId, TopicRef};
+use apogee_model::store::{Append, Appended, GroupRef, HalfId, KeptId, QueueStatus, RequestId, TopicRef};
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
@@ -43,7 +45,7 @@ pub(crate) use transaction::{CHECKS_MAX, Decided, Fresh};
 
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
-use crate::pop::{Entry, Overlay, PopQueue, When};
+use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
 use crate::state::{BadBlock, QueueState, State};
 use crate::views::rows::Earlier;
@@ -228,6 +230,8 @@ impl Leader {
                 let _nobody_waits = reply.send(self.transactions_of(topic, from, max));
                 None
             }
+            Ask::CommitOffset { commit, reply } => self.commit_offset(&commit, reply, now),
+            Ask::CommittedOffset { of, reply } => Some(Answer::CommittedOffset(reply, self.state.pull_offset(of))),
             Ask::Release { deliveries } => {
                 self.release(&deliveries, now);
                 None
@@ -391,6 +395,7 @@ impl Leader {
             let min = self.next_offset(topic, queue);
             self.propose(Record::Trim { topic, queue, min }, now);
         }
+        self.forget_offsets(topic, now);
     }
 
     fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
@@ -406,21 +411,6 @@ impl Leader {
             .into_iter()
             .map(status)
             .collect()
-    }
-
-    fn group_status(&self, group: GroupId) -> Vec<GroupStatus> {
-        let mut all = Vec::new();
-        for (topic, state) in self.state.topics_of(group) {
-            for (queue, QueueState { min, next: max, .. }) in self.state.queues_of(topic) {
-                let pop = state.queues.get(&queue);
-                // A group that never read a queue has nothing to do with what was trimmed.
-                let (floor, cursor) = pop.map_or((min, min), |pop| (pop.floor().max(min), pop.cursor.max(min)));
-                let delivered = |pop: &PopQueue| pop.entries.values().filter(|entry| !entry.is_waiting()).count();
-                let in_flight = pop.map_or(0, |pop| u64::try_from(delivered(pop)).unwrap_or(u64::MAX));
-                all.push(GroupStatus { topic, queue, floor, cursor, max, in_flight });
-            }
-        }
-        all
     }
 
     /// The next block to write, if one may go: a full one, or the open one when `may_be_partial`.

@@ -137,7 +137,9 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::Half(_)
         | Record::HalfCarried(_)
         | Record::HalfChecked(_)
-        | Record::HalfEnd(_) => {}
+        | Record::HalfEnd(_)
+        | Record::CommitOffset(_)
+        | Record::ForgetOffsets(_) => {}
     }
 }
 

@@ -93,6 +93,8 @@ impl Overlay {
             | Record::HalfChecked(_)
             | Record::HalfEnd(_)
             | Record::Close { .. } => {}
+            // Nothing is decided by what groups commit themselves.
+            Record::CommitOffset(_) | Record::ForgetOffsets(_) => {}
         }
     }
 

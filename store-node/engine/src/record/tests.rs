@@ -89,6 +89,8 @@ fn every_kind() -> Vec<Record> {
             attempt_id: 0,
             waiting: [QueueOffset(3), QueueOffset(5)].into(),
         }),
+        Record::CommitOffset(CommitOffset { queue: queue_of(), offset: QueueOffset(6) }),
+        Record::ForgetOffsets(ForgetOffsets { topic: TopicId(2) }),
     ]
 }
 

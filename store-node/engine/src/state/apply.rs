@@ -167,6 +167,7 @@ impl State {
                 applied.touched.extend(deliveries.offsets.iter().map(|offset| (*queue, *offset)));
             }
             Record::Reset { group, topic, starts } => {
+                self.offsets.reset(*group, *topic, starts);
                 let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, *group, *topic) else {
                     return;
                 };
@@ -195,6 +196,8 @@ impl State {
                 applied.halves.push((*id, Some(row)));
             }
             Record::HalfEnd(end) => self.end_half(end, at, applied),
+            Record::CommitOffset(commit) => self.offsets.commit(commit.queue, commit.offset),
+            Record::ForgetOffsets(forget) => self.offsets.forget(forget.topic),
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());
                 self.dirty.topic_name(*id);
@@ -297,6 +300,7 @@ impl State {
             }
         }
         self.groups.remove(&group);
+        self.offsets.close(group);
         self.dirty.close(group);
     }
 

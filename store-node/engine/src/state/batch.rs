@@ -15,7 +15,7 @@ const RESEND_BYTES: usize = 58;
 impl State {
     /// Bytes the next batch would have, about.
     pub(crate) fn batch_bytes(&self) -> usize {
-        let rows = self.dirty.len() + self.kept.untaken() + self.halves.untaken();
+        let rows = self.dirty.len() + self.kept.untaken() + self.halves.untaken() + self.offsets.untaken();
         self.tail.untaken() * PLACE_BYTES + rows * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
     }
 
@@ -39,6 +39,7 @@ impl State {
         self.take_ranges(&mut batch);
         self.take_queues(&mut batch);
         self.take_pops(&mut batch);
+        self.offsets.take(&mut batch);
         self.take_names(&mut batch);
         self.resend.take(&mut batch);
         self.kept.take(self.applied, &mut batch);

@@ -9,7 +9,7 @@ use super::{QueueState, State};
 use crate::pop::PopStore as _;
 use crate::record::QueueOf;
 use crate::views::half;
-use crate::views::rows::{self, Name};
+use crate::views::rows::{self, GroupKey, Name};
 use crate::views::{END, MemoryViews, Rows, Table, Views, ViewsError};
 
 impl State {
@@ -69,10 +69,11 @@ impl State {
                 self.oldest.moved(queue, before, state);
             }
             Table::GroupQueue => match rows::split_group_key(key)? {
-                (group, topic, None) => self.pops.or_create(group, topic).open = rows::open(row)?,
-                (group, topic, Some(queue)) => {
+                GroupKey::Topic(group, topic) => self.pops.or_create(group, topic).open = rows::open(row)?,
+                GroupKey::Queue(QueueOf { group, topic, queue }) => {
                     self.pops.or_create(group, topic).set_cursor(queue, rows::cursor(row)?);
                 }
+                GroupKey::PullOffset(of) => self.offsets.load(of, rows::cursor(row)?),
             },
             Table::Lease => {
                 let (of, offset) = rows::split_lease_key(key)?;

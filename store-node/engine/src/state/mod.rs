@@ -6,7 +6,8 @@
 //! message that is acked at once) never reaches the views.
 //!
 //! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`,
-//! `half`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper` (when), `dump`.
+//! `half`, `offsets`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper`
+//! (when), `dump`.
 
 mod apply;
 mod batch;
@@ -16,6 +17,7 @@ mod half;
 mod keeper;
 mod kept;
 mod load;
+mod offsets;
 mod oldest;
 mod places;
 mod resend;
@@ -56,6 +58,7 @@ pub(crate) struct State {
     resend: resend::Resend,
     kept: kept::KeptBack,
     halves: half::Halves,
+    offsets: offsets::PullOffsets,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -99,6 +102,7 @@ impl State {
             resend: resend::Resend::default(),
             kept: kept::KeptBack::default(),
             halves: half::Halves::default(),
+            offsets: offsets::PullOffsets::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,

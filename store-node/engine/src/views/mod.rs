@@ -45,7 +45,7 @@ pub(crate) enum Table {
     ConsumeQueue,
     /// (topic, queue) to the offsets the queue holds.
     QueueMeta,
-    /// (group, topic) to whether it is open; (group, topic, queue) to the cursor.
+    /// (group, topic) to whether it is open; (group, topic, queue) to the cursor, and to the offset the group committed itself.
     GroupQueue,
     /// (group, topic, queue, offset) to the delivery that is not settled.
     Lease,

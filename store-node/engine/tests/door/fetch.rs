@@ -4,14 +4,22 @@ use std::time::Duration;
 
 use apogee_host::{Clock as _, ManualClock};
 use apogee_model::store::{Append, Fetch, FetchFrom, Fetched, RequestId};
-use apogee_model::{QueueId, QueueOffset, StoredMessage, TopicId};
+use apogee_model::{Filter, QueueId, QueueOffset, StoredMessage, TopicId};
 use bytes::Bytes;
 
 use crate::support::{Store, message, receive, topic};
 
 fn fetch(queue: u16, from: FetchFrom) -> Fetch {
     let bytes = Fetch::BYTES_MAX;
-    Fetch { topic: TopicId(1), queue: QueueId(queue), from, messages: 100, bytes, message_id: None }
+    Fetch {
+        topic: TopicId(1),
+        queue: QueueId(queue),
+        from,
+        messages: 100,
+        bytes,
+        message_id: None,
+        filter: Filter::default(),
+    }
 }
 
 fn at(offset: u64) -> FetchFrom {

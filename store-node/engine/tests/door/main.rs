@@ -8,6 +8,7 @@ mod fifo;
 mod fifo_model;
 mod full;
 mod model;
+mod offsets;
 mod races;
 mod reset;
 mod sql;

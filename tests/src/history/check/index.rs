@@ -168,7 +168,13 @@ impl<'a> Index<'a> {
             What::InOrder { group } => {
                 self.in_order.insert(group);
             }
-            What::Receive { .. } | What::Reset { .. } | What::Progress { .. } | What::Down | What::Healed => {}
+            What::Receive { .. }
+            | What::Reset { .. }
+            | What::Progress { .. }
+            | What::Commit { .. }
+            | What::Committed { .. }
+            | What::Down
+            | What::Healed => {}
         }
     }
 

@@ -532,3 +532,29 @@ fn a_message_that_overtakes_is_found() {
         .ack(8, 10)
         .gives(&[Invariant::I07]);
 }
+
+#[test]
+fn i11_a_committed_offset_never_goes_back_by_itself() {
+    let (group, topic) = (|| name("r"), || name("t"));
+    let commit = |script: Script, offset: u64| {
+        let outcome = script.outcome();
+        script.call(What::Commit { group: group(), topic: topic(), queue: 0, offset, outcome })
+    };
+    let heard = |script: Script, offset: Option<u64>| {
+        script.call(What::Committed { group: group(), topic: topic(), queue: 0, offset })
+    };
+    let told = |script: Script| check(&script.calls, RULES).len();
+    let one = || commit(heard(Script::default(), None).at(1), 5).at(2);
+    assert_eq!(told(heard(one(), Some(5))), 0);
+    assert_eq!(told(heard(one(), None)), 1, "it is lost");
+    assert_eq!(told(heard(one(), Some(4))), 1, "nobody said so");
+    let two = |outcome| commit(commit(Script::default().at(1), 5).at(2).but(outcome), 7).at(3);
+    assert_eq!(told(heard(two(Outcome::Ok), Some(5))), 1, "it went back");
+    assert_eq!(told(heard(two(Outcome::Ok), Some(7))), 0);
+    assert_eq!(told(heard(two(Outcome::Failed), Some(7))), 1, "it was refused");
+    for either in [5, 7] {
+        assert_eq!(told(heard(two(Outcome::Indeterminate), Some(either))), 0);
+    }
+    let doubtful = || commit(commit(Script::default().at(1).but(Outcome::Indeterminate), 5).at(1), 7).at(2);
+    assert_eq!(told(heard(doubtful(), Some(5))), 0, "it may have come late");
+}

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
 use crate::record::{
-    Carried, ChangedBy, DeadLetter, Deliveries, Ended, Fire, Fired, HalfCarried, HalfChecked, HalfEnd, HalfMessage,
-    Kept, Lease, QueueOf, Recall, Record,
+    Carried, ChangedBy, CommitOffset, DeadLetter, Deliveries, Ended, Fire, Fired, ForgetOffsets, HalfCarried,
+    HalfChecked, HalfEnd, HalfMessage, Kept, Lease, QueueOf, Recall, Record,
 };
 use crate::views::half::HalfRow;
 use crate::views::kept::KeptRow;
@@ -106,6 +106,12 @@ pub(super) enum Event {
     CarryHalf {
         nth: usize,
     },
+    Commit {
+        group: u32,
+        queue: u16,
+        offset: u64,
+    },
+    Forget,
     Name {
         id: u32,
     },
@@ -135,7 +141,11 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         2 => (group.clone(), queue.clone(), first.clone(), count)
             .prop_map(|(group, queue, first, count)| Event::Release { group, queue, first, count }),
         1 => (group.clone(), first.clone()).prop_map(|(group, start)| Event::Open { group, start }),
-        2 => (group.clone(), queue.clone(), first).prop_map(|(group, queue, to)| Event::Reset { group, queue, to }),
+        2 => (group.clone(), queue.clone(), first.clone())
+            .prop_map(|(group, queue, to)| Event::Reset { group, queue, to }),
+        3 => (group.clone(), queue.clone(), first)
+            .prop_map(|(group, queue, offset)| Event::Commit { group, queue, offset }),
+        1 => Just(Event::Forget),
         1 => group.prop_map(|group| Event::Close { group }),
         6 => (queue.clone(), 1..6u16, 0..50_000u64, prop_oneof![0..12u64, 0..1000u64])
             .prop_map(|(queue, count, after, request)| Event::Keep { queue, count, after, request }),
@@ -319,6 +329,10 @@ impl World {
             Event::CarryHalf { nth } => {
                 self.some_half(nth, |_, id, was| Record::HalfCarried(HalfCarried { id, was, message: message() }))
             }
+            Event::Commit { group, queue, offset } => {
+                vec![Record::CommitOffset(CommitOffset { queue: of(group, queue), offset: QueueOffset(offset) })]
+            }
+            Event::Forget => vec![Record::ForgetOffsets(ForgetOffsets { topic: TOPIC })],
             Event::Name { id } => vec![
                 Record::TopicName { id: TopicId(id), name: Topic::parse("", &format!("topic-{id}")).unwrap() },
                 Record::GroupName { id: GroupId(id), name: ConsumerGroup::parse("", &format!("group-{id}")).unwrap() },
