@@ -65,7 +65,7 @@ struct Replica {
 enum Standing {
     /// With what it waits for.
     Opens(Option<String>),
-    Open(Engine),
+    Open(Box<Engine>),
 }
 
 type Opening = BoxFuture<'static, Result<ReplicaGroupId, Stop>>;
@@ -174,7 +174,7 @@ impl Replicas {
         tracing::info!(event = "replica_open", group = %me.group, replica = %me.replica, "a replica is served");
         lanes.serve(me.group, Served { replica: me.replica, engine: engine.clone(), role: engine.role() });
         if let Some(replica) = self.known().get_mut(&me.group) {
-            replica.standing = Standing::Open(engine.clone());
+            replica.standing = Standing::Open(Box::new(engine.clone()));
         }
         self.look_after(me.group, &engine);
         leading.look_after(me.group, me.replica, engine, tasks);
@@ -258,7 +258,7 @@ impl Replica {
     fn engine(&self) -> Option<Engine> {
         match &self.standing {
             Standing::Opens(_) => None,
-            Standing::Open(engine) => Some(engine.clone()),
+            Standing::Open(engine) => Some((**engine).clone()),
         }
     }
 

@@ -46,11 +46,11 @@ final class Clients {
         return provider.newProducerBuilder().setClientConfiguration(configuration).build();
     }
 
-    /** One that begins transactions of a topic, and is asked about them. */
-    Producer transactional(String topic, TransactionChecker checker) throws ClientException {
+    /** One that begins transactions of these topics, and is asked about them. */
+    Producer transactional(TransactionChecker checker, String... topics) throws ClientException {
         return provider.newProducerBuilder()
             .setClientConfiguration(configuration)
-            .setTopics(topic)
+            .setTopics(topics)
             .setTransactionChecker(checker)
             .build();
     }

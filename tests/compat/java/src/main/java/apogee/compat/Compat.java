@@ -34,13 +34,13 @@ public final class Compat {
         }
         Clients clients = new Clients(args[0], args[1].equals("tls"));
         boolean passed;
-        try (Producer producer = clients.producer()) {
+        try (Producer producer = clients.producer(); Producer undecided = TransactionScenarios.undecided(clients)) {
             Map<String, Scenario> scenarios = new LinkedHashMap<>();
             new SimpleScenarios(clients, producer).addTo(scenarios);
             new PushScenarios(clients, producer).addTo(scenarios);
             new FifoScenarios(clients, producer).addTo(scenarios);
             new DelayScenarios(clients, producer).addTo(scenarios);
-            new TransactionScenarios(clients).addTo(scenarios);
+            new TransactionScenarios(clients, undecided).addTo(scenarios);
             passed = run(scenarios);
         }
         // The exit also ends threads of a scenario that overran.

@@ -12,10 +12,21 @@ import org.apache.rocketmq.client.apis.producer.TransactionResolution;
 
 /** Messages that come when their transaction is committed, and never when it is rolled back. */
 final class TransactionScenarios {
-    private final Clients clients;
+    private static final String COMMIT = "java-commit";
+    private static final String ROLLBACK = "java-rollback";
+    private static final String END_TWICE = "java-end-twice";
 
-    TransactionScenarios(Clients clients) {
+    private final Clients clients;
+    private final Producer producer;
+
+    TransactionScenarios(Clients clients, Producer undecided) {
         this.clients = clients;
+        this.producer = undecided;
+    }
+
+    /** A producer that ends its transactions, and knows nothing when it is asked. */
+    static Producer undecided(Clients clients) throws ClientException {
+        return clients.transactional(message -> TransactionResolution.UNKNOWN, COMMIT, ROLLBACK, END_TWICE);
     }
 
     void addTo(Map<String, Compat.Scenario> scenarios) {
@@ -26,15 +37,10 @@ final class TransactionScenarios {
         scenarios.put("transaction_ends_once", this::transactionEndsOnce);
     }
 
-    private Producer undecided(String topic) throws ClientException {
-        return clients.transactional(topic, message -> TransactionResolution.UNKNOWN);
-    }
-
     private void committedMessageComes() throws Exception {
-        String topic = "java-commit";
-        try (Producer producer = undecided(topic); SimpleConsumer consumer = clients.simple(topic, "java-commit-group")) {
+        try (SimpleConsumer consumer = clients.simple(COMMIT, "java-commit-group")) {
             Transaction transaction = producer.beginTransaction();
-            SendReceipt sent = producer.send(clients.text(topic, "paid"), transaction);
+            SendReceipt sent = producer.send(clients.text(COMMIT, "paid"), transaction);
             Clients.expectNothing(consumer);
             transaction.commit();
             MessageView received = Clients.receiveOne(consumer, Clients.LEASE);
@@ -44,13 +50,10 @@ final class TransactionScenarios {
     }
 
     private void rolledBackMessageNeverComes() throws Exception {
-        String topic = "java-rollback";
-        try (Producer producer = undecided(topic)) {
-            Transaction transaction = producer.beginTransaction();
-            producer.send(clients.text(topic, "never"), transaction);
-            transaction.rollback();
-            clients.expectNothing(topic, "java-rollback-group");
-        }
+        Transaction transaction = producer.beginTransaction();
+        producer.send(clients.text(ROLLBACK, "never"), transaction);
+        transaction.rollback();
+        clients.expectNothing(ROLLBACK, "java-rollback-group");
     }
 
     /** The producer forgets to end its transaction, and remembers when it is asked. */
@@ -58,12 +61,12 @@ final class TransactionScenarios {
         String topic = "java-lost-commit";
         AtomicInteger asked = new AtomicInteger();
         String[] about = new String[2];
-        try (Producer producer = clients.transactional(topic, message -> {
+        try (Producer producer = clients.transactional(message -> {
             about[0] = message.getMessageId().toString();
             about[1] = message.getProperties().get("order");
             asked.incrementAndGet();
             return TransactionResolution.COMMIT;
-        }); SimpleConsumer consumer = clients.simple(topic, "java-lost-commit-group")) {
+        }, topic); SimpleConsumer consumer = clients.simple(topic, "java-lost-commit-group")) {
             Transaction transaction = producer.beginTransaction();
             SendReceipt sent = producer.send(
                 clients.message(topic, new byte[] {'p'}).addProperty("order", "17").build(), transaction);
@@ -80,10 +83,10 @@ final class TransactionScenarios {
     private void anotherProducerAnswers() throws Exception {
         String topic = "java-other-producer";
         SendReceipt sent;
-        try (Producer producer = undecided(topic)) {
+        try (Producer producer = clients.transactional(message -> TransactionResolution.UNKNOWN, topic)) {
             sent = producer.send(clients.text(topic, "paid"), producer.beginTransaction());
         }
-        try (Producer other = clients.transactional(topic, message -> TransactionResolution.COMMIT);
+        try (Producer other = clients.transactional(message -> TransactionResolution.COMMIT, topic);
             SimpleConsumer consumer = clients.simple(topic, "java-other-producer-group")) {
             MessageView received = Clients.receiveOne(consumer, Clients.LEASE);
             Check.equal(sent.getMessageId(), received.getMessageId(), "message id");
@@ -93,11 +96,9 @@ final class TransactionScenarios {
 
     /** A second commit changes nothing; a rollback behind it is refused. */
     private void transactionEndsOnce() throws Exception {
-        String topic = "java-end-twice";
-        try (Producer producer = undecided(topic);
-            SimpleConsumer consumer = clients.simple(topic, "java-end-twice-group")) {
+        try (SimpleConsumer consumer = clients.simple(END_TWICE, "java-end-twice-group")) {
             Transaction transaction = producer.beginTransaction();
-            producer.send(clients.text(topic, "once"), transaction);
+            producer.send(clients.text(END_TWICE, "once"), transaction);
             transaction.commit();
             transaction.commit();
             try {
