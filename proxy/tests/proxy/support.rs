@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, KeptId, LeaseTerms,
+    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus, KeptId, LeaseTerms,
     Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{
@@ -614,8 +614,16 @@ impl StoreNode for FakeStore {
             })
         })
     }
-    fn fetch(&self, _fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
-        Box::pin(async { Ok(Fetched::default()) })
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                let FetchFrom::Offset(offset) = fetch.from else { return Fetched::default() };
+                let at = usize::try_from(offset.0).unwrap();
+                let found = inner.queues.get(&(fetch.topic, fetch.queue)).and_then(|queue| queue.get(at)).cloned();
+                let found = found.map(|message| FetchedMessage { offset, stored_at: Timestamp(0), message });
+                Fetched { messages: found.into_iter().collect(), ..Fetched::default() }
+            })
+        })
     }
     fn drop_topic(&self, _topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
