@@ -21,6 +21,6 @@ pub use proxy::{Proxy, ProxyParts, ProxySettings};
 pub use route::Routes;
 pub use service::readiness::ReadinessLimits;
 pub use store::{
-    BadStoreAddress, ClientHeard, Connections, Follower, RemoteGroup, RemoteGroupParts, StoreMetrics, StoreNode,
-    Stores, Watch,
+    BadStoreAddress, Checks, ClientHeard, Connections, Follower, RemoteGroup, RemoteGroupParts, StoreMetrics,
+    StoreNode, Stores, Watch,
 };

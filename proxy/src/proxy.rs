@@ -17,14 +17,15 @@ use crate::edge::{AdmissionLimits, Budgeted, ByteBudget, Edge, Gate, Receiver};
 use crate::listen::ClosedConnection;
 use crate::metrics::{self, Metrics};
 use crate::route::{Directory, Routes};
+use crate::service::check_back::Relay;
 use crate::service::in_order::InOrder;
 use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, dead_letter, heartbeat, query_assignment, query_route, recall, receive, send, telemetry,
-    terminate,
+    ack, change_invisible, dead_letter, end_transaction, heartbeat, offsets, pull, query_assignment, query_route,
+    recall, receive, send, telemetry, terminate,
 };
-use crate::session::{self, Lines, Sessions};
+use crate::session::{self, Lines, Sessions, Streams};
 use crate::store::Stores;
 
 /// Largest request in bytes that is decoded: a full body with room for what surrounds it.
@@ -91,7 +92,7 @@ impl Proxy {
     /// Outside a tokio runtime.
     pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
         let ProxyParts { routes, stores, clock, entropy, tasks, meter } = parts;
-        let sessions = Arc::new(Sessions::default());
+        let (sessions, streams) = (Arc::new(Sessions::default()), Arc::new(Streams::default()));
         let lines = Arc::new(Lines::new(Arc::clone(&entropy)));
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
         metrics::names(&meter, &routes);
@@ -101,6 +102,8 @@ impl Proxy {
         let broker = Arc::clone(&cluster_name);
         let watchman = session::watch(Arc::clone(&sessions), stores.clone(), tasks.token());
         tasks.spawn("sessions", OnError::StopProcess, watchman);
+        let relay = Relay { directory: directory.clone(), stores: stores.clone(), streams: Arc::clone(&streams) };
+        tasks.spawn("check-backs", OnError::StopProcess, relay.run(tasks.token()));
         let renew = session::renew(Arc::clone(&routes), Arc::clone(&sessions), Arc::clone(&lines), tasks.token());
         tasks.spawn("settings", OnError::StopProcess, renew);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
@@ -110,6 +113,13 @@ impl Proxy {
         metrics::gauge(&meter, "rocketmq_proxy_unordered_fifo_subscriptions", mismatches.unordered());
         let inconsistent = Arc::default();
         metrics::gauge(&meter, "rocketmq_proxy_inconsistent_subscriptions", &inconsistent);
+        let pull = pull::Service {
+            directory: directory.clone(),
+            stores: stores.clone(),
+            sessions: Arc::clone(&sessions),
+            arrivals: pull::Arrivals::new(stores.clone(), tasks.clone()),
+            metrics: Arc::clone(&metrics),
+        };
         let receive = receive::Service {
             mismatches,
             directory: directory.clone(),
@@ -130,15 +140,19 @@ impl Proxy {
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
             heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
             recall: recall::Service::new(directory.clone(), stores.clone()),
+            end_transaction: end_transaction::Service::new(directory.clone(), stores.clone()),
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
             query_assignment: query_assignment::Service::new(directory.clone(), broker),
             receive,
+            pull,
+            offsets: offsets::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,
+            streams,
             lines,
             metrics,
             entropy,

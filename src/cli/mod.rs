@@ -21,6 +21,7 @@ mod subscription;
 mod table;
 mod target;
 mod topic;
+mod transaction;
 mod version;
 
 use std::ffi::OsString;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Group(Noun<group::Verb>),
     /// Shows dead letters, and sends them again
     Dlq(Noun<dlq::Verb>),
+    /// Shows transactions that nobody has ended, and ends them
+    Transaction(Noun<transaction::Verb>),
     /// Sends and receives messages
     Message(Noun<message::Verb>),
     /// Shows who is connected
@@ -83,6 +86,7 @@ pub(crate) fn run<Line: CommandFactory>(command: Command, output: &Output) -> Ex
         Command::Topic(noun) => wait(topic::run(noun.verb, &noun.target, output, &id)),
         Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
         Command::Dlq(noun) => wait(dlq::run(noun.verb, &noun.target, output, &id)),
+        Command::Transaction(noun) => wait(transaction::run(noun.verb, &noun.target, output, &id)),
         Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
         Command::Client(noun) => wait(client::run(noun.verb, &noun.target, output, &id)),
         Command::Bench(noun) => bench::run(noun.verb, &noun.target, output, &id),

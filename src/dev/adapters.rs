@@ -1,19 +1,22 @@
 //! The roles meet: what the proxy asks of its traits, namesrv and engine answer by plain calls.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::Engine;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember,
-    NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, ReplicaId, Topic, TopicChanges, TopicConfig, TopicId,
+    NamesrvMembers, NewGroup, NewTopic, NodeName, ProxyNode, QueueOffset, ReplicaId, Topic, TopicChanges, TopicConfig,
+    TopicId,
 };
 use apogee_namesrv::Namesrv;
-use apogee_proxy::{ClientHeard, Routes, StoreNode, Watch};
+use apogee_proxy::{Checks, ClientHeard, Routes, StoreNode, Watch};
 use futures::future::{BoxFuture, ready};
 use tokio::time::Instant;
 
@@ -141,8 +144,37 @@ impl StoreNode for LocalStore {
         Box::pin(self.0.recall(recall))
     }
 
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        Box::pin(self.0.end_transaction(end))
+    }
+
+    fn transactions(
+        &self,
+        topic: TopicId,
+        from: HalfId,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        Box::pin(self.0.transactions(topic, from, max))
+    }
+
+    fn checks(&self, topics: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        Box::new(LocalChecks(self.0.checks(topics)))
+    }
+
+    fn checked(&self, checked: Checked) {
+        self.0.checked(checked);
+    }
+
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         Box::pin(self.0.fetch(fetch))
+    }
+
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(self.0.commit_offset(commit))
+    }
+
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(self.0.committed_offset(of))
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -165,5 +197,17 @@ struct LocalWatch(apogee_engine::Watch);
 impl Watch for LocalWatch {
     fn ready(&mut self) -> BoxFuture<'_, u64> {
         Box::pin(self.0.ready())
+    }
+}
+
+struct LocalChecks(apogee_engine::Checks);
+
+impl Checks for LocalChecks {
+    fn set_topics(&self, topics: BTreeSet<TopicId>) {
+        self.0.set_topics(topics);
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, CheckBack> {
+        Box::pin(self.0.next())
     }
 }

@@ -10,6 +10,8 @@ mod dlq;
 mod sessions;
 #[path = "cli/shapes.rs"]
 mod shapes;
+#[path = "cli/transaction.rs"]
+mod transaction;
 
 use apogee_tests::server::{Options, Ports, Ran, Server, command, get, ran};
 use serde_json::{Value, json};

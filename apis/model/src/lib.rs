@@ -2,11 +2,12 @@
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
 //! Reading order: `name`, `ids`, `time`, `retry`, `message`, `message_group`, `dead_letter`, `message_id`, `wire`, `filter`,
-//! `receipt`, `recall`, `metadata`,
+//! `receipt`, `handle`, `recall`, `transaction`, `metadata`,
 //! `placement`, `members`, `store`.
 
 mod dead_letter;
 mod filter;
+mod handle;
 mod ids;
 mod members;
 mod message;
@@ -21,6 +22,7 @@ mod receipt;
 mod retry;
 pub mod store;
 mod time;
+mod transaction;
 pub mod wire;
 
 pub use filter::{Filter, FilterError, NoTag, Sql, SqlError, SqlProblem, TagFilter, tag_hash};
@@ -42,3 +44,4 @@ pub use recall::{RecallError, RecallHandle};
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};
 pub use retry::{BadRetryPolicy, Rests, RetryPolicy};
 pub use time::{InvisibleDuration, InvisibleDurationError, Timestamp};
+pub use transaction::{TransactionId, TransactionIdError};

@@ -1,17 +1,12 @@
 //! Recall handles: what a sender needs to take a delayed message back, checkable by any proxy.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::Mac as _;
-
-use crate::receipt::mac;
+use crate::handle::{self, Reader};
 use crate::store::KeptId;
 use crate::{MacKeys, ReplicaGroupId, Timestamp, TopicId};
 
-/// Receipt handles begin with another number, so that neither is ever taken for the other.
-const VERSION: u8 = 2;
-const FIXED: usize = 1 + 1 + 4 + 4 + 8 + 8;
-const MAC: usize = 12;
+/// See [`handle::seal`].
+const KIND: u8 = 2;
+const FIXED: usize = 4 + 4 + 8 + 8;
 /// Longest id of a message in bytes.
 const MESSAGE_ID_MAX: usize = 1024;
 
@@ -34,16 +29,13 @@ pub struct RecallError;
 impl RecallHandle {
     /// The text a client gets.
     pub fn sign(&self, keys: &MacKeys) -> String {
-        let mut bytes = Vec::with_capacity(FIXED + self.message_id.len() + MAC);
-        bytes.extend_from_slice(&[VERSION, keys.current.generation]);
-        bytes.extend_from_slice(&self.replica_group.0.to_be_bytes());
-        bytes.extend_from_slice(&self.topic.0.to_be_bytes());
-        bytes.extend_from_slice(&self.id.due.0.to_be_bytes());
-        bytes.extend_from_slice(&self.id.number.to_be_bytes());
-        bytes.extend_from_slice(self.message_id.as_bytes());
-        let signature = mac(&keys.current, &bytes).finalize().into_bytes();
-        bytes.extend_from_slice(&signature[..MAC]);
-        URL_SAFE_NO_PAD.encode(bytes)
+        let mut payload = Vec::with_capacity(FIXED + self.message_id.len());
+        payload.extend_from_slice(&self.replica_group.0.to_be_bytes());
+        payload.extend_from_slice(&self.topic.0.to_be_bytes());
+        payload.extend_from_slice(&self.id.due.0.to_be_bytes());
+        payload.extend_from_slice(&self.id.number.to_be_bytes());
+        payload.extend_from_slice(self.message_id.as_bytes());
+        handle::seal(KIND, &payload, keys)
     }
 
     /// What [`RecallHandle::sign`] was made of.
@@ -51,35 +43,28 @@ impl RecallHandle {
     /// # Errors
     /// [`RecallError`] for any text that was not signed with one of the keys.
     pub fn verify(text: &str, keys: &MacKeys) -> Result<Self, RecallError> {
-        const TEXT_MAX: usize = (FIXED + MESSAGE_ID_MAX + MAC) * 4 / 3 + 4;
-        if text.len() > TEXT_MAX {
-            return Err(RecallError);
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| RecallError)?;
-        let (payload, given) = bytes.split_at_checked(bytes.len().saturating_sub(MAC)).ok_or(RecallError)?;
-        if payload.len() < FIXED || payload[0] != VERSION {
-            return Err(RecallError);
-        }
-        let key = keys.by_generation(payload[1]).ok_or(RecallError)?;
-        mac(key, payload).verify_truncated_left(given).map_err(|_| RecallError)?;
-        Self::read(payload).ok_or(RecallError)
+        let payload = handle::open(KIND, text, FIXED + MESSAGE_ID_MAX, keys);
+        payload.as_deref().and_then(Self::read).ok_or(RecallError)
     }
 
     fn read(payload: &[u8]) -> Option<Self> {
-        let u32_at = |at: usize| Some(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?));
-        let u64_at = |at: usize| Some(u64::from_be_bytes(payload.get(at..at + 8)?.try_into().ok()?));
+        let mut payload = Reader(payload);
         Some(Self {
-            replica_group: ReplicaGroupId(u32_at(2)?),
-            topic: TopicId(u32_at(6)?),
-            id: KeptId { due: Timestamp(u64_at(10)?), number: u64_at(18)? },
-            message_id: std::str::from_utf8(payload.get(FIXED..)?).ok()?.to_owned(),
+            replica_group: ReplicaGroupId(payload.u32()?),
+            topic: TopicId(payload.u32()?),
+            id: KeptId { due: Timestamp(payload.u64()?), number: payload.u64()? },
+            message_id: payload.rest_as_text()?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
+    use crate::handle::{HEAD, MAC};
     use crate::{DeliverySeq, Epoch, GroupId, MacKey, QueueId, QueueOffset, ReceiptHandle};
     use proptest::prelude::*;
 
@@ -127,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_flipped_bit_is_believed(bit in 0usize..(FIXED + 34 + MAC) * 8) {
+        fn no_flipped_bit_is_believed(bit in 0usize..(HEAD + FIXED + 34 + MAC) * 8) {
             let keys = keys(1, 1);
             let mut bytes = URL_SAFE_NO_PAD.decode(handle().sign(&keys)).unwrap();
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -5,6 +5,7 @@
 mod dead_letters;
 mod fetch;
 mod kept;
+mod offsets;
 mod reset;
 mod transaction;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
 pub use kept::{KeptId, Recall, Recalled};
+pub use offsets::{CommitOffset, GroupQueue, OffsetCommitted};
 pub use reset::{QueueReset, Reset, ResetTo};
 pub use transaction::{
     CheckBack, Checked, EndTransaction, Half, HalfId, OpenTransaction, Resolution, TransactionEnded,
@@ -58,6 +60,8 @@ pub struct Append {
     pub request: RequestId,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
+    /// Consumers see it when its transaction is committed, whatever `due` says.
+    pub half: Option<Half>,
 }
 
 /// Where a message is now; it is durable and committed.
@@ -69,6 +73,8 @@ pub struct Appended {
     pub stored_at: Timestamp,
     /// Names the message while it is kept back, to recall it.
     pub kept: Option<KeptId>,
+    /// Names a half message, to end its transaction.
+    pub half: Option<HalfId>,
 }
 
 /// Asks for messages that no consumer of the group holds.
@@ -198,4 +204,6 @@ pub struct GroupStatus {
     pub max: QueueOffset,
     /// Delivered and not settled.
     pub in_flight: u64,
+    /// What the group committed itself. When it never popped from the topic, `floor` and `cursor` are the same.
+    pub pulled: Option<QueueOffset>,
 }

@@ -8,9 +8,13 @@ mod fail;
 mod fetch;
 mod kept;
 mod name;
+mod offsets;
 mod reset;
 mod send;
 mod status;
+mod transaction;
+
+use std::time::Duration;
 
 use crate::Malformed;
 
@@ -27,6 +31,11 @@ fn required<T>(part: Option<T>, what: &'static str) -> Result<T, Malformed> {
 
 fn narrow<T: TryFrom<u32>>(number: u32, what: &'static str) -> Result<T, Malformed> {
     T::try_from(number).map_err(|_| Malformed { what })
+}
+
+/// More than anybody waits becomes the most that can be said.
+fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

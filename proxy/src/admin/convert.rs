@@ -134,6 +134,7 @@ pub(super) fn progress(cluster: &Cluster, statuses: &[GroupStatus]) -> Vec<v1::G
             committed: status.floor.0,
             max_offset: status.max.0,
             in_flight: status.in_flight,
+            pull_offset: status.pulled.map(|offset| offset.0),
         })
     };
     let mut rows: Vec<_> = statuses.iter().filter_map(row).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apogee_model::store::StoreError;
+use apogee_model::store::{Resolution, StoreError};
 use apogee_model::{BadNodeName, ClientId, ConsumerGroup, FilterError, MetadataError, NameError, Topic};
 use tonic::{Code, Status};
 
@@ -42,6 +42,12 @@ pub enum AdminError {
         proxies(proxy, *others)
     )]
     ClientNotFound { id: ClientId, proxy: String, others: usize, why: String },
+    #[error("{problem}")]
+    TransactionId { problem: String },
+    #[error("the transaction of message {message_id} was ended before, and not by a {}", resolution(*asked))]
+    EndedOtherwise { message_id: String, asked: Resolution },
+    #[error("there is no transaction of message {message_id} any more; it ended so long ago that it is forgotten")]
+    NoSuchTransaction { message_id: String },
     #[error("no telemetry stream of client {id} is open, so it cannot be asked anything")]
     NoStream { id: ClientId },
     #[error("client {id} did not answer within {waited:?}; its SDK may know nothing of such questions")]
@@ -79,6 +85,13 @@ impl AdminError {
     }
 }
 
+fn resolution(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Commit => "commit",
+        Resolution::Rollback => "rollback",
+    }
+}
+
 fn proxies(first: &str, others: usize) -> String {
     match (first, others) {
         ("", _) => "other proxies".to_owned(),
@@ -106,17 +119,19 @@ fn code(error: &AdminError) -> Code {
         | AdminError::Filter(_)
         | AdminError::PageSize { .. }
         | AdminError::PageToken { .. }
+        | AdminError::TransactionId { .. }
         | AdminError::ClientId => Code::InvalidArgument,
         AdminError::NoSuchClient { .. } => Code::NotFound,
         AdminError::ClientNotFound { .. } => Code::Unavailable,
-        AdminError::NoStream { .. } | AdminError::ClientRefuses { .. } | AdminError::NotOfGroup { .. } => {
-            Code::FailedPrecondition
-        }
+        AdminError::EndedOtherwise { .. }
+        | AdminError::NoStream { .. }
+        | AdminError::ClientRefuses { .. }
+        | AdminError::NotOfGroup { .. } => Code::FailedPrecondition,
         AdminError::NoAnswer { .. } => Code::DeadlineExceeded,
         AdminError::HungUp { .. } => Code::Unavailable,
         AdminError::TooManyQuestions => Code::ResourceExhausted,
         AdminError::Passed(status) => status.code(),
-        AdminError::NoSuchMessage { .. } => Code::NotFound,
+        AdminError::NoSuchMessage { .. } | AdminError::NoSuchTransaction { .. } => Code::NotFound,
         AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),
         AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),

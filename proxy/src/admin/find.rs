@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use apogee_model::store::{Fetch, FetchFrom, Fetched, FetchedMessage};
-use apogee_model::{QueueId, QueueOffset, Timestamp, Topic, TopicConfig, message_id};
+use apogee_model::{Filter, QueueId, QueueOffset, Timestamp, Topic, TopicConfig, message_id};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::get_message_request::By;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -62,7 +62,8 @@ impl Admin {
         offset: QueueOffset,
     ) -> Result<(QueueId, FetchedMessage), AdminError> {
         let from = FetchFrom::Offset(offset);
-        let ask = Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None };
+        let ask =
+            Fetch { topic: topic.id, queue, from, messages: 1, bytes: 1, message_id: None, filter: Filter::default() };
         let found = fetch(&self.stores, topic, ask).await?.messages.into_iter().find(|found| found.offset == offset);
         let nothing = || AdminError::NoSuchMessage {
             topic: topic.topic.clone(),
@@ -94,6 +95,7 @@ impl Admin {
                 messages: Fetch::MESSAGES_MAX,
                 bytes: Fetch::BYTES_MAX,
                 message_id: Some(search.id.to_owned()),
+                filter: Filter::default(),
             };
             let Fetched { max, next, reached, messages, .. } = fetch(&self.stores, search.topic, ask).await?;
             if let Some(found) = messages.into_iter().next() {

@@ -1,7 +1,8 @@
 //! The admin API of port 8088: the cluster, topics, consumer groups and clients, for the CLI, the console and the operator.
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
-//! Reading order: this table of contents, `cluster`, `clients`, `subscriptions`, `relay` (questions to clients), `offsets` (resets), `dead_letters`, `find` and `tail` (messages), `convert`,
+//! Reading order: this table of contents, `cluster`, `clients`, `subscriptions`, `relay` (questions to clients), `offsets`
+//! (resets), `dead_letters`, `find` and `tail` (messages), `transactions`, `convert`,
 //! `stored`, `page`, `error`.
 
 mod clients;
@@ -17,6 +18,7 @@ mod retry;
 mod stored;
 mod subscriptions;
 mod tail;
+mod transactions;
 
 #[cfg(test)]
 mod tests;
@@ -170,6 +172,17 @@ impl v1::admin_server::Admin for Admin {
 
     async fn tail_messages(&self, request: Request<v1::TailMessagesRequest>) -> Reply<tail::Parts> {
         answer(self.do_tail_messages(request.into_inner()).await)
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<v1::ListTransactionsRequest>,
+    ) -> Reply<v1::ListTransactionsResponse> {
+        answer(self.do_list_transactions(request.into_inner()).await)
+    }
+
+    async fn end_transaction(&self, request: Request<v1::EndTransactionRequest>) -> Reply<v1::EndTransactionResponse> {
+        answer(self.do_end_transaction(request.into_inner()).await)
     }
 
     async fn list_subscriptions(

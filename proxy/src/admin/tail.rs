@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{Fetch, FetchFrom, Fetched};
-use apogee_model::{FilterError, QueueId, QueueOffset, TagFilter, Topic, TopicConfig};
+use apogee_model::{Filter, FilterError, QueueId, QueueOffset, TagFilter, Topic, TopicConfig};
 use apogee_proto::admin::v1;
 use futures::future::try_join_all;
 use futures::stream::{self, BoxStream};
@@ -80,7 +80,15 @@ impl Tail {
     async fn read(&mut self, queue: QueueId) -> Result<Vec<v1::Message>, AdminError> {
         let seen = self.seen.get(&queue).copied().unwrap_or_default();
         let (topic, from) = (self.topic.id, FetchFrom::Offset(seen));
-        let ask = Fetch { topic, queue, from, messages: BATCH, bytes: Fetch::BYTES_MAX, message_id: None };
+        let ask = Fetch {
+            topic,
+            queue,
+            from,
+            messages: BATCH,
+            bytes: Fetch::BYTES_MAX,
+            message_id: None,
+            filter: Filter::default(),
+        };
         let Fetched { max, next, messages, .. } = fetch(&self.stores, &self.topic, ask).await?;
         self.seen.insert(queue, next);
         if next < max {

@@ -1,12 +1,14 @@
 mod messages;
 mod offsets;
+mod transactions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, Pop, Popped, QueueReset,
-    QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupQueue,
+    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -25,7 +27,7 @@ use tower::ServiceExt as _;
 use tower::util::MapRequest;
 
 use super::{AdminParts, Service, service};
-use crate::{ClientHeard, Routes, StoreNode, Stores, Watch};
+use crate::{Checks, ClientHeard, Routes, StoreNode, Stores, Watch};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, MetadataError>>;
 
@@ -191,6 +193,7 @@ impl StoreNode for FakeStore {
             cursor: QueueOffset(5),
             max: QueueOffset(10),
             in_flight: 2,
+            pulled: (queue == 1).then_some(QueueOffset(4)),
         };
         ready(Ok(vec![row(7, 1), row(7, 0), row(1000, 0)])).boxed() // topic 1000 was deleted a moment ago
     }
@@ -210,9 +213,36 @@ impl StoreNode for FakeStore {
         ready(Ok(Recalled::Done)).boxed()
     }
 
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        ready(Ok(transactions::ended(end))).boxed()
+    }
+
+    fn transactions(
+        &self,
+        _: TopicId,
+        from: HalfId,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        ready(Ok(transactions::open(from, max))).boxed()
+    }
+
+    fn checks(&self, _: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        unreachable!("the admin API asks nobody")
+    }
+
+    fn checked(&self, _: Checked) {}
+
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
         let stored = self.stored.lock().expect("no test panics inside");
         ready(Ok(messages::fetched(stored.get(&fetch.queue).map_or(&[], Vec::as_slice), &fetch))).boxed()
+    }
+
+    fn commit_offset(&self, _: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        unreachable!("the admin API commits nothing")
+    }
+
+    fn committed_offset(&self, _: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        unreachable!("the admin API asks for all of a group")
     }
 
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -8,7 +8,9 @@ use crate::service::ServiceError;
 use crate::service::ack::{AckEntry, Acked};
 use crate::service::change_invisible::Changed;
 use crate::service::dead_letter::Forwarded;
+use crate::service::end_transaction::Ended;
 use crate::service::heartbeat::Alive;
+use crate::service::offsets::{Offset, Updated};
 use crate::service::query_assignment::{Assigned, AssignedQueues};
 use crate::service::query_route::{AccessPoint, NamedTopic, Route, Scheme};
 use crate::service::recall::Recalled;
@@ -91,7 +93,8 @@ impl Answer for Sent {
     fn wire(self) -> Self::Wire {
         let entries = self.entries.into_iter().map(|sent| v2::SendResultEntry {
             status: Some(ok()),
-            transaction_id: sent.message_id.clone(), // upstream fills it for every message
+            // Upstream fills it for every message.
+            transaction_id: sent.transaction_id.unwrap_or_else(|| sent.message_id.clone()),
             message_id: sent.message_id,
             offset: int64(sent.offset.0),
             recall_handle: sent.recall_handle.unwrap_or_default(),
@@ -101,6 +104,18 @@ impl Answer for Sent {
 
     fn refused(status: v2::Status) -> Self::Wire {
         v2::SendMessageResponse { status: Some(status), entries: Vec::new() }
+    }
+}
+
+impl Answer for Ended {
+    type Wire = v2::EndTransactionResponse;
+
+    fn wire(self) -> Self::Wire {
+        Self::refused(ok())
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::EndTransactionResponse { status: Some(status) }
     }
 }
 
@@ -193,6 +208,31 @@ impl Answer for Terminated {
 
     fn refused(status: v2::Status) -> Self::Wire {
         v2::NotifyClientTerminationResponse { status: Some(status) }
+    }
+}
+
+impl Answer for Updated {
+    type Wire = v2::UpdateOffsetResponse;
+
+    fn wire(self) -> Self::Wire {
+        Self::refused(ok())
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::UpdateOffsetResponse { status: Some(status) }
+    }
+}
+
+/// GetOffset and QueryOffset answer the same; this one is of the latter.
+impl Answer for Offset {
+    type Wire = v2::QueryOffsetResponse;
+
+    fn wire(self) -> Self::Wire {
+        v2::QueryOffsetResponse { status: Some(ok()), offset: int64(self.0.0) }
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::QueryOffsetResponse { status: Some(status), offset: 0 }
     }
 }
 

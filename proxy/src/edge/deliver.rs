@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use apogee_host::Clock;
-use apogee_model::store::Delivery;
+use apogee_model::store::{CheckBack, Delivery};
 use apogee_proto::v2::receive_message_response::Content;
 use apogee_proto::v2::{self, Code};
 use futures::Stream;
@@ -101,6 +101,19 @@ impl Receiver {
             queue_offset: Some(int64(delivery.key.offset.0)),
             invisible_duration: prost_types::Duration::try_from(delivery.invisible.get()).ok(),
             delivery_attempt: Some(i32::try_from(delivery.attempt.0).unwrap_or(i32::MAX)),
+            ..properties
+        });
+        Ok(message)
+    }
+
+    /// A half message as its producer is asked about it: complete, because SDKs drop what they cannot read.
+    pub(super) fn orphan(&self, check: &CheckBack) -> Result<v2::Message, prost::DecodeError> {
+        let mut message = v2::Message::decode(check.message.body_part.clone())?;
+        let properties = v2::SystemProperties::decode(check.message.properties_part.clone())?;
+        message.system_properties = Some(v2::SystemProperties {
+            store_timestamp: Some(timestamp(check.stored_at)),
+            store_host: self.store_host.to_string(),
+            queue_id: i32::from(check.queue.0),
             ..properties
         });
         Ok(message)

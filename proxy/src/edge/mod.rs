@@ -2,7 +2,7 @@
 //!
 //! Business and server errors travel as a `status` inside the response; a gRPC error is kept for a broken transport and
 //! for settings nobody can agree on. Reading order: this table, `budget`, `admit`, `convert`, `answer`, `status`,
-//! `deliver`, `telemetry`.
+//! `deliver`, `pull`, `telemetry`.
 
 mod admit;
 mod answer;
@@ -10,6 +10,7 @@ mod ask;
 mod budget;
 mod convert;
 mod deliver;
+mod pull;
 mod status;
 mod telemetry;
 
@@ -47,13 +48,17 @@ pub(crate) struct Edge {
     pub(crate) entropy: Arc<dyn apogee_host::Entropy>,
     pub(crate) receiver: Receiver,
     pub(crate) sessions: Arc<crate::session::Sessions>,
+    pub(crate) streams: Arc<crate::session::Streams>,
     pub(crate) lines: Arc<crate::session::Lines>,
     pub(crate) query_route: service::query_route::Service,
     pub(crate) heartbeat: service::heartbeat::Service,
     pub(crate) send: service::send::Service,
     pub(crate) recall: service::recall::Service,
+    pub(crate) end_transaction: service::end_transaction::Service,
     pub(crate) query_assignment: service::query_assignment::Service,
     pub(crate) receive: service::receive::Service,
+    pub(crate) pull: service::pull::Service,
+    pub(crate) offsets: service::offsets::Service,
     pub(crate) ack: service::ack::Service,
     pub(crate) change_invisible: service::change_invisible::Service,
     pub(crate) dead_letter: service::dead_letter::Service,
@@ -64,7 +69,7 @@ pub(crate) struct Edge {
 #[tonic::async_trait]
 impl v2::messaging_service_server::MessagingService for Edge {
     type ReceiveMessageStream = Parts;
-    type PullMessageStream = BoxStream<'static, Result<v2::PullMessageResponse, Status>>;
+    type PullMessageStream = pull::Parts;
     type TelemetryStream = BoxStream<'static, Result<v2::TelemetryCommand, Status>>;
 
     async fn query_route(&self, request: Request<v2::QueryRouteRequest>) -> Reply<v2::QueryRouteResponse> {
@@ -135,8 +140,7 @@ impl v2::messaging_service_server::MessagingService for Edge {
     }
 
     async fn end_transaction(&self, request: Request<v2::EndTransactionRequest>) -> Reply<v2::EndTransactionResponse> {
-        let status = self.not_yet(Rpc::EndTransaction, &request, "ending a transaction");
-        Ok(Response::new(v2::EndTransactionResponse { status }))
+        self.unary(Rpc::EndTransaction, request, |call, end| self.end_transaction.run(call, end)).await
     }
 
     async fn recall_message(&self, request: Request<v2::RecallMessageRequest>) -> Reply<v2::RecallMessageResponse> {
@@ -152,25 +156,31 @@ impl v2::messaging_service_server::MessagingService for Edge {
     }
 
     async fn pull_message(&self, request: Request<v2::PullMessageRequest>) -> Reply<Self::PullMessageStream> {
-        let status = self.not_yet(Rpc::PullMessage, &request, "pulling messages by offset");
-        let content = status.map(v2::pull_message_response::Content::Status);
-        let part = std::future::ready(Ok(v2::PullMessageResponse { content }));
-        Ok(Response::new(Box::pin(futures::stream::once(part))))
+        let (rpc, started) = (Rpc::PullMessage, Instant::now());
+        let outcome = async {
+            let (call, _permit) = self.gate.admit(rpc, &request)?;
+            let span = span(rpc, &call);
+            let ask = service::pull::Pull::parse(request.into_inner(), &call)?;
+            self.pull.run(call, ask).instrument(span).await
+        };
+        let outcome = outcome.await;
+        let code = outcome.as_ref().map_or_else(status::code, pull::code);
+        self.done(rpc, code, outcome.as_ref().err(), started.elapsed());
+        Ok(Response::new(self.receiver.pulled(outcome)))
     }
 
     async fn update_offset(&self, request: Request<v2::UpdateOffsetRequest>) -> Reply<v2::UpdateOffsetResponse> {
-        let status = self.not_yet(Rpc::UpdateOffset, &request, "updating an offset");
-        Ok(Response::new(v2::UpdateOffsetResponse { status }))
+        self.unary(Rpc::UpdateOffset, request, |call, update| self.offsets.update(call, update)).await
     }
 
     async fn get_offset(&self, request: Request<v2::GetOffsetRequest>) -> Reply<v2::GetOffsetResponse> {
-        let status = self.not_yet(Rpc::GetOffset, &request, "reading an offset");
-        Ok(Response::new(v2::GetOffsetResponse { status, ..Default::default() }))
+        let found = self.unary(Rpc::GetOffset, request, |call, get| self.offsets.get(call, get)).await?;
+        let same = |v2::QueryOffsetResponse { status, offset }| v2::GetOffsetResponse { status, offset };
+        Ok(found.map(same))
     }
 
     async fn query_offset(&self, request: Request<v2::QueryOffsetRequest>) -> Reply<v2::QueryOffsetResponse> {
-        let status = self.not_yet(Rpc::QueryOffset, &request, "searching an offset");
-        Ok(Response::new(v2::QueryOffsetResponse { status, ..Default::default() }))
+        self.unary(Rpc::QueryOffset, request, |call, query| self.offsets.query(call, query)).await
     }
 }
 

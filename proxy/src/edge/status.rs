@@ -33,10 +33,16 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         | ServiceError::NoEntries
         | ServiceError::TooManyEntries { .. }
         | ServiceError::RecallHandle { .. }
+        | ServiceError::EndedOtherwise { .. }
+        | ServiceError::NoSuchQueue { .. }
+        | ServiceError::OffsetPolicy { .. }
         | ServiceError::SettingsWithoutRole
         | ServiceError::SettingsContradict { .. } => Code::BadRequest,
         ServiceError::Filter(_) | ServiceError::FilterExpression { .. } => Code::IllegalFilterExpression,
+        ServiceError::OffsetNegative { .. } | ServiceError::OffsetBeyond { .. } => Code::IllegalOffset,
+        ServiceError::NoOffset { .. } => Code::OffsetNotFound,
         ServiceError::Receipt { .. } => Code::InvalidReceiptHandle,
+        ServiceError::TransactionId { .. } => Code::InvalidTransactionId,
         ServiceError::TooLateToRecall { .. } => Code::MessageNotFound,
         ServiceError::Store(error) => store(error),
         ServiceError::Metadata(error) => metadata(error),
@@ -57,6 +63,7 @@ fn message(error: &MessageError) -> Code {
         MessageError::Key { .. } => Code::IllegalMessageKey,
         MessageError::MessageId | MessageError::MessageIdTooLong { .. } => Code::IllegalMessageId,
         MessageError::RecoveryDuration { .. } => Code::BadRequest,
+        MessageError::TransactionWithDelay => Code::MessagePropertyConflictWithType,
         MessageError::DeliveryTimestamp { .. } => Code::IllegalDeliveryTime,
         MessageError::MessageGroup { .. } | MessageError::MessageGroupTooLong { .. } => Code::IllegalMessageGroup,
         MessageError::LiteTopic { .. } => Code::IllegalLiteTopic,

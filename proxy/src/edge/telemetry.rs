@@ -17,20 +17,21 @@ use apogee_proto::v2::{self, Code};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use prost::Message as _;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
-use super::Edge;
 use super::admit::Permit;
 use super::ask;
 use super::budget::Held;
 use super::convert::{Parse as _, merged};
 use super::status::{code, failed, ok};
+use super::{Edge, Receiver};
 use crate::listen::{Departure, Stage};
 use crate::metrics::{Metrics, Rpc, Up};
 use crate::service::telemetry::{Agreed, ClientSettings, Service};
 use crate::service::{Call, ServiceError};
-use crate::session::{Line, Lines, Role, Sessions, Word};
+use crate::session::{Line, Lines, OpenStream, Role, Say, Saying, Sessions, Word};
 
 /// How long the stream of a connection that leaves waits for its first command: a client that has just begun fails to start
 /// when its stream ends without any answer.
@@ -53,6 +54,10 @@ struct Conversation {
     kept: Option<Kept>,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
+    receiver: Receiver,
+    open: OpenStream,
+    /// What the client is to be told.
+    sayings: mpsc::Receiver<Saying>,
     /// How far we noticed that the connection leaves.
     stage: Stage,
     /// A command was answered.
@@ -86,6 +91,7 @@ impl Edge {
                 return stream::once(std::future::ready(Ok(status_only(&error)))).boxed();
             }
         };
+        let (open, sayings) = self.streams.open(&call.client);
         let conversation = Conversation {
             call,
             held: request.extensions().get().cloned(),
@@ -97,6 +103,9 @@ impl Edge {
             kept: None,
             metrics: Arc::clone(&self.metrics),
             entropy: Arc::clone(&self.entropy),
+            receiver: self.receiver.clone(),
+            open,
+            sayings,
             stage: Stage::Stays,
             began: false,
             over: false,
@@ -126,6 +135,10 @@ impl Conversation {
                     None => continue,
                 },
                 command = self.inbound.message() => command,
+                Some(saying) = self.sayings.recv(), if self.began => match self.say(saying.take()) {
+                    Some(said) => return Some(said),
+                    None => continue,
+                },
             };
             let Ok(Some(command)) = command else { return self.ended() };
             if self.is_answer(&command) {
@@ -219,13 +232,34 @@ impl Conversation {
         }
     }
 
+    /// In the words of the wire; `None` when it cannot be said.
+    fn say(&self, say: Say) -> Option<Reply> {
+        let command = match say {
+            Say::CheckBack { check, transaction_id } => match self.receiver.orphan(&check) {
+                Ok(message) => Command::RecoverOrphanedTransactionCommand(v2::RecoverOrphanedTransactionCommand {
+                    message: Some(message),
+                    transaction_id,
+                }),
+                Err(error) => {
+                    let (topic, queue) = (check.topic, check.queue);
+                    tracing::error!(event = "half_message_broken", %topic, %queue, half = check.id.0, %error);
+                    return None;
+                }
+            },
+        };
+        Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
+    }
+
     async fn settings(&mut self, wire: v2::Settings) -> Reply {
         let started = Instant::now();
         self.line.get_or_insert_with(|| self.lines.open(&self.call.client));
         let (agreed, role) = match ClientSettings::parse(wire.clone(), &self.call) {
             Ok(settings) => {
                 let role = settings.role.clone();
-                (self.service.run(&self.call, settings).await, Some(role))
+                let produces = if role == Role::Producer { settings.named.clone() } else { Vec::new() };
+                let agreed = self.service.run(&self.call, settings).await;
+                self.open.produces(&produces);
+                (agreed, Some(role))
             }
             Err(error) => (Err(error), None),
         };

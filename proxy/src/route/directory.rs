@@ -39,6 +39,22 @@ impl Directory {
         found.ok_or_else(|| ServiceError::TopicNotFound { topic: topic.clone() })
     }
 
+    /// Whether the first use of a name creates what it names.
+    pub(crate) fn creates(&self) -> bool {
+        self.auto_create
+    }
+
+    /// A topic may be deleted while somebody waits for its messages.
+    ///
+    /// # Errors
+    /// [`ServiceError::TopicNotFound`], also when there is another one by the same name.
+    pub(crate) fn still_there(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
+        match self.routes.cluster().topics.get(&topic.topic) {
+            Some(known) if known.id == topic.id => Ok(()),
+            _ => Err(ServiceError::TopicNotFound { topic: topic.topic.clone() }),
+        }
+    }
+
     pub(crate) fn group(&self, group: &ConsumerGroup) -> Option<Arc<GroupConfig>> {
         self.routes.cluster().groups.get(group).cloned()
     }

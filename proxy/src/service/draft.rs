@@ -1,5 +1,6 @@
 //! A message on its way in: everything but the digest of its body.
 
+use apogee_model::store::Half;
 use apogee_model::{MessageType, StoredMessage, Timestamp};
 use bytes::{BufMut, Bytes, BytesMut};
 use md5::{Digest, Md5};
@@ -15,6 +16,8 @@ pub(crate) struct Draft {
     pub message_group: Option<Box<str>>,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
+    /// Consumers see it when its transaction is committed.
+    pub half: Option<Half>,
     pub body: Bytes,
     /// See [`StoredMessage::body_part`].
     pub body_part: Bytes,
@@ -72,6 +75,7 @@ mod tests {
             message_id: "id".into(),
             message_group: None,
             due: None,
+            half: None,
             body,
             body_part: Bytes::new(),
             properties: BytesMut::new(),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use apogee_model::store::StoreError;
+use apogee_model::store::{Resolution, StoreError};
 use apogee_model::{
     ConsumerGroup, FilterError, InvisibleDuration, InvisibleDurationError, MessageType, MetadataError, NameError,
-    Topic, TopicType,
+    QueueId, QueueOffset, Topic, TopicType,
 };
 
 /// Why a call was refused or failed. `edge/status.rs` maps each variant to its code.
@@ -75,6 +75,25 @@ pub(crate) enum ServiceError {
     RecallHandle { problem: String },
     #[error("message {message_id} cannot be recalled any more: its time has come")]
     TooLateToRecall { message_id: String },
+    #[error("{problem}")]
+    TransactionId { problem: String },
+    #[error(
+        "the transaction of message {message_id} was {} before and cannot be {} any more",
+        ended(other(*asked)),
+        ended(*asked)
+    )]
+    EndedOtherwise { message_id: String, asked: Resolution },
+
+    #[error("queue {queue} is not one of the {queues} queues of {topic}")]
+    NoSuchQueue { topic: Topic, queue: i32, queues: u16 },
+    #[error("offset {offset} is negative")]
+    OffsetNegative { offset: i64 },
+    #[error("offset {offset} is behind {max}, which the next message of the queue gets")]
+    OffsetBeyond { offset: QueueOffset, max: QueueOffset },
+    #[error("consumer group {group} has no offset in queue {queue} of {topic}")]
+    NoOffset { group: ConsumerGroup, topic: Topic, queue: QueueId },
+    #[error("query offset policy: {problem}")]
+    OffsetPolicy { problem: String },
 
     #[error("settings carry neither publishing nor subscription")]
     SettingsWithoutRole,
@@ -127,6 +146,8 @@ pub(crate) enum MessageError {
     FieldTooLong { field: &'static str, bytes: usize, max: usize },
     #[error("transaction recovery duration is {asked} s, at most {max} s are allowed")]
     RecoveryDuration { asked: i64, max: i64 },
+    #[error("a message of a transaction has no delivery timestamp: it comes when the transaction is committed")]
+    TransactionWithDelay,
     #[error("delivery timestamp is {ahead:?} ahead, at most {max:?} are allowed")]
     DeliveryTimestamp { ahead: Duration, max: Duration },
     #[error("message group {group:?} {problem}")]
@@ -157,6 +178,20 @@ pub(crate) fn name(message_type: MessageType) -> &'static str {
         MessageType::Transaction => "TRANSACTION",
         MessageType::Lite => "LITE",
         MessageType::Priority => "PRIORITY",
+    }
+}
+
+fn ended(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Commit => "committed",
+        Resolution::Rollback => "rolled back",
+    }
+}
+
+fn other(resolution: Resolution) -> Resolution {
+    match resolution {
+        Resolution::Commit => Resolution::Rollback,
+        Resolution::Rollback => Resolution::Commit,
     }
 }
 

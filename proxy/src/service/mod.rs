@@ -5,12 +5,16 @@
 pub(crate) mod ack;
 mod call;
 pub(crate) mod change_invisible;
+pub(crate) mod check_back;
 pub(crate) mod dead_letter;
 mod draft;
+pub(crate) mod end_transaction;
 mod error;
 pub(crate) mod heartbeat;
 pub(crate) mod in_order;
 pub(crate) mod mismatch;
+pub(crate) mod offsets;
+pub(crate) mod pull;
 pub(crate) mod query_assignment;
 pub(crate) mod query_route;
 pub(crate) mod readiness;

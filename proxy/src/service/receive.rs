@@ -24,12 +24,12 @@ pub(crate) const BATCH_MAX: usize = 32;
 pub(crate) const POLLING_MIN: Duration = Duration::from_secs(5);
 pub(crate) const POLLING_MAX: Duration = Duration::from_secs(20);
 /// What SDKs wait for a unary answer unless they say otherwise.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Polls that end in one such span end together at its beginning: one wake of the machine for all of them costs a third of
 /// one for each.
 const POLLS_END_EVERY: Duration = Duration::from_millis(100);
 /// Time for the store after the end of the poll, for clients without a deadline.
-const STORE_GRACE: Duration = Duration::from_secs(5);
+pub(super) const STORE_GRACE: Duration = Duration::from_secs(5);
 /// The first SDK version that knows ILLEGAL_POLLING_TIME, compared as text like upstream does.
 const KNOWS_POLLING_TIME: &str = "5.0.3";
 
@@ -142,7 +142,7 @@ impl Waited {
 
 /// A poll outlasts the GOAWAY of an old connection, because libraries make their next call on another one. That of the Rust
 /// SDK (tonic) makes it on the old one while that lives, and fails it: so that closes at once.
-fn patience(language: Language) -> Stage {
+pub(super) fn patience(language: Language) -> Stage {
     match language {
         Language::Rust => Stage::Left,
         Language::Java
@@ -225,18 +225,10 @@ impl Service {
                 }
             }
             let woken = self.sleep(&mut place, waited).await;
-            self.still_there(topic)?;
+            self.directory.still_there(topic)?;
             if !woken || Instant::now() >= until.poll_ends {
                 return Ok(None);
             }
-        }
-    }
-
-    /// A topic may be deleted while a receive sleeps.
-    fn still_there(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
-        match self.directory.routes().cluster().topics.get(&topic.topic) {
-            Some(known) if known.id == topic.id => Ok(()),
-            _ => Err(ServiceError::TopicNotFound { topic: topic.topic.clone() }),
         }
     }
 

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::error::name;
 use super::in_order::InOrder;
-use super::{Call, Draft, ServiceError, recall};
+use super::{Call, Draft, ServiceError, end_transaction, recall};
 use crate::metrics::Metrics;
 use crate::route::{Directory, topic_ref};
 use crate::store::Stores;
@@ -40,6 +40,8 @@ pub(crate) struct SentMessage {
     pub offset: QueueOffset,
     /// Of a message that waits for its time: takes it back.
     pub recall_handle: Option<String>,
+    /// Of a half message: ends its transaction.
+    pub transaction_id: Option<String>,
 }
 
 pub(crate) struct Service {
@@ -110,7 +112,9 @@ impl Service {
         let entry = |(message_id, at): (String, Appended)| {
             let sign = |id| recall::sign(replica_group, topic.id, id, &message_id, &cluster.mac_keys);
             let recall_handle = at.kept.map(sign);
-            SentMessage { message_id, offset: at.offset, recall_handle }
+            let sign = |half| end_transaction::sign(replica_group, topic.id, half, &message_id, &cluster.mac_keys);
+            let transaction_id = at.half.map(sign);
+            SentMessage { message_id, offset: at.offset, recall_handle, transaction_id }
         };
         Ok(Sent { entries: ids.into_iter().zip(appended).map(entry).collect() })
     }
@@ -133,8 +137,8 @@ impl Service {
     async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {
         let request =
             RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
-        let due = message.due;
-        Append { topic: topic.clone(), queue, message: message.seal().await, request, due }
+        let (due, half) = (message.due, message.half);
+        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half }
     }
 }
 
@@ -168,8 +172,8 @@ fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceErr
         return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
     }
     match actual {
-        MessageType::Normal | MessageType::Fifo | MessageType::Delay => Ok(()),
-        MessageType::Transaction | MessageType::Lite | MessageType::Priority => {
+        MessageType::Normal | MessageType::Fifo | MessageType::Delay | MessageType::Transaction => Ok(()),
+        MessageType::Lite | MessageType::Priority => {
             Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
         }
     }

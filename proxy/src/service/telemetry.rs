@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_model::{DeliveryOrder, GroupConfig, RetryPolicy};
+use apogee_model::{DeliveryOrder, GroupConfig, RetryPolicy, Topic};
 
 use super::{Call, Language, ServiceError};
 use crate::route::Directory;
@@ -15,6 +15,8 @@ pub(crate) struct ClientSettings {
     pub role: Role,
     /// Those it sends to or subscribes to.
     pub topics: Named,
+    /// All of them.
+    pub named: Vec<Topic>,
     /// Of a consumer.
     pub subscriptions: Subscriptions,
     pub request_timeout: Option<Duration>,

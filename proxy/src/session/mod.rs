@@ -7,6 +7,7 @@ mod connections;
 mod lines;
 mod renew;
 mod roll;
+mod streams;
 mod subscription;
 mod watchman;
 
@@ -25,6 +26,7 @@ use crate::service::{Call, Language, ServiceError};
 pub(crate) use lines::{Asked, Candidate, Line, Lines, Question, QuestionKind, Said, Unanswered, Word};
 pub(crate) use renew::renew;
 pub(crate) use roll::{Known, Named, Wanted};
+pub(crate) use streams::{OpenStream, Say, Saying, Streams};
 pub(crate) use subscription::{FilterKind, Subscribed, SubscriptionSet, Subscriptions};
 pub(crate) use watchman::{tell, watch};
 

@@ -1,8 +1,10 @@
 //! The proxy's view of the store: replica groups, each through its leader, wherever that lives.
 //!
 //! Reading order: the trait, `stores` (all replica groups), `follow` (where they are), then `remote` (one of them over the network) with `leaders`
-//! (who leads), `node` (one replica), `connections`, `lane` (one lane to it), `watches` and `notes`.
+//! (who leads), `node` (one replica), `connections`, `lane` (one lane to it), `watches`, `producers` and
+//! `notes`, and `check_backs` (what all replica groups ask producers).
 
+mod check_backs;
 mod connections;
 mod follow;
 mod lane;
@@ -10,21 +12,26 @@ mod leaders;
 mod metrics;
 mod node;
 mod notes;
+mod producers;
 mod remote;
 mod stores;
 mod watches;
 
+pub(crate) use check_backs::CheckBacks;
 pub use connections::Connections;
 pub use follow::Follower;
 pub use metrics::StoreMetrics;
 pub use remote::{BadStoreAddress, RemoteGroup, RemoteGroupParts};
 pub use stores::Stores;
 
+use std::collections::BTreeSet;
+
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
+    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
-use apogee_model::{ClientId, Filter, GroupId, ReplicaId, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaId, TopicId};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -83,8 +90,33 @@ pub trait StoreNode: Send + Sync + 'static {
     /// Takes a message back that waits for its time.
     fn recall(&self, recall: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>>;
 
+    /// Ends a transaction. Asked again, it says the same.
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>>;
+
+    /// Half messages of a topic in the order of their ids, `from` the first on. At most `max`, and no more than the store
+    /// gives at once; none: there are no more.
+    fn transactions(
+        &self,
+        topic: TopicId,
+        from: HalfId,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>>;
+
+    /// There are producers of these topics here: tells which of their transactions they are to be asked about, until it
+    /// is dropped.
+    fn checks(&self, topics: BTreeSet<TopicId>) -> Box<dyn Checks>;
+
+    /// A producer was asked: that check counts. One nobody says this of comes again. Best effort.
+    fn checked(&self, checked: Checked);
+
     /// Reads messages without consuming them.
     fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>>;
+
+    /// Remembers where a group goes on in a queue, by its own word. Of several whose answers got lost, any may be last.
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>>;
+
+    /// What the group committed last.
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>>;
 
     /// Forgets the messages of a deleted topic.
     fn drop_topic(&self, topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -106,4 +138,15 @@ pub trait Watch: Send {
     ///
     /// Cancel safe.
     fn ready(&mut self) -> BoxFuture<'_, u64>;
+}
+
+/// What producers here are to be asked.
+pub trait Checks: Send {
+    /// There are producers of these topics here, and of no others.
+    fn set_topics(&self, topics: BTreeSet<TopicId>);
+
+    /// Waits until a producer is to be asked.
+    ///
+    /// Cancel safe.
+    fn next(&mut self) -> BoxFuture<'_, CheckBack>;
 }

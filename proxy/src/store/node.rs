@@ -16,6 +16,7 @@ use super::lane::{Frames, Lane, Lanes};
 use super::leaders::{Leader, Leaders};
 use super::metrics::StoreMetrics;
 use super::notes::Notes;
+use super::producers::Producers;
 use super::watches::Watches;
 
 /// Longest time to open the lanes.
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) group: ReplicaGroupId,
     pub(super) leaders: Leaders,
     pub(super) watches: Arc<Watches>,
+    pub(super) producers: Arc<Producers>,
     pub(super) notes: Notes,
     pub(super) metrics: Arc<StoreMetrics>,
     pub(super) incarnation: u64,
@@ -202,7 +204,7 @@ impl Node {
                 frame = incoming.message() => frame,
                 () = superseded => return Err(Ended::Superseded),
             };
-            let Some(LaneAnswers { welcome, standing, answers, edges }) = frame? else {
+            let Some(LaneAnswers { welcome, standing, answers, edges, checks }) = frame? else {
                 lanes.control.close();
                 ending.cancel();
                 return Ok(());
@@ -222,6 +224,12 @@ impl Node {
             }
             for edge in edges {
                 self.shared.watches.edge(edge.watch, edge.ready);
+            }
+            for check in checks {
+                match check.try_into() {
+                    Ok(check) => self.shared.producers.check(check),
+                    Err(malformed) => tracing::warn!(event = "bad_check", %malformed, "a store-node asks nonsense"),
+                }
             }
         }
     }
@@ -243,13 +251,19 @@ impl Node {
         loop {
             let leader = self.shared.leaders.led_by(self.index).await;
             let reign = self.shared.watches.retell();
-            let tell = async {
+            let producers = self.shared.producers.retell();
+            let tell_watches = async {
                 while let Some(ask) = self.shared.watches.next(reign).await {
                     lanes.control.tell(ask).await;
                 }
             };
+            let tell_producers = async {
+                while let Some(ask) = self.shared.producers.next(producers).await {
+                    lanes.control.tell(ask).await;
+                }
+            };
             tokio::select! {
-                () = tell => {}
+                ((), ()) = async { tokio::join!(tell_watches, tell_producers) } => {}
                 () = self.shared.leaders.changed_from(&leader) => {}
             }
         }

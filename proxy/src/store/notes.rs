@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use apogee_model::ClientId;
-use apogee_model::store::DeliveryKey;
+use apogee_model::store::{Checked, DeliveryKey};
 use apogee_proto::store::v1::lane_request::Ask;
-use apogee_proto::store::v1::{Clients, DeliveryKeys};
+use apogee_proto::store::v1::{self, Clients, DeliveryKeys};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
@@ -34,6 +34,7 @@ pub(super) enum Note {
     Heard(Vec<ClientHeard>),
     HungUp(Vec<ClientHeard>),
     Lost(Vec<ClientId>),
+    Checked(Vec<Checked>),
 }
 
 /// Where they are left.
@@ -108,6 +109,7 @@ impl Note {
             Self::Heard(clients) => Ask::Heard(heard(clients)),
             Self::HungUp(clients) => Ask::HungUp(heard(clients)),
             Self::Lost(clients) => Ask::Lost(Clients::of(clients)),
+            Self::Checked(checks) => Ask::Checked(v1::Checked::of(checks)),
         }
     }
 }
@@ -116,12 +118,13 @@ impl Note {
 fn merged(notes: &[Note]) -> Vec<Note> {
     let mut all = Vec::new();
     for same in notes.chunk_by(|one, other| std::mem::discriminant(one) == std::mem::discriminant(other)) {
-        let (mut keys, mut heard, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut heard, mut clients, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for note in same {
             match note {
                 Note::Release(some) | Note::Confirm(some) => keys.extend_from_slice(some),
                 Note::Heard(some) | Note::HungUp(some) => heard.extend_from_slice(some),
                 Note::Lost(some) => clients.extend_from_slice(some),
+                Note::Checked(some) => checks.extend_from_slice(some),
             }
         }
         let confirm = matches!(same.first(), Some(Note::Confirm(_)));
@@ -130,6 +133,7 @@ fn merged(notes: &[Note]) -> Vec<Note> {
         let heard = heard.chunks(ITEM_MAX).map(<[ClientHeard]>::to_vec);
         all.extend(keys.map(if confirm { Note::Confirm } else { Note::Release }));
         all.extend(heard.map(if hung_up { Note::HungUp } else { Note::Heard }));
+        all.extend(checks.chunks(ITEM_MAX).map(|some| Note::Checked(some.to_vec())));
         all.extend(clients.chunks(ITEM_MAX).map(|some| Note::Lost(some.to_vec())));
     }
     all

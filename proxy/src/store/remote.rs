@@ -5,21 +5,22 @@
 //! same request is sent again to whoever leads then, until its time is over. That is safe: a send carries its request
 //! id, a settlement names its delivery, and a pop its attempt, so that whoever carried it out before says it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupRef, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, GroupRef,
+    GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
+    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
-use apogee_model::{ClientId, Filter, GroupId, ReplicaGroupId, ReplicaId, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
-use apogee_proto::store::v1::{AppendAsk, SettleAsk};
+use apogee_proto::store::v1::{AppendAsk, SettleAsk, TransactionsAsk};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
@@ -31,8 +32,9 @@ use super::leaders::Leaders;
 use super::metrics::StoreMetrics;
 use super::node::{Node, Shared};
 use super::notes::{Note, Notes, deliver};
+use super::producers::Producers;
 use super::watches::Watches;
-use super::{ClientHeard, StoreNode, Watch};
+use super::{Checks, ClientHeard, StoreNode, Watch};
 
 /// How long a request is sent again before the caller hears that it failed. Callers with less time drop it earlier.
 const CALL_MAX: Duration = Duration::from_secs(8);
@@ -96,6 +98,7 @@ impl RemoteGroup {
             leaders: Leaders::new(metrics.leader_changes()),
             metrics,
             watches: Arc::<Watches>::default(),
+            producers: Arc::<Producers>::default(),
             notes,
             incarnation,
             cluster_id: std::sync::OnceLock::new(),
@@ -350,6 +353,61 @@ impl StoreNode for RemoteGroup {
             move || Ask::Recall(recall.into()),
             |answered| match answered {
                 Answered::Recalled(recalled) => Some(Ok(recalled.into())),
+                _ => None,
+            },
+        ))
+    }
+
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::EndTransaction(end.into()),
+            |answered| match answered {
+                Answered::TransactionEnded(ended) => Some(ended.try_into()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::CommitOffset((&commit).into()),
+            |answered| match answered {
+                Answered::OffsetCommitted(committed) => Some(Ok(committed.into())),
+                _ => None,
+            },
+        ))
+    }
+
+    /// On the lane of other messages, so that acknowledgements do not wait behind these.
+    fn transactions(
+        &self,
+        topic: TopicId,
+        from: HalfId,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        Box::pin(async move {
+            let max = u32::try_from(max).unwrap_or(u32::MAX);
+            let ask = || Ask::Transactions(TransactionsAsk { topic: topic.0, from: from.0, max });
+            other(self.resender.ask(|lanes| &lanes.pop, 0, CALL_MAX, ask).await?, |answered| match answered {
+                Answered::Transactions(transactions) => Some(transactions.into_open()),
+                _ => None,
+            })
+        })
+    }
+
+    fn checks(&self, topics: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        Box::new(self.shared.producers.add(topics))
+    }
+
+    fn checked(&self, checked: Checked) {
+        self.shared.notes.take(Note::Checked(vec![checked]));
+    }
+
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::CommittedOffset(of.into()),
+            |answered| match answered {
+                Answered::CommittedOffset(committed) => Some(Ok(committed.into())),
                 _ => None,
             },
         ))

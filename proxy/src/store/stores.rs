@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use apogee_model::store::StoreError;
 use apogee_model::{ClientId, ReplicaGroupId, ReplicaId, TopicConfig};
+use tokio::sync::watch;
 
 use super::{ClientHeard, StoreNode};
 
@@ -14,6 +15,8 @@ type Groups = BTreeMap<ReplicaGroupId, Arc<dyn StoreNode>>;
 #[derive(Clone, Default)]
 pub struct Stores {
     groups: Arc<RwLock<Arc<Groups>>>,
+    /// Counts changes of the above.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Stores {
@@ -46,6 +49,15 @@ impl Stores {
     /// As [`Stores::of`].
     pub(crate) fn of_topic(&self, topic: &TopicConfig) -> Result<Vec<Arc<dyn StoreNode>>, StoreError> {
         topic.replica_groups().into_iter().map(|group| self.of(group)).collect()
+    }
+
+    /// Stirs when a replica group comes, goes, or is elsewhere.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn by_group(&self) -> BTreeMap<ReplicaGroupId, Arc<dyn StoreNode>> {
+        BTreeMap::clone(&self.snapshot())
     }
 
     #[cfg(test)]
@@ -89,5 +101,7 @@ impl Stores {
     fn change(&self, change: impl FnOnce(&mut Groups)) {
         let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut groups));
+        drop(groups);
+        self.changes.send_modify(|changes| *changes += 1);
     }
 }

@@ -1,13 +1,15 @@
 //! A proxy in front of a small store in memory, and a client that reaches it through a pipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef, GroupStatus, KeptId, LeaseTerms,
-    Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
+    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, HalfId, KeptId, LeaseTerms, OffsetCommitted,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement,
+    StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
@@ -18,7 +20,7 @@ use apogee_model::{
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
 use apogee_proxy::listen::{ConnectionBytes, ConnectionId, Departure};
-use apogee_proxy::{ClientHeard, Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
+use apogee_proxy::{Checks, ClientHeard, Proxy, ProxyParts, ProxySettings, Routes, StoreNode, Stores, Watch};
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use opentelemetry::metrics::MeterProvider as _;
@@ -358,7 +360,7 @@ impl Routes for FakeRoutes {
 /// One replica group in memory, without leases that end. It notes what it was told.
 #[derive(Default)]
 pub(crate) struct FakeStore {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
@@ -370,8 +372,14 @@ struct Inner {
     settled: BTreeMap<DeliveryKey, ()>,
     /// Messages that wait for their time; nobody lets them go.
     kept: Vec<(TopicId, KeptId)>,
+    /// Half messages by their ids, and how their transactions ended.
+    halves: BTreeMap<HalfId, (Append, Option<Resolution>)>,
+    checks: Vec<mpsc::Sender<CheckBack>>,
     next_delivery: u64,
     watches: Vec<(TopicId, mpsc::Sender<u64>)>,
+    /// Every queue begins here.
+    trimmed: usize,
+    committed: BTreeMap<(GroupId, TopicId, QueueId), QueueOffset>,
     error: Option<StoreError>,
     told: Told,
 }
@@ -394,6 +402,12 @@ pub(crate) struct Told {
     pub rests: Vec<Vec<u64>>,
     /// Where consumers gave messages up to.
     pub buried: Vec<(u32, String, u16)>,
+    /// Checks that reached a producer.
+    pub checked: Vec<Checked>,
+    /// Topics with producers, as it was said last.
+    pub produced: BTreeSet<TopicId>,
+    /// Spans of half messages.
+    pub check_after: Vec<Duration>,
     /// When and where the last pop would have had messages buried.
     pub popped_until: Option<(u32, String, u16)>,
 }
@@ -420,6 +434,11 @@ impl FakeStore {
         }
     }
 
+    /// Messages before this offset are gone, in every queue.
+    pub(crate) fn trim(&self, min: usize) {
+        self.inner.lock().unwrap().trimmed = min;
+    }
+
     fn ask<T>(&self, answer: impl FnOnce(&mut Inner) -> T) -> Result<T, StoreError> {
         let mut inner = self.inner.lock().unwrap();
         match &inner.error {
@@ -436,7 +455,13 @@ impl Inner {
         if let Some(due) = append.due.filter(|due| *due > stored_at) {
             let id = KeptId { due, number: u64::try_from(self.kept.len()).unwrap() };
             self.kept.push((append.topic.id, id));
-            return Appended { queue: append.queue, offset: QueueOffset(0), stored_at, kept: Some(id) };
+            return Appended { queue: append.queue, offset: QueueOffset(0), stored_at, kept: Some(id), half: None };
+        }
+        if let Some(half) = append.half {
+            self.told.check_after.push(half.check_after);
+            let (id, queue) = (HalfId(u64::try_from(self.halves.len()).unwrap()), append.queue);
+            self.halves.insert(id, (append, None));
+            return Appended { queue, offset: QueueOffset(0), stored_at, kept: None, half: Some(id) };
         }
         let queue = self.queues.entry((append.topic.id, append.queue)).or_default();
         queue.push(append.message);
@@ -446,7 +471,34 @@ impl Inner {
         for group in groups {
             self.ready.entry(group).or_default().push((append.topic.id, append.queue, offset));
         }
-        Appended { queue: append.queue, offset, stored_at, kept: None }
+        Appended { queue: append.queue, offset, stored_at, kept: None, half: None }
+    }
+
+    fn ends(&self, key: (TopicId, QueueId)) -> (usize, usize) {
+        let max = self.queues.get(&key).map_or(0, Vec::len);
+        (self.trimmed.min(max), max)
+    }
+
+    /// Messages of offset `n` are stored at second `n`; one fetch reads two of them.
+    fn fetch(&self, fetch: &Fetch) -> Fetched {
+        let (min, max) = self.ends((fetch.topic, fetch.queue));
+        let from = match fetch.from {
+            FetchFrom::Offset(offset) => usize::try_from(offset.0).unwrap(),
+            FetchFrom::Time(at) => usize::try_from(at.0.div_ceil(1000)).unwrap(),
+            FetchFrom::End => max,
+        };
+        let from = from.clamp(min, max);
+        let offset = |at: usize| QueueOffset(u64::try_from(at).unwrap());
+        let mut fetched = Fetched { min: offset(min), max: offset(max), next: offset(from), ..Fetched::default() };
+        for at in (from..max).take(fetch.messages.min(2)) {
+            let message = self.queues[&(fetch.topic, fetch.queue)][at].clone();
+            fetched.next = offset(at + 1);
+            if fetch.filter.wants(&message) {
+                let stored_at = Timestamp(u64::try_from(at).unwrap() * 1000);
+                fetched.messages.push(FetchedMessage { offset: offset(at), stored_at, message });
+            }
+        }
+        fetched
     }
 
     fn edge(&self, topic: TopicId, ready: u64) {
@@ -506,6 +558,21 @@ impl Inner {
 }
 
 impl FakeStore {
+    /// Wants to know what became of the transaction that began as number `half`.
+    pub(crate) fn check_back(&self, half: u64, check: u32) {
+        let inner = self.inner.lock().unwrap();
+        let (append, _) = &inner.halves[&HalfId(half)];
+        let back = CheckBack {
+            topic: append.topic.id,
+            queue: append.queue,
+            id: HalfId(half),
+            check,
+            stored_at: Timestamp(1_700_000_000_500),
+            message: append.message.clone(),
+        };
+        inner.checks.iter().for_each(|checks| checks.try_send(back.clone()).unwrap());
+    }
+
     /// Everything that waited for its time is in its queue.
     pub(crate) fn let_all_go(&self) {
         self.inner.lock().unwrap().kept.clear();
@@ -596,8 +663,17 @@ impl StoreNode for FakeStore {
         Box::new(FakeWatch(watch))
     }
 
-    fn topic_status(&self, _topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                let offset = |at: usize| QueueOffset(u64::try_from(at).unwrap());
+                let row = |key: &(TopicId, QueueId)| {
+                    let (min, max) = inner.ends(*key);
+                    QueueStatus { queue: key.1, min: offset(min), max: offset(max), delayed: 0 }
+                };
+                inner.queues.keys().filter(|(of, _)| *of == topic).map(row).collect()
+            })
+        })
     }
     fn group_status(&self, _group: GroupId) -> BoxFuture<'_, Result<Vec<GroupStatus>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
@@ -614,16 +690,55 @@ impl StoreNode for FakeStore {
             })
         })
     }
-    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+    fn end_transaction(&self, end: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
         Box::pin(async move {
             self.ask(|inner| {
-                let FetchFrom::Offset(offset) = fetch.from else { return Fetched::default() };
-                let at = usize::try_from(offset.0).unwrap();
-                let found = inner.queues.get(&(fetch.topic, fetch.queue)).and_then(|queue| queue.get(at)).cloned();
-                let found = found.map(|message| FetchedMessage { offset, stored_at: Timestamp(0), message });
-                Fetched { messages: found.into_iter().collect(), ..Fetched::default() }
+                let half = inner.halves.get_mut(&end.id).filter(|(append, _)| append.topic.id == end.topic);
+                let Some((append, ended)) = half else { return TransactionEnded::Unknown };
+                match ended {
+                    Some(before) if *before != end.resolution => return TransactionEnded::Otherwise,
+                    Some(_) => return TransactionEnded::Done,
+                    None => *ended = Some(end.resolution),
+                }
+                if end.resolution == Resolution::Commit {
+                    let whole = Append { half: None, ..append.clone() };
+                    inner.append(whole);
+                    inner.edge(end.topic, 1);
+                }
+                TransactionEnded::Done
             })
         })
+    }
+    fn transactions(&self, _: TopicId, _: HalfId, _: usize) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn checks(&self, topics: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        let (checks, inbox) = mpsc::channel(16);
+        let mut inner = self.inner.lock().unwrap();
+        inner.checks.push(checks);
+        inner.told.produced = topics;
+        Box::new(FakeChecks { store: Arc::clone(&self.inner), inbox })
+    }
+    fn checked(&self, checked: Checked) {
+        self.inner.lock().unwrap().told.checked.push(checked);
+    }
+    fn fetch(&self, fetch: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async move { self.ask(|inner| inner.fetch(&fetch)) })
+    }
+    fn commit_offset(&self, commit: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                let max = QueueOffset(u64::try_from(inner.ends((commit.topic.id, commit.queue)).1).unwrap());
+                if commit.offset > max {
+                    return OffsetCommitted::Beyond { max };
+                }
+                inner.committed.insert((commit.group.id, commit.topic.id, commit.queue), commit.offset);
+                OffsetCommitted::Done
+            })
+        })
+    }
+    fn committed_offset(&self, of: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
+        Box::pin(async move { self.ask(|inner| inner.committed.get(&(of.group, of.topic, of.queue)).copied()) })
     }
     fn drop_topic(&self, _topic: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
@@ -636,6 +751,21 @@ impl StoreNode for FakeStore {
 /// Deliveries at most, and the topic and queue of dead letters.
 fn told(dead: &DeadLetters) -> (u32, String, u16) {
     (dead.max_attempts, dead.topic.name.to_string(), dead.queue.0)
+}
+
+struct FakeChecks {
+    store: Arc<Mutex<Inner>>,
+    inbox: mpsc::Receiver<CheckBack>,
+}
+
+impl Checks for FakeChecks {
+    fn set_topics(&self, topics: BTreeSet<TopicId>) {
+        self.store.lock().unwrap().told.produced = topics;
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, CheckBack> {
+        Box::pin(async { self.inbox.recv().await.expect("the store stays") })
+    }
 }
 
 struct FakeWatch(mpsc::Receiver<u64>);

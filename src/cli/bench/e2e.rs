@@ -9,9 +9,9 @@ use super::super::error::{CliError, RequestId};
 use super::super::target::Target;
 use super::client::Client;
 use super::intake::{Expected, Intake};
-use super::load::{Load, Plan};
+use super::load::{Later, Load, Plan};
 use super::report::Report;
-use super::{Receiving, Run, Sending};
+use super::{Delay, Receiving, Run, Sending};
 
 /// The group works through what older runs left, until one message of its own comes.
 const FIRST_MAX: Duration = Duration::from_secs(60);
@@ -22,25 +22,33 @@ pub(super) async fn measure(
     run: &Run,
     sending: &Sending,
     receiving: &Receiving,
+    delay: &Delay,
     target: &Target,
     id: &RequestId,
     stop: &CancellationToken,
 ) -> Result<Report, CliError> {
-    let plan = sending.plan(run)?;
+    let plan = Plan { later: delay.later(), ..sending.plan(run)? };
     let producer = Client::producer(target, run, id).await?;
     let consumer = Client::consumer(target, run, receiving, id).await?;
-    first_message(&producer, &consumer, run, receiving, stop).await?;
+    let first = plan.later.map(|_| Later::Each(Duration::ZERO));
+    first_message(&producer, &consumer, run, receiving, first, stop).await?;
 
     let load = Load::new(&producer, plan)?;
-    let (began, expected) = (Instant::now(), Expected { names: load.names, plan, start: load.start });
+    let (began, start) = (Instant::now(), load.start);
+    let expected = Expected { names: load.names, plan, start };
     let intake = Intake::new(Some(expected));
     let receivers = intake.start(&consumer, receiving);
     let sent = load.send(stop).await?;
     if !stop.is_cancelled() {
-        intake.until(sent.latencies.0.len(), SILENCE_MAX).await;
+        let last = start + plan.visible(plan.messages.saturating_sub(1));
+        let patience = SILENCE_MAX + last.saturating_duration_since(Instant::now());
+        intake.until(sent.latencies.0.len(), patience).await;
     }
     receivers.end().await;
-    let taken = intake.end(began);
+    let mut taken = intake.end(began);
+    if let Some(last) = taken.last.filter(|_| plan.later.is_some()) {
+        taken.took = last.saturating_duration_since(start + plan.visible(0));
+    }
     producer.end().await;
     consumer.end().await;
     let report = Report::new("e2e", run).sent(plan, &sent).taken(&taken).missing(&sent, &taken);
@@ -54,9 +62,10 @@ async fn first_message(
     consumer: &Client,
     run: &Run,
     receiving: &Receiving,
+    later: Option<Later>,
     stop: &CancellationToken,
 ) -> Result<(), CliError> {
-    let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1 };
+    let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1, later };
     let load = Load::new(producer, plan)?;
     let intake = Intake::new(Some(Expected { names: load.names, plan, start: load.start }));
     let receivers = intake.start(consumer, receiving);

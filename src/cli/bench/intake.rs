@@ -17,6 +17,8 @@ use super::tally::{Failures, Latencies};
 
 /// Acknowledgements without an answer, of one receiver.
 const ACKS: usize = 64;
+/// A wall clock in milliseconds may be so far behind the one that counts here.
+const CLOCK_STEP: Duration = Duration::from_millis(1);
 /// After a refusal.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,6 +32,10 @@ pub(super) struct Taken {
     pub(super) failures: Failures,
     /// Messages that came once more.
     pub(super) again: u64,
+    /// Delayed messages that came before their time.
+    pub(super) early: u64,
+    /// When the last one came that was new.
+    pub(super) last: Option<Instant>,
     pub(super) took: Duration,
     /// Numbers that came, of a load that is known.
     seen: Vec<u64>,
@@ -155,7 +161,8 @@ impl Intake {
             return true;
         };
         let Some(number) = system.and_then(|system| expected.names.number(&system.message_id)) else { return false };
-        let latency = at.saturating_duration_since(expected.start + expected.plan.due(number));
+        let visible = expected.start + expected.plan.visible(number);
+        let latency = at.saturating_duration_since(visible);
         let mut taken = self.taken();
         let (word, bit) = (usize::try_from(number / 64).expect("32 bits fit"), 1 << (number % 64));
         match taken.seen.get_mut(word) {
@@ -164,6 +171,8 @@ impl Intake {
             Some(word) => {
                 *word |= bit;
                 taken.latencies.record(latency);
+                taken.early += u64::from(at + CLOCK_STEP < visible);
+                taken.last = taken.last.max(Some(at));
                 drop(taken);
                 self.arrived.send_modify(|arrived| *arrived += 1);
             }
@@ -194,6 +203,7 @@ fn age(born: prost_types::Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::load::Later;
     use super::*;
 
     fn message(id: &str) -> v2::Message {
@@ -204,7 +214,7 @@ mod tests {
     #[test]
     fn what_was_sent_counts_once_and_nothing_else_does() {
         let (names, other, start) = (Names::draw(), Names::draw(), Instant::now());
-        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1 };
+        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None };
         let intake = Intake::new(Some(Expected { names, plan, start }));
         let at = start + Duration::from_millis(90);
         assert!(intake.arrived(&message(&names.id(70)), at));
@@ -214,5 +224,11 @@ mod tests {
         let taken = intake.end(start);
         assert_eq!((taken.again, taken.latencies.0.len()), (1, 1));
         assert!((taken.latencies.max() - 20.0).abs() < 0.1, "{}", taken.latencies.max()); // due at 70 ms
+        assert_eq!((taken.early, taken.last), (0, Some(at)));
+
+        let later = Some(Later::Each(Duration::from_millis(30)));
+        let intake = Intake::new(Some(Expected { names, plan: Plan { later, ..plan }, start }));
+        assert!(intake.arrived(&message(&names.id(70)), at));
+        assert_eq!(intake.end(start).early, 1);
     }
 }

@@ -28,12 +28,30 @@ pub(super) struct Plan {
     pub(super) messages: u32,
     pub(super) size: u32,
     pub(super) in_flight: u32,
+    /// Messages are delayed ones.
+    pub(super) later: Option<Later>,
+}
+
+/// When delayed messages are due: so long after the message itself, or after the last one, was due to be sent.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Later {
+    Each(Duration),
+    Together(Duration),
 }
 
 impl Plan {
     /// When a message is due, counted from the first one.
     pub(super) fn due(&self, number: u32) -> Duration {
         Duration::from_nanos(u64::from(number) * 1_000_000_000 / u64::from(self.rate))
+    }
+
+    /// From when on a consumer may have it, counted from the first send.
+    pub(super) fn visible(&self, number: u32) -> Duration {
+        match self.later {
+            None => self.due(number),
+            Some(Later::Each(by)) => self.due(number) + by,
+            Some(Later::Together(by)) => self.due(self.messages.saturating_sub(1)) + by,
+        }
     }
 }
 
@@ -140,16 +158,17 @@ impl<'a> Load<'a> {
 
     /// Born when it is due, by the clock of this machine.
     fn message(&self, number: u32) -> v2::Message {
-        let after = LEAD + self.plan.due(number);
-        let born = Duration::from_millis(self.born.0) + after;
-        let born = prost_types::Timestamp {
-            seconds: i64::try_from(born.as_secs()).unwrap_or(i64::MAX),
-            nanos: born.subsec_nanos().cast_signed(),
+        let at = |since_first| wall(Duration::from_millis(self.born.0) + LEAD + since_first);
+        let born = at(self.plan.due(number));
+        let (message_type, delivery_timestamp) = match self.plan.later {
+            None => (v2::MessageType::Normal, None),
+            Some(_) => (v2::MessageType::Delay, Some(at(self.plan.visible(number)))),
         };
         let system = v2::SystemProperties {
             message_id: self.names.id(number),
             body_encoding: v2::Encoding::Identity.into(),
-            message_type: v2::MessageType::Normal.into(),
+            message_type: message_type.into(),
+            delivery_timestamp,
             born_timestamp: Some(born),
             born_host: self.client.host().to_owned(),
             ..v2::SystemProperties::default()
@@ -160,6 +179,13 @@ impl<'a> Load<'a> {
             system_properties: Some(system),
             body: self.body.clone(),
         }
+    }
+}
+
+fn wall(since_epoch: Duration) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
+        nanos: since_epoch.subsec_nanos().cast_signed(),
     }
 }
 
@@ -179,10 +205,14 @@ mod tests {
 
     #[test]
     fn messages_are_due_evenly() {
-        let plan = Plan { rate: 3, messages: 9, size: 1, in_flight: 1 };
+        let plan = Plan { rate: 3, messages: 9, size: 1, in_flight: 1, later: None };
         assert_eq!(plan.due(0), Duration::ZERO);
         assert_eq!(plan.due(1), Duration::from_nanos(333_333_333));
         assert_eq!(plan.due(3), Duration::from_secs(1));
+        assert_eq!(plan.visible(3), Duration::from_secs(1));
+        let (each, together) = (Later::Each(Duration::from_secs(2)), Later::Together(Duration::from_secs(2)));
+        assert_eq!(Plan { later: Some(each), ..plan }.visible(3), Duration::from_secs(3));
+        assert_eq!(Plan { messages: 10, later: Some(together), ..plan }.visible(3), Duration::from_secs(5));
     }
 
     #[test]

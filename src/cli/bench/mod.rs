@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::client::Client;
 use self::intake::Intake;
-use self::load::{Load, Plan};
+use self::load::{Later, Load, Plan};
 use self::report::Report;
 use super::error::{CliError, RequestId};
 use super::output::Output;
@@ -55,7 +55,20 @@ pub(crate) enum Verb {
         sending: Sending,
         #[command(flatten)]
         receiving: Receiving,
+        #[command(flatten)]
+        delay: Delay,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delay {
+    /// Sends delayed messages, due so many seconds after they are sent; latency is then from that time to the arrival,
+    /// and a message that comes before it is a failure
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    delay: Option<u32>,
+    /// All of them are due at the same time, that of the last one
+    #[arg(long, requires = "delay")]
+    together: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -103,12 +116,19 @@ impl Run {
     }
 }
 
+impl Delay {
+    fn later(&self) -> Option<Later> {
+        let by = Duration::from_secs(self.delay?.into());
+        Some(if self.together { Later::Together(by) } else { Later::Each(by) })
+    }
+}
+
 impl Sending {
     fn plan(&self, run: &Run) -> Result<Plan, CliError> {
         let messages = u64::from(self.rate) * run.seconds;
         let too_many = || CliError::Usage { message: format!("{messages} messages are more than {MESSAGES_MAX}") };
         let messages = u32::try_from(messages).map_err(|_| too_many())?;
-        Ok(Plan { rate: self.rate, messages, size: self.size, in_flight: self.in_flight })
+        Ok(Plan { rate: self.rate, messages, size: self.size, in_flight: self.in_flight, later: None })
     }
 }
 
@@ -153,6 +173,8 @@ async fn measure(verb: &Verb, target: &Target, id: &RequestId, stop: &Cancellati
             report.distribution(run, &taken.latencies)?;
             Ok(report)
         }
-        Verb::E2e { run, sending, receiving } => e2e::measure(run, sending, receiving, target, id, stop).await,
+        Verb::E2e { run, sending, receiving, delay } => {
+            e2e::measure(run, sending, receiving, delay, target, id, stop).await
+        }
     }
 }

@@ -52,6 +52,11 @@ impl Report {
     /// Adds what came.
     pub(super) fn taken(mut self, taken: &Taken) -> Report {
         self.document["redelivered"] = taken.again.into();
+        if taken.early > 0 {
+            self.document["early"] = taken.early.into();
+            self.failed += taken.early;
+            self.failures.push(format!("{} messages came before their time", taken.early));
+        }
         self.phase("receive", &taken.latencies, None, taken.took);
         self.phase("ack", &taken.acks, Some(&taken.failures), taken.took);
         self

@@ -64,23 +64,30 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
             return Err(CliError::NeverReceived { group: args.group.clone(), topic: topic.clone() });
         }
     }
-    let mut table = Table::new(&["GROUP", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "LAG", "IN_FLIGHT"]);
+    let mut table =
+        Table::new(&["GROUP", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "LAG", "IN_FLIGHT", "PULL_OFFSET"]);
     let (mut total, mut rows) = (Lag::default(), Vec::new());
-    let mut row = |topic: &str, queue: String, lag: Lag| {
-        table.row([args.group.clone(), topic.to_owned(), queue].into_iter().chain(lag.cells()));
+    let mut row = |topic: &str, queue: String, lag: Lag, pulled: String| {
+        table.row([args.group.clone(), topic.to_owned(), queue].into_iter().chain(lag.cells()).chain([pulled]));
     };
     for queue in &progress {
         let lag = Lag::of(queue);
-        row(&queue.topic, queue.queue_id.to_string(), lag);
+        row(&queue.topic, queue.queue_id.to_string(), lag, pull_offset(queue));
         let mut document = lag.document();
         document["topic"] = queue.topic.as_str().into();
         document["queue_id"] = queue.queue_id.into();
+        document["pull_offset"] = queue.pull_offset.into();
         rows.push(document);
         total = total.plus(lag);
     }
-    row("(all)", "-".to_owned(), total);
+    row("(all)", "-".to_owned(), total, "-".to_owned());
     let whole = json!({ "name": args.group, "queues": rows, "total": total.document() });
     Ok(output.show(&whole, &table)?)
+}
+
+/// What the group committed itself, for a table.
+pub(super) fn pull_offset(queue: &v1::GroupQueueProgress) -> String {
+    queue.pull_offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string())
 }
 
 #[cfg(test)]

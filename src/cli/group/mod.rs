@@ -140,20 +140,23 @@ async fn described(admin: &mut Admin, full_name: &str) -> Result<(v1::Group, Vec
 
 async fn describe(admin: &mut Admin, output: &Output, full_name: &str) -> Result<(), CliError> {
     let (group, progress) = described(admin, full_name).await?;
-    let headers = ["NAME", "ORDER", "MAX_ATTEMPTS", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "IN_FLIGHT"];
+    let headers =
+        ["NAME", "ORDER", "MAX_ATTEMPTS", "TOPIC", "QUEUE", "COMMITTED", "MAX_OFFSET", "IN_FLIGHT", "PULL_OFFSET"];
     let mut table = Table::new(&headers);
     let mut rows = Vec::new();
     let [name, order, attempts, ..] = cells(&group);
     for queue in &progress {
         let numbers = [queue.queue_id.into(), queue.committed, queue.max_offset, queue.in_flight];
         let known = [name.clone(), order.clone(), attempts.clone(), queue.topic.clone()];
-        table.row(known.into_iter().chain(numbers.map(|number| number.to_string())));
+        let numbers = numbers.map(|number| number.to_string());
+        table.row(known.into_iter().chain(numbers).chain([lag::pull_offset(queue)]));
         rows.push(json!({
             "topic": queue.topic,
             "queue_id": queue.queue_id,
             "committed": queue.committed,
             "max_offset": queue.max_offset,
             "in_flight": queue.in_flight,
+            "pull_offset": queue.pull_offset,
         }));
     }
     if progress.is_empty() {

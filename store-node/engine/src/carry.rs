@@ -1,4 +1,4 @@
-//! Writes messages again that wait for their time, so that what is around them in the log may go.
+//! Writes messages again that wait for their time, or for the end of their transaction, so that what is around them in the log may go.
 //!
 //! The leader says which, see `leader::carry`; reading them takes a disk, which the leader does not know.
 
@@ -40,11 +40,18 @@ impl Carrier {
         if inbox.try_send(Ask::Aged { reply }).is_err() {
             return false;
         }
-        let Ok(Aged { messages, more }) = aged.await else { return false };
+        let Ok(Aged { messages, halves, more }) = aged.await else { return false };
         for (id, row) in messages {
             let Some(message) = self.read(&row).await else { continue };
             let (reply, carried) = oneshot::channel();
             if inbox.try_send(Ask::Carry { id, row, message, reply }).is_err() || carried.await.is_err() {
+                return false;
+            }
+        }
+        for (id, row) in halves {
+            let Some(message) = self.read(&row.kept).await else { continue };
+            let (reply, carried) = oneshot::channel();
+            if inbox.try_send(Ask::CarryHalf { id, row, message, reply }).is_err() || carried.await.is_err() {
                 return false;
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, FetchedMessage, GroupRef, GroupStatus, QueueReset, QueueStatus,
-    Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Settlement, StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
@@ -17,16 +17,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::again::{Again, BeginAgain};
 use crate::block;
 use crate::bury::DeadLetterMetrics;
+use crate::checks::Desk;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Located, Moved, Retention, StateDump};
+use crate::leader::{Ask, Moved, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record::{self, DeadLetter, NotARecord};
+use crate::record::{self, DeadLetter, HalfCarried, NotARecord};
 use crate::replica::{AckMode, Members, Role};
 use crate::state::stored_message;
+use crate::transactions::TransactionMetrics;
 use crate::views::{MemoryViewStore, Place, ViewStore};
 use crate::watch::Watch;
 
@@ -102,6 +104,9 @@ pub struct Engine {
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) again: Again,
     pub(crate) dead_letters: DeadLetterMetrics,
+    pub(crate) transactions: TransactionMetrics,
+    /// Who has producers to ask.
+    pub(crate) desk: Arc<Desk>,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -268,7 +273,14 @@ impl Engine {
     pub async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, StoreError> {
         let bytes: usize = messages
             .iter()
-            .map(|append| record::HEADER + append.message.len() + if append.due.is_some() { KEPT } else { 0 })
+            .map(|append| {
+                let more = match append {
+                    Append { half: Some(_), .. } => HalfCarried::MORE,
+                    Append { due: Some(_), .. } => KEPT,
+                    Append { .. } => 0,
+                };
+                record::HEADER + append.message.len() + more
+            })
             .map(|len| len.next_multiple_of(8))
             .sum();
         let max = self.log.block_max() - block::HEADER - DeadLetter::ORIGIN;
@@ -333,34 +345,6 @@ impl Engine {
         self.ask(|reply| Ask::Recall { recall, reply }).await
     }
 
-    /// Reads committed messages of a queue, in order, without consuming them.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`] when the disk does not give the first of
-    /// the messages back; one that cannot be read ends the answer before it.
-    pub async fn fetch(&self, fetch: Fetch) -> Result<Fetched, StoreError> {
-        let message_id = fetch.message_id.clone();
-        let located = self.ask(|reply| Ask::Fetch { fetch, reply }).await?;
-        let Located { min, max, next, places } = located;
-        let mut fetched = Fetched { min, max, next, reached: None, messages: Vec::new() };
-        for (nth, (offset, place)) in places.into_iter().enumerate() {
-            let message = match self.read(&place).await {
-                Ok(message) => message,
-                Err(_) if self.is_gone(&place) => continue,
-                Err(error) if nth == 0 => return Err(error),
-                Err(_) => {
-                    fetched.next = offset;
-                    break;
-                }
-            };
-            fetched.reached = Some(place.stored_at);
-            if message_id.as_deref().is_none_or(|wanted| message.message_id() == Some(wanted)) {
-                fetched.messages.push(FetchedMessage { offset, stored_at: place.stored_at, message });
-            }
-        }
-        Ok(fetched)
-    }
-
     /// Gives back deliveries that never reached their consumer: visible at once, attempt not counted, order kept.
     /// Best effort: what is not released comes again when its lease ends.
     pub fn release(&self, deliveries: Vec<DeliveryKey>) {
@@ -409,7 +393,7 @@ impl Engine {
         self.ask(|reply| Ask::GroupStatus { group, reply }).await
     }
 
-    /// Trims every queue of a deleted topic to its end.
+    /// Trims every queue of a deleted topic to its end, and drops what waits for its time or for the end of its transaction.
     ///
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
@@ -455,7 +439,7 @@ impl Engine {
         })
     }
 
-    fn tell(&self, ask: Ask) {
+    pub(crate) fn tell(&self, ask: Ask) {
         if let Err(TrySendError::Full(ask)) = self.inbox.try_send(ask) {
             tracing::warn!(event = "proposer_queue_full", ?ask, "a note to the store was dropped");
         }

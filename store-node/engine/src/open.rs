@@ -16,6 +16,7 @@ use crate::again::Again;
 use crate::block::Lsn;
 use crate::bury::DeadLetterMetrics;
 use crate::carry::Carrier;
+use crate::checks::Desk;
 use crate::commitlog::{
     Admission, Checkpoint, Damage, Format, Found, Job, Log, OpenError, Progress, Purged, Recovered, Vote, Writer,
     recover,
@@ -32,6 +33,7 @@ use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
 use crate::raft::{AppliedUpTo, Asker, Consensus, Exchange, Identity, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
 use crate::state::{BadBlock, Keeper, Pace, State};
+use crate::transactions::{OpenHalves, TransactionMetrics};
 use crate::views::{ViewStore, ViewsError};
 
 /// Requests that wait for the proposer.
@@ -72,6 +74,8 @@ async fn attempt<R: AnswerRule>(
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter, members.group));
     let dead_letters = DeadLetterMetrics::new(meter);
+    let transactions = TransactionMetrics::new(meter, &members.group.broker_name());
+    let desk = Arc::<Desk>::default();
     let repaired = !alone && damage::set_aside(disk, &**views).await?;
     let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
@@ -179,6 +183,8 @@ async fn attempt<R: AnswerRule>(
         last_ticket: Ticket(0),
         hand_over: HandOver::default(),
         asked_to_let_go: None,
+        desk: Arc::clone(&desk),
+        transactions: OpenHalves::new(transactions.clone()),
         based: (position.end, started),
         majority_at: started,
     };
@@ -187,7 +193,7 @@ async fn attempt<R: AnswerRule>(
     let carrier = tasks.token().run_until_cancelled_owned(carrier.run());
     tasks.spawn("carrier", OnError::LogAndEnd, carrier.map(|_over| Ok::<(), std::convert::Infallible>(())));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again, dead_letters };
+    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again, dead_letters, transactions, desk };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::block::{Block, BlockKind, Lsn};
+use crate::checks::Desk;
 use crate::commitlog::{Layout, Log, Proposal};
 use crate::floor::Floor;
 use crate::hand_over::{HandOver, HandedOver};
@@ -22,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
 use crate::replica::{AckMode, Role};
 use crate::state::{BadBlock, Keeper, Kept, State};
+use crate::transactions::OpenHalves;
 use crate::views::{ViewsError, ViewsFuture};
 
 /// While a block is on its way, a partial one waits for company until it has this part of the largest block: 256 KiB.
@@ -120,6 +122,8 @@ pub(crate) struct Proposer<R> {
     pub(crate) hand_over: HandOver,
     /// Somebody asked to let go of blocks up to here.
     pub(crate) asked_to_let_go: Option<BlockIndex>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) transactions: OpenHalves,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -398,6 +402,7 @@ impl<R: AnswerRule> Proposer<R> {
         self.first_ticket = Ticket(self.last_ticket.0 + 1);
         let mut leader = Leader::new(*state, epoch, self.first_ticket, self.settings.terms, self.now());
         leader.limit_blocks(self.log.block_max());
+        leader.ask_through(&self.desk);
         self.mode = Mode::Leads(Box::new(leader));
         self.majority_at = self.clock.monotonic();
     }
@@ -557,6 +562,7 @@ impl<R: AnswerRule> Proposer<R> {
             Mode::Between => unreachable!("only while the mode changes"),
         }
         self.applied_term = header.term;
+        self.transactions.tell(self.mode.state());
         let trimmed = self.mode.state_mut().take_trimmed();
         if trimmed > 0 {
             self.metrics.messages_trimmed(trimmed);

@@ -1,7 +1,9 @@
 //! Records: everything that happens to a replica group, one after the other inside blocks.
 
 mod dead_letter;
+mod half;
 mod kept;
+mod offsets;
 
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use apogee_model::{
 use bytes::Bytes;
 
 pub(crate) use dead_letter::DeadLetter;
+pub(crate) use half::{Ended, HalfCarried, HalfChecked, HalfEnd, HalfMessage};
 pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
+pub(crate) use offsets::{CommitOffset, ForgetOffsets};
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
 
@@ -84,6 +88,12 @@ pub(crate) enum Record {
     Carried(Carried),
     Fire(Fire),
     Recall(Recall),
+    Half(HalfMessage),
+    HalfCarried(HalfCarried),
+    HalfChecked(HalfChecked),
+    HalfEnd(HalfEnd),
+    CommitOffset(CommitOffset),
+    ForgetOffsets(ForgetOffsets),
 }
 
 /// One queue of one group.
@@ -145,6 +155,7 @@ pub(crate) enum NotARecord {
 mod kind {
     pub(super) const MESSAGE: u8 = 1;
     pub(super) const KEPT: u8 = 2;
+    pub(super) const HALF_END: u8 = 3;
     pub(super) const LEASE: u8 = 4;
     pub(super) const SETTLE: u8 = 5;
     pub(super) const CHANGE: u8 = 6;
@@ -157,7 +168,12 @@ mod kind {
     pub(super) const CLOSE: u8 = 13;
     pub(super) const RESET: u8 = 14;
     pub(super) const RECALL: u8 = 15;
+    pub(super) const COMMIT_OFFSET: u8 = 16;
+    pub(super) const FORGET_OFFSETS: u8 = 17;
     pub(super) const CARRIED: u8 = 20;
+    pub(super) const HALF: u8 = 21;
+    pub(super) const HALF_CHECKED: u8 = 22;
+    pub(super) const HALF_CARRIED: u8 = 23;
 }
 
 const AUTO_RENEW: u8 = 1;
@@ -232,6 +248,12 @@ impl Record {
             Self::Carried(carried) => carried.put(out),
             Self::Fire(fire) => fire.put(out),
             Self::Recall(recall) => recall.put(out),
+            Self::Half(half) => half.put(out),
+            Self::HalfCarried(carried) => carried.put(out),
+            Self::HalfChecked(checked) => checked.put(out),
+            Self::HalfEnd(end) => end.put(out),
+            Self::CommitOffset(commit) => commit.put(out),
+            Self::ForgetOffsets(forget) => forget.put(),
             Self::TopicName { id, name } => put_mapping(out, MAPS_TOPIC, id.0, name.namespace(), name.name()),
             Self::GroupName { id, name } => put_mapping(out, MAPS_GROUP, id.0, name.namespace(), name.name()),
         }
@@ -253,6 +275,12 @@ impl Record {
             kind::CARRIED => Carried::read(&head, a_len, &body),
             kind::FIRE => Fire::read(&head, &mut Reader::new(&body)),
             kind::RECALL => Recall::read(&head, &mut Reader::new(&body)),
+            kind::HALF => HalfMessage::read(&head, a_len, &body),
+            kind::HALF_CARRIED => HalfCarried::read(&head, a_len, &body),
+            kind::HALF_CHECKED => HalfChecked::read(&head, &mut Reader::new(&body)),
+            kind::HALF_END => HalfEnd::read(&head, &mut Reader::new(&body)),
+            kind::COMMIT_OFFSET => CommitOffset::read(&head, &mut Reader::new(&body)),
+            kind::FORGET_OFFSETS => Some(ForgetOffsets::read(&head)),
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),

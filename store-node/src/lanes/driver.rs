@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, Role};
-use apogee_model::store::{GroupRef, TopicRef};
+use apogee_engine::{Checks, Engine, Role};
+use apogee_model::store::{CheckBack, GroupRef, TopicRef};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_request::Ask;
-use apogee_proto::store::v1::{Filter, LaneError, LaneRequest, LaneRequests, WatchAsk};
+use apogee_proto::store::v1::{Filter, LaneError, LaneRequest, LaneRequests, ProducersAsk, WatchAsk};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -50,6 +50,8 @@ struct UnderWay {
     work: FuturesUnordered<BoxFuture<'static, Finished>>,
     bytes: usize,
     watches: Watches,
+    /// Of the producers the proxy has, once it said so.
+    checks: Option<Checks>,
 }
 
 impl Driver {
@@ -90,6 +92,7 @@ impl Driver {
                 },
                 Some(finished) = lane.work.next(), if room => self.answer(finished, lane),
                 (id, ready) = lane.watches.next() => outbox.edge(id, ready),
+                check = next_check(&mut lane.checks), if room => outbox.check(&check),
                 frame = requests.next(), if lane.has_room() => match frame {
                     Some(Ok(frame)) => self.start(frame.requests, lane)?,
                     Some(Err(_)) | None => return Ok(()),
@@ -105,6 +108,7 @@ impl Driver {
     fn turn(&mut self, lane: &mut UnderWay) {
         let role = *self.role.borrow_and_update();
         lane.watches.clear();
+        lane.checks = None;
         self.outbox.standing(standing(role));
     }
 
@@ -118,6 +122,10 @@ impl Driver {
                 }
                 Some(Ask::Unwatch(watch)) => {
                     lane.watches.end(watch);
+                    continue;
+                }
+                Some(Ask::Producers(ask)) => {
+                    self.producers(ask, lane);
                     continue;
                 }
                 Some(ask) => Request::read(ask),
@@ -150,6 +158,16 @@ impl Driver {
         Ok(())
     }
 
+    /// The proxy has producers for these topics, or none any more.
+    fn producers(&self, ask: ProducersAsk, lane: &mut UnderWay) {
+        let topics = ask.into_topics();
+        match &lane.checks {
+            _ if topics.is_empty() => lane.checks = None,
+            Some(checks) => checks.set_topics(topics),
+            None => lane.checks = Some(self.engine.checks(topics)),
+        }
+    }
+
     /// Puts this answer and those that are ready beside it into the outbox.
     fn answer(&self, finished: Finished, lane: &mut UnderWay) {
         let mut burst = Vec::new();
@@ -179,5 +197,13 @@ impl Driver {
 impl UnderWay {
     fn has_room(&self) -> bool {
         self.work.len() < UNDER_WAY_MAX && self.bytes < UNDER_WAY_BYTES_MAX
+    }
+}
+
+/// Cancel safe; never ends while nobody has producers.
+async fn next_check(checks: &mut Option<Checks>) -> CheckBack {
+    match checks {
+        Some(checks) => checks.next().await,
+        None => std::future::pending().await,
     }
 }

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use apogee_model::store::DeliveryKey;
+use apogee_model::store::{CheckBack, DeliveryKey};
 use apogee_proto::store::v1::lane_answer::Result as Answered;
-use apogee_proto::store::v1::{Edge, LaneAnswer, LaneAnswers, LaneWelcome, Standing};
+use apogee_proto::store::v1::{self, Edge, LaneAnswer, LaneAnswers, LaneWelcome, Standing};
 use futures::Stream;
 use tokio::sync::Notify;
 use tonic::Status;
@@ -40,6 +40,7 @@ struct Inner {
     standing: Option<Standing>,
     edges: BTreeMap<u64, u64>,
     answers: VecDeque<Parcel>,
+    checks: VecDeque<(v1::CheckBack, usize)>,
     bytes: usize,
     /// Why there will be no more; `Ok` for a regular end.
     end: Option<Result<(), Status>>,
@@ -68,6 +69,15 @@ impl Outbox {
         self.change(|inner| {
             let edge = inner.edges.entry(watch).or_default();
             *edge = edge.saturating_add(ready);
+        });
+    }
+
+    /// Adds something that a producer is to be asked.
+    pub(super) fn check(&self, check: &CheckBack) {
+        let (check, bytes) = (check.into(), check.message.len());
+        self.change(|inner| {
+            inner.bytes += bytes;
+            inner.checks.push_back((check, bytes));
         });
     }
 
@@ -133,7 +143,8 @@ impl Outbox {
 
 impl Inner {
     fn is_done(&self) -> bool {
-        self.transport_gone || self.answers.is_empty() && self.edges.is_empty() && self.standing.is_none()
+        let told = self.edges.is_empty() && self.checks.is_empty() && self.standing.is_none();
+        self.transport_gone || self.answers.is_empty() && told
     }
 
     /// Everything that waits, as far as it fits.
@@ -156,8 +167,19 @@ impl Inner {
         {
             edges.push(Edge { watch, ready });
         }
-        let empty = welcome.is_none() && standing.is_none() && answers.is_empty() && edges.is_empty();
-        (!empty).then_some(LaneAnswers { welcome, standing, answers, edges })
+        let mut checks = Vec::new();
+        while let Some((_, next)) = self.checks.front()
+            && answers.len() + edges.len() + checks.len() < ITEMS_MAX
+            && (answers.is_empty() && checks.is_empty() || bytes + next <= BYTES_MAX)
+            && let Some((check, len)) = self.checks.pop_front()
+        {
+            bytes += len;
+            self.bytes -= len;
+            checks.push(check);
+        }
+        let told = standing.is_some() || !edges.is_empty() || !checks.is_empty();
+        let empty = welcome.is_none() && answers.is_empty() && !told;
+        (!empty).then_some(LaneAnswers { welcome, standing, answers, edges, checks })
     }
 }
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Delivery, DeliveryKey, Fetch, Fetched, Pop, Popped, Recall, Reset, Settlement, StoreError,
+    Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, HalfId,
+    OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError,
 };
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{
-    Appended, Done, GroupStatus, LaneAnswer, LaneError, PoppedPart, QueueResets, TopicStatus,
+    Appended, Done, GroupStatus, LaneAnswer, LaneError, PoppedPart, QueueResets, TopicStatus, Transactions,
 };
 use tokio::time::timeout;
 
@@ -42,12 +43,18 @@ pub(super) enum Request {
     Reset(Reset),
     Fetch(Fetch),
     Recall(Recall),
+    EndTransaction(EndTransaction),
+    Checked(Vec<Checked>),
+    Transactions { topic: TopicId, from: HalfId, max: usize },
+    CommitOffset(CommitOffset),
+    CommittedOffset(GroupQueue),
 }
 
 /// What became of it.
 pub(super) enum Outcome {
     Popped(Popped),
     Fetched(Fetched),
+    Transactions(Vec<OpenTransaction>),
     Other(Answered),
 }
 
@@ -60,7 +67,7 @@ pub(super) struct Finished {
 }
 
 impl Request {
-    /// Reads everything but watches, which are the driver's.
+    /// Reads everything but watches and producers, which are the driver's.
     pub(super) fn read(ask: Ask) -> Result<Self, Malformed> {
         Ok(match ask {
             Ask::Append(ask) => Self::Append(ask.into_appends()?),
@@ -81,7 +88,18 @@ impl Request {
             Ask::Reset(ask) => Self::Reset(ask.try_into()?),
             Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
             Ask::Recall(ask) => Self::Recall(ask.try_into()?),
-            Ask::Watch(_) | Ask::Unwatch(_) => return Err(Malformed { what: "the place of a watch" }),
+            Ask::CommitOffset(ask) => Self::CommitOffset(ask.try_into()?),
+            Ask::CommittedOffset(ask) => Self::CommittedOffset(ask.try_into()?),
+            Ask::EndTransaction(ask) => Self::EndTransaction(ask.try_into()?),
+            Ask::Checked(checked) => Self::Checked(checked.into_checked()),
+            Ask::Transactions(ask) => Self::Transactions {
+                topic: TopicId(ask.topic),
+                from: HalfId(ask.from),
+                max: usize::try_from(ask.max).unwrap_or(usize::MAX),
+            },
+            Ask::Watch(_) | Ask::Unwatch(_) | Ask::Producers(_) => {
+                return Err(Malformed { what: "the place of a watch" });
+            }
         })
     }
 
@@ -105,8 +123,10 @@ impl Request {
 
     /// Notes go to the leader or nowhere: a follower would drop them and nobody would know.
     fn check_role(&self, role: Role) -> Result<(), StoreError> {
-        let note =
-            matches!(self, Self::Release(_) | Self::Confirm(_) | Self::Heard(_) | Self::HungUp(_) | Self::Lost(_));
+        let note = matches!(
+            self,
+            Self::Release(_) | Self::Confirm(_) | Self::Heard(_) | Self::HungUp(_) | Self::Lost(_) | Self::Checked(_)
+        );
         match role {
             Role::Follower { leader } if note => Err(StoreError::NotLeader { leader }),
             Role::Follower { .. } | Role::Leader { .. } => Ok(()),
@@ -136,6 +156,22 @@ impl Request {
             }
             Self::Reset(reset) => Outcome::Other(Answered::Reset(QueueResets::of(&engine.reset_offset(reset).await?))),
             Self::Recall(recall) => Outcome::Other(Answered::Recalled(engine.recall(recall).await?.into())),
+            Self::EndTransaction(end) => {
+                Outcome::Other(Answered::TransactionEnded(engine.end_transaction(end).await?.into()))
+            }
+            Self::Transactions { topic, from, max } => {
+                Outcome::Transactions(engine.transactions(topic, from, max).await?)
+            }
+            Self::Checked(checks) => {
+                checks.into_iter().for_each(|checked| engine.checked(checked));
+                DONE
+            }
+            Self::CommitOffset(commit) => {
+                Outcome::Other(Answered::OffsetCommitted(engine.commit_offset(commit).await?.into()))
+            }
+            Self::CommittedOffset(of) => {
+                Outcome::Other(Answered::CommittedOffset(engine.committed_offset(of).await?.into()))
+            }
             Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
             Self::Release(keys) => {
                 engine.release(keys);
@@ -170,6 +206,7 @@ impl Finished {
         match self.outcome {
             Ok(Outcome::Popped(popped)) => parts(id, popped),
             Ok(Outcome::Fetched(fetched)) => vec![whole(id, &fetched)],
+            Ok(Outcome::Transactions(open)) => vec![listed(id, &open)],
             Ok(Outcome::Other(result)) => vec![small(id, result)],
             Err(error) => vec![refused(id, LaneError::from(&error))],
         }
@@ -189,6 +226,13 @@ fn small(id: u64, result: Answered) -> Parcel {
 fn whole(id: u64, fetched: &Fetched) -> Parcel {
     let bytes: usize = fetched.messages.iter().map(|it| it.message.len() + SMALL).sum();
     Parcel { answer: LaneAnswer { id, result: Some(Answered::Fetched(fetched.into())) }, bytes: bytes + SMALL }
+}
+
+/// Neither are those of operators.
+fn listed(id: u64, open: &[OpenTransaction]) -> Parcel {
+    let bytes: usize = open.iter().map(|it| it.message.len() + SMALL).sum();
+    let result = Answered::Transactions(Transactions::of(open));
+    Parcel { answer: LaneAnswer { id, result: Some(result) }, bytes: bytes + SMALL }
 }
 
 /// Cuts a batch, so that no frame gets much larger than its largest message.

@@ -3,11 +3,15 @@
 mod bad;
 mod moves;
 mod support;
+mod transactions;
 
 use std::time::Duration;
 
 use apogee_host::Tasks;
-use apogee_model::store::{Fetch, FetchFrom, QueueReset, Reset, ResetTo, Settled, Settlement, StoreError};
+use apogee_model::store::{
+    CommitOffset, Fetch, FetchFrom, GroupQueue, OffsetCommitted, QueueReset, Reset, ResetTo, Settled, Settlement,
+    StoreError,
+};
 use apogee_model::{ClientId, Filter, InvisibleDuration, QueueId, QueueOffset, Timestamp, TopicId};
 use apogee_proxy::{ClientHeard, StoreNode as _};
 use bytes::Bytes;
@@ -63,7 +67,7 @@ async fn resets_and_fetches_find_their_answers() {
     assert_eq!(bodies(&store.pop(receive(9)).await.unwrap()), ["a", "b"]);
 
     let (topic, queue, from) = (topic().id, QueueId(1), FetchFrom::Offset(QueueOffset(1)));
-    let fetch = Fetch { topic, queue, from, messages: 9, bytes: 1 << 20, message_id: None };
+    let fetch = Fetch { topic, queue, from, messages: 9, bytes: 1 << 20, message_id: None, filter: Filter::default() };
     let fetched = store.fetch(fetch.clone()).await.unwrap();
     assert_eq!((fetched.min, fetched.max, fetched.next), (QueueOffset(0), QueueOffset(2), QueueOffset(2)));
     let found: Vec<_> = fetched.messages.iter().map(|it| (it.offset.0, &it.message.body_part[..])).collect();
@@ -72,6 +76,24 @@ async fn resets_and_fetches_find_their_answers() {
     store.append(vec![append(1, 3, large.clone())]).await.unwrap();
     let fetched = store.fetch(Fetch { from: FetchFrom::Offset(QueueOffset(2)), ..fetch }).await.unwrap();
     assert!(fetched.messages.len() == 1 && fetched.messages[0].message.body_part == large);
+}
+
+#[tokio::test]
+async fn offsets_that_groups_commit_find_their_answers() {
+    let (site, tasks) = (Site::new(1, leader(1)).await, Tasks::new());
+    let store = stores(&[&site], &tasks);
+    store.append(vec![append(1, 1, "a"), append(1, 2, "b")]).await.unwrap();
+    let commit = |offset| {
+        let (queue, offset) = (QueueId(1), QueueOffset(offset));
+        store.commit_offset(CommitOffset { group: group(), topic: topic(), queue, offset })
+    };
+    let of = GroupQueue { group: group().id, topic: topic().id, queue: QueueId(1) };
+    assert_eq!(store.committed_offset(of).await, Ok(None));
+    assert_eq!(commit(0).await, Ok(OffsetCommitted::Done));
+    assert_eq!(store.committed_offset(of).await, Ok(Some(QueueOffset(0))));
+    assert_eq!(commit(3).await, Ok(OffsetCommitted::Beyond { max: QueueOffset(2) }));
+    assert_eq!(commit(2).await, Ok(OffsetCommitted::Done));
+    assert_eq!(store.group_status(group().id).await.unwrap()[0].pulled, Some(QueueOffset(2)));
 }
 
 #[tokio::test]

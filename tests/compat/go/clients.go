@@ -60,6 +60,16 @@ func (c *clients) producer() rmq.Producer {
 	return producer
 }
 
+// transactional starts one that begins transactions of a topic, and is asked about them.
+func (c *clients) transactional(topic string, check func(*rmq.MessageView) rmq.TransactionResolution) rmq.Producer {
+	producer := value(rmq.NewProducer(c.config(""),
+		rmq.WithTopics(topic),
+		rmq.WithTransactionChecker(&rmq.TransactionChecker{Check: check})))
+	producer.SetRequestTimeout(requestTimeout)
+	must(producer.Start())
+	return producer
+}
+
 func (c *clients) simple(topic, group, tags string, await time.Duration) rmq.SimpleConsumer {
 	consumer := value(rmq.NewSimpleConsumer(c.config(group),
 		rmq.WithSimpleAwaitDuration(await),

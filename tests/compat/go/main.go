@@ -6,7 +6,7 @@
 //
 // With endure it sends and receives for so long instead, by plaintext, while proxies may die.
 //
-// All scenarios of the Java program are here; where this SDK tells less, they find out in another way.
+// Scenarios of the Java program are here; where this SDK tells less, they find out in another way.
 package main
 
 import (
@@ -37,6 +37,7 @@ func main() {
 	clients := newClients(os.Args[1], how == "tls")
 	producer := clients.producer()
 	scenarios := append(simpleScenarios(clients, producer), pushScenarios(clients, producer)...)
+	scenarios = append(scenarios, transactionScenarios(clients)...)
 	if how == "endure" {
 		scenarios = endureScenarios(clients, producer, value(time.ParseDuration(seconds+"s")))
 	}

@@ -26,6 +26,11 @@ class Clients {
     return alive(new Producer(this.#options), work);
   }
 
+  /** One that begins transactions of a topic, and is asked about them. */
+  withTransactional(topic, check, work) {
+    return alive(new Producer({ ...this.#options, topics: [topic], checker: { check } }), work);
+  }
+
   withSimple(topic, group, work, { tags = '*', awaitDuration = POLL } = {}) {
     const subscriptions = new Map([[topic, tags]]);
     return alive(new SimpleConsumer({ ...this.#options, consumerGroup: group, subscriptions, awaitDuration }), work);

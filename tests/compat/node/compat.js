@@ -7,7 +7,7 @@
  *
  * With endure it sends and receives for so long instead, by plaintext, while proxies may die.
  *
- * All scenarios of the Java program are here.
+ * Scenarios of the Java program are here.
  */
 'use strict';
 
@@ -15,6 +15,7 @@ const { Clients } = require('./clients');
 const { endureScenarios } = require('./endure');
 const { pushScenarios } = require('./push_scenarios');
 const { simpleScenarios } = require('./simple_scenarios');
+const { transactionScenarios } = require('./transaction_scenarios');
 
 // Milliseconds: deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
 const RUN_MAX = 150_000;
@@ -29,7 +30,11 @@ async function main() {
   const clients = new Clients(endpoint, how === 'tls');
   const passed = await clients.withProducer(producer => run(how === 'endure'
     ? endureScenarios(clients, producer, Number(seconds))
-    : { ...simpleScenarios(clients, producer), ...pushScenarios(clients, producer) }));
+    : {
+      ...simpleScenarios(clients, producer),
+      ...pushScenarios(clients, producer),
+      ...transactionScenarios(clients),
+    }));
   return passed ? 0 : 1;
 }
 

@@ -3,7 +3,7 @@
 import time
 
 from rocketmq import (ClientConfiguration, Credentials, FilterExpression, Message, MessageListener, Producer,
-                      PushConsumer, SimpleConsumer)
+                      PushConsumer, SimpleConsumer, TransactionChecker)
 
 # All in seconds.
 LEASE = 10  # the shortest lease a client may ask for
@@ -23,6 +23,10 @@ class Clients:
 
     def producer(self):
         return Running(Producer(self._configuration, tls_enable=self._tls))
+
+    def transactional(self, topic, check):
+        """One that begins transactions of a topic, and is asked about them."""
+        return Running(Producer(self._configuration, [topic], Checker(check), tls_enable=self._tls))
 
     def simple(self, topic, group, tags="*", await_duration=POLL):
         subscription = {topic: FilterExpression(tags)}
@@ -58,6 +62,14 @@ class Listener(MessageListener):
 
     def consume(self, message):
         return self._consume(message)
+
+
+class Checker(TransactionChecker):
+    def __init__(self, check):
+        self._check = check
+
+    def check(self, message):
+        return self._check(message)
 
 
 def message(topic, body, tag=None, keys=(), properties=None):

@@ -16,6 +16,7 @@ from clients import Clients
 from endure import Endure
 from push_scenarios import PushScenarios
 from simple_scenarios import SimpleScenarios
+from transaction_scenarios import TransactionScenarios
 
 # Seconds: deadline of the whole run; scenarios run side by side, so one late one does not delay the others.
 RUN_MAX = 150
@@ -30,7 +31,8 @@ def main():
     with clients.producer() as producer:
         if how == "endure":
             return 0 if run(Endure(clients, producer, float(seconds)).all()) else 1
-        return 0 if run(SimpleScenarios(clients, producer).all() + PushScenarios(clients, producer).all()) else 1
+        scenarios = SimpleScenarios(clients, producer).all() + PushScenarios(clients, producer).all()
+        return 0 if run(scenarios + TransactionScenarios(clients).all()) else 1
 
 
 def run(scenarios):

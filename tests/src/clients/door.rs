@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
-use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
-    Settled, Settlement, StoreError,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TransactionEnded,
 };
+use apogee_model::{GroupId, QueueOffset};
 
 /// The way to a replica group.
 pub trait Door {
@@ -20,10 +21,20 @@ pub trait Door {
     fn release(&self, deliveries: Vec<DeliveryKey>);
     /// Takes a delayed message back.
     fn recall(&self, recall: Recall) -> impl Future<Output = Result<Recalled, NoAnswer>>;
+    /// Ends a transaction.
+    fn end_transaction(&self, end: EndTransaction) -> impl Future<Output = Result<TransactionEnded, NoAnswer>>;
+    /// What producers are asked in a moment to come; none of it was asked before it is said so.
+    fn checks(&self) -> impl Future<Output = Result<Vec<CheckBack>, NoAnswer>>;
+    /// Producers were asked.
+    fn checked(&self, checked: Checked) -> impl Future<Output = Result<(), NoAnswer>>;
     /// Lets a group go on elsewhere.
     fn reset(&self, reset: Reset) -> impl Future<Output = Result<Vec<QueueReset>, NoAnswer>>;
     /// Reads a queue.
     fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<Fetched, NoAnswer>>;
+    /// Says how far a group came that reads by offset.
+    fn commit_offset(&self, commit: CommitOffset) -> impl Future<Output = Result<OffsetCommitted, NoAnswer>>;
+    /// What it said last.
+    fn committed_offset(&self, of: GroupQueue) -> impl Future<Output = Result<Option<QueueOffset>, NoAnswer>>;
     /// How far a group is.
     fn group_status(&self, group: GroupId) -> impl Future<Output = Result<Vec<GroupStatus>, NoAnswer>>;
 }

@@ -7,6 +7,7 @@ use apogee_model::store::{Delivery, KeptId};
 use tokio::time::Instant;
 
 use super::payload::QUEUES;
+use super::transactions::Open;
 use super::{Dice, Door, Over, Patience, Receive, Site};
 use crate::history::{MessageId, ResetTo};
 
@@ -28,19 +29,20 @@ pub struct Producer {
     sizes: Sizes,
     /// Delayed messages that may still wait.
     waiting: Vec<(MessageId, KeptId)>,
+    open: Open,
 }
 
 impl Producer {
     /// `number` is unique in the run: message ids are.
     pub fn new(dice: Dice, number: u64, sizes: Sizes) -> Producer {
-        Producer { dice, next: number * 1_000_000, sizes, waiting: Vec::new() }
+        Producer { dice, next: number * 1_000_000, sizes, waiting: Vec::new(), open: Open::default() }
     }
 
     /// Sends until it is over.
     pub async fn run(&mut self, site: &Site<impl Door>) {
         while !site.over.is_cancelled() {
             if let Some(began) = site.began
-                && self.later(site, began).await.is_err()
+                && (self.later(site, began).await.is_err() || self.transact(site).await.is_err())
             {
                 return;
             }
@@ -70,6 +72,19 @@ impl Producer {
             site.recall(message, id).await?;
         }
         Ok(())
+    }
+
+    async fn transact(&mut self, site: &Site<impl Door>) -> Result<(), Over> {
+        if self.dice.one_in(5) {
+            let message = (self.id(), self.body_size());
+            self.open.begin(&self.dice, site, message).await?;
+        }
+        self.open.end_some(&self.dice, site).await
+    }
+
+    /// Ends all transactions that may be open.
+    pub async fn end_all(&mut self, site: &Site<impl Door>) {
+        self.open.end_all(&self.dice, site).await;
     }
 
     /// Takes back whatever still waits, so that nobody has to wait for it: clocks may be far behind.

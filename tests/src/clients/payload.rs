@@ -17,6 +17,8 @@ pub const ORDERED_GROUP: u32 = 2;
 pub const FILTERED: u32 = GROUPS + 1;
 /// What it wants: two thirds of the messages.
 const WANTED: &str = "NOT (TAGS = 't1')";
+/// A group that reads by offset.
+pub const READING: u32 = FILTERED + 1;
 const TOPIC: &str = "orders";
 
 /// A message of `size` bytes and some, all of which follow from its id.

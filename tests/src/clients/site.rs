@@ -6,7 +6,9 @@ use apogee_model::store::{
     self, Append, DeadLetters, Delivery, Fetch, FetchFrom, KeptId, LeaseTerms, Pop, Popped, Recall, Recalled,
     RequestId, Settled, Settlement,
 };
-use apogee_model::{ClientId, DeliveryOrder, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp};
+use apogee_model::{
+    ClientId, DeliveryOrder, Filter, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp,
+};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +69,14 @@ impl<D: Door> Site<D> {
             messages.iter().zip(&stored).filter(|(_, stored)| refuses(stored)).map(|((id, _), _)| *id).collect();
         let digests: Vec<_> = stored.iter().map(payload::digest_of).collect();
         let request = RequestId { proxy_incarnation: 1, sequence: messages[0].0.0 };
-        let append = |message| Append { topic: payload::topic(), queue: QueueId(queue), message, request, due: None };
+        let append = |message| Append {
+            topic: payload::topic(),
+            queue: QueueId(queue),
+            message,
+            request,
+            due: None,
+            half: None,
+        };
         let appends = stored.into_iter().map(append).collect();
         let start = self.history.start();
         let answer = self.patiently(self.door.append(appends), patience).await;
@@ -100,6 +109,7 @@ impl<D: Door> Site<D> {
             message: stored,
             request: RequestId { proxy_incarnation: 1, sequence: message.0 },
             due: Some(began.plus(due)),
+            half: None,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), outcome(&answer));
@@ -209,7 +219,15 @@ impl<D: Door> Site<D> {
         loop {
             let (messages, bytes) = (Fetch::MESSAGES_MAX, Fetch::BYTES_MAX);
             let at = FetchFrom::Offset(from);
-            let fetch = Fetch { topic: topic.id, queue, from: at, messages, bytes, message_id: None };
+            let fetch = Fetch {
+                topic: topic.id,
+                queue,
+                from: at,
+                messages,
+                bytes,
+                message_id: None,
+                filter: Filter::default(),
+            };
             let found = match self.door.fetch(fetch).await {
                 Ok(found) => found,
                 Err(NoAnswer::Over) => return Err(Over),
@@ -306,7 +324,7 @@ fn refuses(message: &StoredMessage) -> bool {
     !payload::filter(payload::FILTERED).wants(message)
 }
 
-fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
+pub(super) fn outcome<T>(answer: &Option<Result<T, NoAnswer>>) -> Outcome {
     match answer {
         Some(Ok(_)) => Outcome::Ok,
         Some(Err(NoAnswer::Refused)) => Outcome::Failed,
@@ -321,7 +339,7 @@ fn settled(answer: &Option<Result<Settled, NoAnswer>>) -> Outcome {
     }
 }
 
-fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
+pub(super) fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> {
     match answer {
         Some(Err(NoAnswer::Over)) => Err(Over),
         _ => Ok(()),

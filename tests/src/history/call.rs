@@ -55,6 +55,19 @@ pub enum ResetTo {
     Latest,
 }
 
+/// What a client knows of the end of a transaction that it asked for.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum EndAnswer {
+    /// It ended so.
+    Done,
+    /// It had ended otherwise.
+    Otherwise,
+    /// The system does not know of it.
+    Unknown,
+    /// No answer.
+    None,
+}
+
 /// Where a message is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
@@ -153,6 +166,16 @@ pub enum What {
         message: MessageId,
         outcome: Outcome,
     },
+    /// The message of this send is a half one: nobody sees it before its transaction is committed.
+    Half {
+        message: MessageId,
+    },
+    /// Ends the transaction of a half message.
+    End {
+        message: MessageId,
+        commit: bool,
+        answer: EndAnswer,
+    },
     /// Lets a group go on elsewhere, in all queues of a topic.
     Reset {
         group: Name,
@@ -171,6 +194,21 @@ pub enum What {
         queue: u32,
         floor: u64,
         cursor: u64,
+    },
+    /// A group that reads by offset says how far it came.
+    Commit {
+        group: Name,
+        topic: Name,
+        queue: u32,
+        offset: u64,
+        outcome: Outcome,
+    },
+    /// What the system says that such a group said.
+    Committed {
+        group: Name,
+        topic: Name,
+        queue: u32,
+        offset: Option<u64>,
     },
     /// What the system says when everything is over: it holds no message of this queue below `min` any more. It may
     /// have dropped messages of this age that no consumer held; `None`: any.

@@ -8,12 +8,14 @@ mod index;
 mod lease;
 mod order;
 mod progress;
+mod pull;
 mod replicas;
 mod reset;
 mod service;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::fmt;
 use std::time::Duration;
@@ -41,6 +43,8 @@ pub enum Invariant {
     I07,
     /// A delayed message is never early.
     I08,
+    /// A half message comes when it was committed, and not before; one that was rolled back never does.
+    I09,
     /// Queue offsets are unique, dense, and grow with time.
     I10,
     /// The progress of a group never goes back.
@@ -98,6 +102,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     lease::windows(&index, rules, &mut found);
     delay::early(&index, rules, &mut found);
     delay::recalled(&index, &mut found);
+    transaction::ends(&index, &mut found);
     settle::returns(&index, rules, &mut found);
     settle::acks(&index, &mut found);
     settle::lost(&index, rules, &mut found);
@@ -108,6 +113,7 @@ pub fn check(calls: &[Call], rules: Rules) -> Vec<Violation> {
     fifo::overtaken(&index, calls, &mut found);
     progress::attempts(&index, &mut found);
     progress::reports(&index, calls, &mut found);
+    pull::offsets(calls, rules, &mut found);
     service::back(calls, &mut found);
     service::in_time(calls, rules, &mut found);
     found

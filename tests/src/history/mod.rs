@@ -13,7 +13,7 @@ mod call;
 mod check;
 mod recorder;
 
-pub use call::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, ResetTo, Span, What};
+pub use call::{Call, Delivered, EndAnswer, Handle, MessageId, Moment, Name, Outcome, Place, ResetTo, Span, What};
 pub use check::{Block, Invariant, Replica, Rules, Violation, agree, check};
 pub use recorder::History;
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use apogee_engine::Engine;
-use apogee_model::GroupId;
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
-    Settled, Settlement, StoreError,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TransactionEnded,
 };
+use apogee_model::{GroupId, QueueOffset};
 use apogee_tests::clients::{Door, NoAnswer};
 use apogee_tests::machine::ProcessDisk;
 
@@ -46,12 +47,33 @@ impl Door for Direct {
         self.heard(self.engine.recall(recall).await)
     }
 
+    async fn end_transaction(&self, end: EndTransaction) -> Result<TransactionEnded, NoAnswer> {
+        self.heard(self.engine.end_transaction(end).await)
+    }
+
+    async fn checks(&self) -> Result<Vec<CheckBack>, NoAnswer> {
+        Ok(Vec::new()) // nobody sends half messages
+    }
+
+    async fn checked(&self, checked: Checked) -> Result<(), NoAnswer> {
+        self.engine.checked(checked);
+        Ok(())
+    }
+
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {
         self.heard(self.engine.reset_offset(reset).await)
     }
 
     async fn fetch(&self, fetch: Fetch) -> Result<Fetched, NoAnswer> {
         self.heard(self.engine.fetch(fetch).await)
+    }
+
+    async fn commit_offset(&self, commit: CommitOffset) -> Result<OffsetCommitted, NoAnswer> {
+        self.heard(self.engine.commit_offset(commit).await)
+    }
+
+    async fn committed_offset(&self, of: GroupQueue) -> Result<Option<QueueOffset>, NoAnswer> {
+        self.heard(self.engine.committed_offset(of).await)
     }
 
     async fn group_status(&self, group: GroupId) -> Result<Vec<GroupStatus>, NoAnswer> {

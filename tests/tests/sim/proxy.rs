@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use apogee_engine::Engine;
+use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, Recall, Recalled, Reset,
-    Settled, Settlement, StoreError,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TransactionEnded,
 };
-use apogee_model::{GroupId, ReplicaId};
-use apogee_tests::clients::{Dice, Door, NoAnswer};
+use apogee_model::{GroupId, QueueOffset, ReplicaId};
+use apogee_tests::clients::{Dice, Door, NoAnswer, payload};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
@@ -23,6 +24,23 @@ pub(crate) const CALL_MAX: Duration = Duration::from_secs(3);
 const TRY_MAX: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, in milliseconds.
 const PAUSE_MAX: u64 = 30;
+
+/// How long somebody listens to what producers are asked,
+const LISTEN: Duration = Duration::from_millis(300);
+/// and to how much.
+const CHECKS_MAX: usize = 16;
+
+/// What this engine wants to know from producers in the next moment.
+async fn checks_of(engine: &Engine) -> Vec<CheckBack> {
+    let mut checks = engine.checks([payload::topic().id].into());
+    let (mut all, end) = (Vec::new(), Instant::now() + LISTEN);
+    while all.len() < CHECKS_MAX
+        && let Ok(check) = timeout_at(end, checks.next()).await
+    {
+        all.push(check);
+    }
+    all
+}
 
 /// See the module.
 pub(crate) struct Proxy {
@@ -140,6 +158,35 @@ impl Door for Proxy {
         self.insist(Again::Always, Late::Counts, question).await
     }
 
+    async fn end_transaction(&self, end: EndTransaction) -> Result<TransactionEnded, NoAnswer> {
+        let question = move |engine: Engine| async move { engine.end_transaction(end).await }.boxed();
+        self.insist(Again::Always, Late::Counts, question).await
+    }
+
+    async fn checks(&self) -> Result<Vec<CheckBack>, NoAnswer> {
+        let question = |engine: Engine| {
+            async move {
+                match *engine.role().borrow() {
+                    Role::Leader { .. } => Ok(checks_of(&engine).await),
+                    Role::Follower { leader } => Err(StoreError::NotLeader { leader }),
+                }
+            }
+            .boxed()
+        };
+        self.insist(Again::IfRefused, Late::IsDropped, question).await
+    }
+
+    async fn checked(&self, checked: Checked) -> Result<(), NoAnswer> {
+        let question = move |engine: Engine| {
+            async move {
+                engine.checked(checked);
+                Ok(())
+            }
+            .boxed()
+        };
+        self.insist(Again::IfRefused, Late::IsDropped, question).await
+    }
+
     async fn reset(&self, reset: Reset) -> Result<Vec<QueueReset>, NoAnswer> {
         let question = move |engine: Engine| {
             let reset = reset.clone();
@@ -154,6 +201,20 @@ impl Door for Proxy {
             let fetch = fetch.clone();
             async move { engine.fetch(fetch).await }.boxed()
         };
+        self.insist(Again::Always, Late::IsDropped, question).await
+    }
+
+    async fn commit_offset(&self, commit: CommitOffset) -> Result<OffsetCommitted, NoAnswer> {
+        let question = move |engine: Engine| {
+            let commit = commit.clone();
+            async move { engine.commit_offset(commit).await }.boxed()
+        };
+        // A second one could come behind the next.
+        self.insist(Again::IfRefused, Late::IsDropped, question).await
+    }
+
+    async fn committed_offset(&self, of: GroupQueue) -> Result<Option<QueueOffset>, NoAnswer> {
+        let question = move |engine: Engine| async move { engine.committed_offset(of).await }.boxed();
         self.insist(Again::Always, Late::IsDropped, question).await
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apogee_model::Timestamp;
-use apogee_tests::clients::payload::{FILTERED, GROUPS, QUEUES};
-use apogee_tests::clients::{Consumer, Dice, Patience, Producer, Receive, Site, Sizes, Tempo};
-use apogee_tests::history::{Call, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check};
-use futures::future::{join, join_all};
+use apogee_tests::clients::payload::{FILTERED, GROUPS, QUEUES, READING};
+use apogee_tests::clients::{Asked, Consumer, Dice, Patience, Producer, Reader, Receive, Site, Sizes, Tempo};
+use apogee_tests::history::{
+    Call, EndAnswer, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check,
+};
+use futures::future::{join_all, join4};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -196,7 +198,13 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     if resets > 0 {
         cluster.tally.add(Happening::OffsetReset, u64::try_from(resets).expect("a count"));
     }
+    let committed = |call: &&Call| matches!(call.what, What::Commit { outcome: Outcome::Ok, .. });
+    let commits = calls.iter().filter(committed).count();
+    if commits > 0 {
+        cluster.tally.add(Happening::OffsetCommit, u64::try_from(commits).expect("a count"));
+    }
     note_delays(&calls, &mut cluster.tally);
+    note_transactions(&calls, &mut cluster.tally);
     let dead = calls.iter().filter_map(|call| match &call.what {
         What::DeadLetters { letters, .. } => Some(letters.len()),
         _ => None,
@@ -224,6 +232,18 @@ fn note_delays(calls: &[Call], tally: &mut Tally) {
             }
             What::Recall { outcome: Outcome::Ok, .. } => tally.count(Happening::Recall),
             What::Recall { outcome: Outcome::Failed, .. } => tally.count(Happening::LateRecall),
+            _ => {}
+        }
+    }
+}
+
+/// Counts what came of transactions.
+fn note_transactions(calls: &[Call], tally: &mut Tally) {
+    for call in calls {
+        match call.what {
+            What::End { answer: EndAnswer::Done, commit: true, .. } => tally.count(Happening::Commit),
+            What::End { answer: EndAnswer::Done, commit: false, .. } => tally.count(Happening::Rollback),
+            What::End { answer: EndAnswer::Otherwise, .. } => tally.count(Happening::OtherEnd),
             _ => {}
         }
     }
@@ -261,10 +281,19 @@ async fn work(site: &Site<Proxy>, seed: u64, proxy: u64, producers: u64) {
     if Dice::new(seed, 600).one_in(FILTERED_IN) {
         consumers.push(Consumer::new(Dice::new(seed, proxy * 100 + 50), FILTERED, proxy * 100 + 50));
     }
+    let mut asked = Asked::new(Dice::new(seed, proxy * 100 + 60));
+    // One proxy has a reader, who is alone in its group.
+    let mut reader = (proxy == 1).then(|| Reader::new(Dice::new(seed, 700), READING));
+    let reading = async {
+        if let Some(reader) = &mut reader {
+            reader.run(site).await;
+        }
+    };
     let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));
     let producing = join_all(producers.iter_mut().map(|producer| producer.run(site)));
-    join(producing, consuming).await;
+    join4(producing, consuming, asked.run(site), reading).await;
     join_all(producers.iter_mut().map(|producer| producer.recall_all(site))).await;
+    join_all(producers.iter_mut().map(|producer| producer.end_all(site))).await;
 }
 
 /// Sends a message to every queue, then receives and acks until nothing is left. A patient one waits for longer than

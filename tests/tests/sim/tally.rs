@@ -42,6 +42,8 @@ pub(crate) enum Happening {
     ShortenedLog,
     /// Somebody let a group go on elsewhere.
     OffsetReset,
+    /// A reader committed how far it came.
+    OffsetCommit,
     /// A message was received that came later than it was sent.
     DelayedMessage,
     /// A delayed message was taken back.
@@ -50,6 +52,12 @@ pub(crate) enum Happening {
     LateRecall,
     /// A message was delivered often enough, or given up.
     DeadLetter,
+    /// A transaction was committed,
+    Commit,
+    /// or rolled back,
+    Rollback,
+    /// or had ended otherwise.
+    OtherEnd,
 }
 
 /// Counts of what happened.
@@ -57,7 +65,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 24] = [
+    pub(crate) const ALL: [Happening; 28] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -78,10 +86,14 @@ impl Happening {
         Happening::TrimmedQueue,
         Happening::ShortenedLog,
         Happening::OffsetReset,
+        Happening::OffsetCommit,
         Happening::DelayedMessage,
         Happening::Recall,
         Happening::LateRecall,
         Happening::DeadLetter,
+        Happening::Commit,
+        Happening::Rollback,
+        Happening::OtherEnd,
     ];
 }
 

@@ -1,6 +1,6 @@
 //! Reading a queue without consuming it.
 
-use crate::{QueueId, QueueOffset, StoredMessage, Timestamp, TopicId};
+use crate::{Filter, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId};
 
 /// Asks for committed messages of one queue, in order. Nothing changes for any group.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -8,12 +8,14 @@ pub struct Fetch {
     pub topic: TopicId,
     pub queue: QueueId,
     pub from: FetchFrom,
-    /// At most this many messages are looked at, and at most [`Fetch::MESSAGES_MAX`].
+    /// At most this many messages are found. With 0 the answer says only where it would begin.
     pub messages: usize,
-    /// At most this many bytes of them, and at most [`Fetch::BYTES_MAX`]; one message may be larger.
+    /// At most this many bytes of messages are read, and at most [`Fetch::BYTES_MAX`]; one message may be larger.
     pub bytes: usize,
     /// Messages with another id are passed over.
     pub message_id: Option<String>,
+    /// Messages that it does not want are passed over, those with another tag without being read.
+    pub filter: Filter,
 }
 
 /// Where to begin.
@@ -50,8 +52,8 @@ pub struct FetchedMessage {
 }
 
 impl Fetch {
-    /// Messages that one fetch looks at.
+    /// Messages that one fetch reads.
     pub const MESSAGES_MAX: usize = 512;
-    /// Bytes of messages that one fetch looks at, unless one is larger.
+    /// Bytes of messages that one fetch reads, unless one is larger.
     pub const BYTES_MAX: usize = 1 << 20;
 }

@@ -20,6 +20,7 @@ impl From<&Fetch> for v1::FetchAsk {
             messages: u32::try_from(fetch.messages).unwrap_or(u32::MAX),
             bytes: u64::try_from(fetch.bytes).unwrap_or(u64::MAX),
             message_id: fetch.message_id.clone(),
+            filter: v1::Filter::of(&fetch.filter),
         }
     }
 }
@@ -40,6 +41,7 @@ impl TryFrom<v1::FetchAsk> for Fetch {
             messages: usize::try_from(ask.messages).unwrap_or(usize::MAX),
             bytes: usize::try_from(ask.bytes).unwrap_or(usize::MAX),
             message_id: ask.message_id,
+            filter: v1::Filter::into_filter(ask.filter)?,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Appending.
 
-use apogee_model::store::{Append, Appended, RequestId, TopicRef};
+use std::time::Duration;
+
+use apogee_model::store::{Append, Appended, Half, HalfId, RequestId, TopicRef};
 use apogee_model::{QueueId, QueueOffset, StoredMessage, Timestamp};
 
-use super::{Malformed, narrow, required, v1};
+use super::{Malformed, as_millis, narrow, required, v1};
 
 impl From<&StoredMessage> for v1::StoredMessage {
     fn from(message: &StoredMessage) -> Self {
@@ -33,6 +35,7 @@ impl v1::AppendAsk {
             proxy_incarnation: append.request.proxy_incarnation,
             sequence: append.request.sequence,
             due_ms: append.due.map(|due| due.0),
+            half_check_after_ms: append.half.map(|half| as_millis(half.check_after)),
         });
         Some(Self { topic: Some((&first.topic).into()), queue: first.queue.0.into(), messages: messages.collect() })
     }
@@ -45,10 +48,11 @@ impl v1::AppendAsk {
         let topic: TopicRef = required(self.topic, "the topic")?.try_into()?;
         let queue = QueueId(narrow(self.queue, "the queue")?);
         let append = |message: v1::AppendMessage| {
-            let v1::AppendMessage { message, proxy_incarnation, sequence, due_ms } = message;
+            let v1::AppendMessage { message, proxy_incarnation, sequence, due_ms, half_check_after_ms } = message;
             let due = due_ms.map(Timestamp);
+            let half = half_check_after_ms.map(|after| Half { check_after: Duration::from_millis(after) });
             let (topic, message) = (topic.clone(), required(message, "the message")?.into());
-            Ok(Append { topic, queue, message, request: RequestId { proxy_incarnation, sequence }, due })
+            Ok(Append { topic, queue, message, request: RequestId { proxy_incarnation, sequence }, due, half })
         };
         self.messages.into_iter().map(append).collect()
     }
@@ -61,6 +65,7 @@ impl v1::Appended {
             offset: at.offset.0,
             stored_at_ms: at.stored_at.0,
             kept: at.kept.map(Into::into),
+            half: at.half.map(|half| half.0),
         });
         Self { places: places.collect() }
     }
@@ -73,7 +78,7 @@ impl v1::Appended {
         let place = |at: v1::AppendedAt| {
             let queue = QueueId(narrow(at.queue, "the queue")?);
             let (offset, stored_at) = (QueueOffset(at.offset), Timestamp(at.stored_at_ms));
-            Ok(Appended { queue, offset, stored_at, kept: at.kept.map(Into::into) })
+            Ok(Appended { queue, offset, stored_at, kept: at.kept.map(Into::into), half: at.half.map(HalfId) })
         };
         self.places.into_iter().map(place).collect()
     }

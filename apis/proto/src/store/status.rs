@@ -38,6 +38,7 @@ impl v1::GroupStatus {
             cursor: it.cursor.0,
             max: it.max.0,
             in_flight: it.in_flight,
+            pulled: it.pulled.map(|offset| offset.0),
         };
         Self { queues: queues.iter().map(row).collect() }
     }
@@ -55,6 +56,7 @@ impl v1::GroupStatus {
                 cursor: QueueOffset(it.cursor),
                 max: QueueOffset(it.max),
                 in_flight: it.in_flight,
+                pulled: it.pulled.map(QueueOffset),
             })
         };
         self.queues.into_iter().map(row).collect()

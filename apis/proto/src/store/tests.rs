@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeadLetters, Delivery, DeliveryKey, Fetch, FetchFrom, Fetched, FetchedMessage, GroupRef,
-    GroupStatus, KeptId, LeaseTerms, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
-    Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
+    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, Half, HalfId, KeptId, LeaseTerms,
+    OffsetCommitted, OpenTransaction, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
+    Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -53,6 +54,7 @@ fn appends_keep_their_request_ids() {
         message: message(),
         request: RequestId { proxy_incarnation: u64::MAX, sequence },
         due,
+        half: (sequence == 2).then_some(Half { check_after: Duration::from_millis(9) }),
     };
     let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
@@ -60,7 +62,8 @@ fn appends_keep_their_request_ids() {
     assert_eq!(v1::AppendAsk::of(&[]), None);
 
     let kept = Some(KeptId { due: Timestamp(8), number: 9 });
-    let at = Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept };
+    let at =
+        Appended { queue: QueueId(5), offset: QueueOffset(6), stored_at: Timestamp(7), kept, half: Some(HalfId(3)) };
     assert_eq!(travelled(&v1::Appended::of(&[at])).into_appended(), Ok(vec![at]));
 }
 
@@ -72,6 +75,28 @@ fn recalls_survive() {
     for recalled in [Recalled::Done, Recalled::TooLate] {
         assert_eq!(Recalled::from(travelled(&v1::Recalled::from(recalled))), recalled);
     }
+}
+
+#[test]
+fn words_about_transactions_survive() {
+    let topics = [TopicId(1), TopicId(7)].into();
+    assert_eq!(travelled(&v1::ProducersAsk::of(&topics)).into_topics(), topics);
+    for resolution in [Resolution::Commit, Resolution::Rollback] {
+        let end = EndTransaction { topic: TopicId(7), id: HalfId(u64::MAX), resolution };
+        assert_eq!(EndTransaction::try_from(travelled(&v1::EndTransactionAsk::from(end))), Ok(end));
+    }
+    assert!(EndTransaction::try_from(v1::EndTransactionAsk { topic: 7, half: 1, resolution: 0 }).is_err());
+    for ended in [TransactionEnded::Done, TransactionEnded::Otherwise, TransactionEnded::Unknown] {
+        assert_eq!(TransactionEnded::try_from(travelled(&v1::TransactionEnded::from(ended))), Ok(ended));
+    }
+    assert!(TransactionEnded::try_from(v1::TransactionEnded { outcome: None }).is_err());
+    let (topic, queue, id, stored_at) = (TopicId(7), QueueId(5), HalfId(3), Timestamp(9));
+    let check = CheckBack { topic, queue, id, check: 2, stored_at, message: message() };
+    assert_eq!(CheckBack::try_from(travelled(&v1::CheckBack::from(&check))), Ok(check));
+    let checked = vec![Checked { topic, id, check: 2 }];
+    assert_eq!(travelled(&v1::Checked::of(&checked)).into_checked(), checked);
+    let open = vec![OpenTransaction { queue, id, checks: 15, parked: true, stored_at, message: message() }];
+    assert_eq!(travelled(&v1::Transactions::of(&open)).into_open(), Ok(open));
 }
 
 #[test]
@@ -127,6 +152,7 @@ fn settlements_and_counters_survive() {
         cursor: QueueOffset(4),
         max: QueueOffset(5),
         in_flight: 6,
+        pulled: Some(QueueOffset(0)),
     };
     assert_eq!(travelled(&v1::GroupStatus::of(std::slice::from_ref(&status))).into_status(), Ok(vec![status]));
     let clients: Vec<_> = ["a", "b"].into_iter().filter_map(ClientId::parse).collect();
@@ -155,7 +181,8 @@ fn resets_survive() {
 fn fetches_survive() {
     for from in [FetchFrom::Offset(QueueOffset(1)), FetchFrom::Time(Timestamp(2)), FetchFrom::End] {
         let (queue, message_id) = (QueueId(3), Some("id".to_owned()));
-        let fetch = Fetch { topic: TopicId(7), queue, from, messages: 4, bytes: 5, message_id };
+        let filter = Filter::sql("a = 1").unwrap();
+        let fetch = Fetch { topic: TopicId(7), queue, from, messages: 4, bytes: 5, message_id, filter };
         assert_eq!(Fetch::try_from(travelled(&v1::FetchAsk::from(&fetch))), Ok(fetch));
     }
     let stored = FetchedMessage { offset: QueueOffset(4), stored_at: Timestamp(5), message: message() };
@@ -163,6 +190,21 @@ fn fetches_survive() {
     let fetched = Fetched { min, max, next, reached: Some(Timestamp(6)), messages: vec![stored.clone(), stored] };
     assert_eq!(Fetched::try_from(travelled(&v1::Fetched::from(&fetched))), Ok(fetched));
     assert!(Fetch::try_from(v1::FetchAsk::default()).is_err());
+}
+
+#[test]
+fn committed_offsets_survive() {
+    let commit = CommitOffset { group: group(), topic: topic(), queue: QueueId(3), offset: QueueOffset(0) };
+    assert_eq!(CommitOffset::try_from(travelled(&v1::CommitOffsetAsk::from(&commit))), Ok(commit));
+    for committed in [OffsetCommitted::Done, OffsetCommitted::Beyond { max: QueueOffset(0) }] {
+        assert_eq!(OffsetCommitted::from(travelled(&v1::OffsetCommitted::from(committed))), committed);
+    }
+    let of = GroupQueue { group: GroupId(1), topic: TopicId(2), queue: QueueId(3) };
+    assert_eq!(GroupQueue::try_from(travelled(&v1::CommittedOffsetAsk::from(of))), Ok(of));
+    for offset in [None, Some(QueueOffset(0))] {
+        assert_eq!(Option::from(travelled(&v1::CommittedOffset::from(offset))), offset);
+    }
+    assert!(CommitOffset::try_from(v1::CommitOffsetAsk::default()).is_err());
 }
 
 #[test]
@@ -198,6 +240,12 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Fetch(it) => Fetch::try_from(it).is_ok(),
         Ask::Watch(it) => it.group.map(GroupRef::try_from).is_some_and(|group| group.is_ok()),
         Ask::Recall(recall) => Recall::try_from(recall).is_ok(),
+        Ask::Producers(it) => !it.into_topics().is_empty(),
+        Ask::EndTransaction(it) => EndTransaction::try_from(it).is_ok(),
+        Ask::Checked(it) => !it.into_checked().is_empty(),
+        Ask::Transactions(_) => true,
+        Ask::CommitOffset(commit) => CommitOffset::try_from(commit).is_ok(),
+        Ask::CommittedOffset(of) => GroupQueue::try_from(of).is_ok(),
         Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,
     });
     sound.count()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use apogee_model::store::Half;
 use apogee_model::{MessageType, Topic};
 use apogee_proto::v2::{self, Encoding};
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,10 @@ use crate::service::{Call, Draft, MessageError, ServiceError};
 
 /// Largest body in bytes, as it was sent.
 pub(super) const BODY_MAX: usize = 4 * 1024 * 1024;
+/// When a producer is asked first that says nothing else.
+///
+/// Source: apache/rocketmq `BrokerConfig.java` (transactionTimeOut).
+const CHECK_AFTER: Duration = Duration::from_secs(6);
 /// Longest recovery duration of a transaction in seconds.
 const RECOVERY_SECONDS_MAX: i64 = 3600;
 /// Farthest delivery time.
@@ -60,11 +65,13 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
     let message_group = Some(properties.message_group()).filter(|group| !group.is_empty()).map(Into::into);
     let due =
         properties.delivery_timestamp.as_ref().filter(|_| message_type == MessageType::Delay).map(time::timestamp);
+    let half = (message_type == MessageType::Transaction).then(|| half(&properties));
     Ok(Draft {
         message_type,
         message_id,
         message_group,
         due,
+        half,
         body,
         body_part: body_part(topic, message),
         properties: properties_part(properties, message_type, call),
@@ -110,12 +117,21 @@ fn check_recovery(properties: &v2::SystemProperties) -> Result<(), MessageError>
     Ok(())
 }
 
+/// No time at all would ask while the transaction is under way, and is taken for nothing said.
+fn half(properties: &v2::SystemProperties) -> Half {
+    let asked = properties.orphaned_transaction_recovery_duration.and_then(time::duration);
+    Half { check_after: asked.filter(|asked| !asked.is_zero()).unwrap_or(CHECK_AFTER) }
+}
+
 /// The past is fine and means at once.
 fn check_delivery(properties: &v2::SystemProperties, call: &Call) -> Result<(), MessageError> {
     let Some(at) = &properties.delivery_timestamp else { return Ok(()) };
     let ahead = time::timestamp(at).since(call.received);
     if ahead > DELAY_MAX {
         return Err(MessageError::DeliveryTimestamp { ahead, max: DELAY_MAX });
+    }
+    if type_of(properties) == MessageType::Transaction {
+        return Err(MessageError::TransactionWithDelay);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! v2 requests to our types. Whatever passes is valid for good; the v2 types stop here.
 
 mod message;
+mod offsets;
 mod property;
 mod recall;
 mod receive;
@@ -8,6 +9,7 @@ mod route;
 mod settings;
 mod settle;
 mod time;
+mod transaction;
 
 use apogee_model::{ConsumerGroup, NameError, Topic};
 use apogee_proto::v2;

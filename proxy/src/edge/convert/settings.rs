@@ -39,6 +39,7 @@ impl Parse<v2::Settings> for ClientSettings {
         Ok(Self {
             role,
             topics: Named::of(&topics),
+            named: topics,
             subscriptions: Subscriptions::of(subscriptions),
             request_timeout: wire.request_timeout.and_then(time::duration),
         })

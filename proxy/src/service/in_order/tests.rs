@@ -13,7 +13,7 @@ struct Store {
 }
 
 fn stored() -> Option<Answer> {
-    let at = Appended { queue: QueueId(0), offset: QueueOffset(0), stored_at: Timestamp(0), kept: None };
+    let at = Appended { queue: QueueId(0), offset: QueueOffset(0), stored_at: Timestamp(0), kept: None, half: None };
     Some(Ok(vec![at]))
 }
 

@@ -1,17 +1,18 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, Fetch, Fetched, GroupStatus, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
-    Reset, Settled, Settlement, StoreError, TopicRef,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
+    GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
+    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
-use apogee_model::{ClientId, ConsumerGroup, Permission, Timestamp, Topic, TopicType};
+use apogee_model::{ClientId, ConsumerGroup, Permission, QueueOffset, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::store::{ClientHeard, StoreNode};
+use crate::store::{Checks, ClientHeard, StoreNode};
 
 /// A store that only watches, and never sees anything. It may be without a leader.
 #[derive(Default)]
@@ -23,6 +24,14 @@ struct Never;
 
 impl Watch for Never {
     fn ready(&mut self) -> BoxFuture<'_, u64> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Checks for Never {
+    fn set_topics(&self, _: BTreeSet<TopicId>) {}
+
+    fn next(&mut self) -> BoxFuture<'_, CheckBack> {
         Box::pin(std::future::pending())
     }
 }
@@ -60,7 +69,23 @@ impl StoreNode for Blind {
     fn recall(&self, _: Recall) -> BoxFuture<'_, Result<Recalled, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
+    fn end_transaction(&self, _: EndTransaction) -> BoxFuture<'_, Result<TransactionEnded, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn transactions(&self, _: TopicId, _: HalfId, _: usize) -> BoxFuture<'_, Result<Vec<OpenTransaction>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn checks(&self, _: BTreeSet<TopicId>) -> Box<dyn Checks> {
+        Box::new(Never)
+    }
+    fn checked(&self, _: Checked) {}
     fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn commit_offset(&self, _: CommitOffset) -> BoxFuture<'_, Result<OffsetCommitted, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn committed_offset(&self, _: GroupQueue) -> BoxFuture<'_, Result<Option<QueueOffset>, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
     fn drop_topic(&self, _: TopicId) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -137,6 +137,7 @@ fn append(bytes: usize) -> Append {
         message: StoredMessage { body_part: vec![0; bytes].into(), properties_part: Bytes::new() },
         request: RequestId { proxy_incarnation: 5, sequence: 6 },
         due: None,
+        half: None,
     }
 }
 
@@ -155,7 +156,9 @@ fn pop() -> Pop {
 }
 
 fn appended() -> Answered {
-    Answered::Appended(v1::Appended { places: vec![AppendedAt { queue: 0, offset: 3, stored_at_ms: 4, kept: None }] })
+    Answered::Appended(v1::Appended {
+        places: vec![AppendedAt { queue: 0, offset: 3, stored_at_ms: 4, kept: None, half: None }],
+    })
 }
 
 fn popped(offset: u64, last: bool) -> Answered {
@@ -176,7 +179,8 @@ async fn the_same_send_goes_again_until_it_is_answered() {
     ];
     let scene = scene(again);
     let stored = timeout(SOON, scene.store.append(vec![append(10)])).await.unwrap();
-    let expected = Appended { queue: QueueId(0), offset: QueueOffset(3), stored_at: Timestamp(4), kept: None };
+    let expected =
+        Appended { queue: QueueId(0), offset: QueueOffset(3), stored_at: Timestamp(4), kept: None, half: None };
     assert_eq!(stored, Ok(vec![expected]));
     let seen = scene.fake.seen();
     assert_eq!(seen.len(), 5);

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, DeadLetters, DeliveryKey, Fetch, GroupStatus, KeptId, Pop, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled,
+    Append, Appended, Checked, CommitOffset, DeadLetters, DeliveryKey, EndTransaction, Fetch, GroupStatus, HalfId,
+    KeptId, OffsetCommitted, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
 };
 use apogee_model::{
-    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, ReplicaId, StoredMessage, TopicId,
+    BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, QueueOffset, ReplicaId, StoredMessage, TopicId,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
 use super::bury::{Burial, Buried, Condemned, Verdict};
 use super::settle::Moved;
-use super::{Aged, Located, Look, Verdicts};
+use super::{Aged, Decided, Located, Look, Verdicts};
 use crate::hand_over::HandedOver;
+use crate::record::QueueOf;
 use crate::state::State;
+use crate::views::half::HalfRow;
 use crate::views::kept::KeptRow;
 use crate::views::{Place, Position, ViewsError};
 use crate::watch::Edge;
@@ -94,6 +96,34 @@ pub(crate) enum Ask {
         recall: Recall,
         reply: Sender<Recalled>,
     },
+    CarryHalf {
+        id: HalfId,
+        row: HalfRow,
+        message: StoredMessage,
+        reply: Sender<()>,
+    },
+    EndTransaction {
+        end: EndTransaction,
+        reply: Sender<Decided>,
+    },
+    Checked(Checked),
+    /// There may be producers to ask that were not there before.
+    Producers,
+    /// Some half messages of a topic, and where to go on.
+    Transactions {
+        topic: TopicId,
+        from: HalfId,
+        max: usize,
+        reply: Sender<(Vec<(HalfId, HalfRow)>, HalfId)>,
+    },
+    CommitOffset {
+        commit: CommitOffset,
+        reply: Sender<OffsetCommitted>,
+    },
+    CommittedOffset {
+        of: QueueOf,
+        reply: Sender<Option<QueueOffset>>,
+    },
     Release {
         deliveries: Vec<DeliveryKey>,
     },
@@ -158,7 +188,10 @@ pub(crate) enum Answer {
     Buried(Sender<Buried>, Buried),
     Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
     Recalled(Sender<Recalled>, Recalled),
+    Decided(Sender<Decided>, Decided),
     Located(Sender<Located>, Located),
+    OffsetCommitted(Sender<OffsetCommitted>, OffsetCommitted),
+    CommittedOffset(Sender<Option<QueueOffset>>, Option<QueueOffset>),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
     GroupStatus(Sender<Vec<GroupStatus>>, Vec<GroupStatus>),
     Done(Sender<()>),
@@ -195,9 +228,12 @@ impl Answer {
             Self::Appended(reply, appended, _room) => ignore(reply.send(appended)),
             Self::Settled(reply, settled) => ignore(reply.send(settled)),
             Self::Recalled(reply, recalled) => ignore(reply.send(recalled)),
+            Self::Decided(reply, decided) => ignore(reply.send(decided)),
             Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
             Self::Buried(reply, buried) => ignore(reply.send(buried)),
             Self::Located(reply, located) => ignore(reply.send(located)),
+            Self::OffsetCommitted(reply, committed) => ignore(reply.send(committed)),
+            Self::CommittedOffset(reply, offset) => ignore(reply.send(offset)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),
             Self::GroupStatus(reply, status) => ignore(reply.send(status)),

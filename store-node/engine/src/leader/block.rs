@@ -92,8 +92,15 @@ impl Blocks {
     /// Writes a record into the open block; says which block and log time that is. Messages and dead letters have their room from
     /// [`Blocks::reserve`]; other records are small and start a new block when this one is full.
     pub(crate) fn push(&mut self, record: &Record, wall: Timestamp) -> (Ticket, Timestamp) {
-        let sized =
-            matches!(record, Record::Message { .. } | Record::Kept(_) | Record::Carried(_) | Record::DeadLetter(_));
+        let sized = matches!(
+            record,
+            Record::Message { .. }
+                | Record::Kept(_)
+                | Record::Carried(_)
+                | Record::Half(_)
+                | Record::HalfCarried(_)
+                | Record::DeadLetter(_)
+        );
         if !sized {
             self.reserve(0, 1, wall);
         }

@@ -5,13 +5,14 @@
 //! at least half of what is behind the oldest of them is something else. Else they just stay, and the log with them.
 
 use apogee_model::StoredMessage;
-use apogee_model::store::KeptId;
+use apogee_model::store::{HalfId, KeptId};
 use tokio::sync::oneshot::Sender;
 
 use super::timer::Leaving;
 use super::{Answer, Leader, Now};
 use crate::block::Lsn;
 use crate::record::{Carried, Record};
+use crate::views::half::HalfRow;
 use crate::views::kept::KeptRow;
 
 /// Rows one look reads, and messages and bytes it gives.
@@ -23,6 +24,7 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Aged {
     pub(crate) messages: Vec<(KeptId, KeptRow)>,
+    pub(crate) halves: Vec<(HalfId, HalfRow)>,
     /// There may be more.
     pub(crate) more: bool,
 }
@@ -31,11 +33,11 @@ impl Leader {
     /// Some messages that hold segments which nothing else needs.
     pub(super) fn aged(&mut self, now: Now) -> Aged {
         let Some(floor) = self.worth_carrying(now) else {
-            self.carry_from = KeptId::MIN;
+            (self.carry_from, self.carry_halves_from) = (KeptId::MIN, HalfId(0));
             return Aged::default();
         };
         let (rows, next) = self.state.waiting(self.carry_from, READ);
-        let mut aged = Aged { messages: Vec::new(), more: next < KeptId::MAX };
+        let mut aged = Aged { more: next < KeptId::MAX, ..Aged::default() };
         self.carry_from = if aged.more { next } else { KeptId::MIN };
         let mut bytes = 0;
         for (id, row) in rows.into_iter().filter(|(_, row)| row.lsn < floor) {
@@ -46,7 +48,25 @@ impl Leader {
             bytes += u64::from(row.len);
             aged.messages.push((id, row));
         }
+        if !aged.more {
+            self.aged_halves(floor, bytes, &mut aged);
+        }
         aged
+    }
+
+    /// The same of half messages.
+    fn aged_halves(&mut self, floor: Lsn, mut bytes: u64, aged: &mut Aged) {
+        let (rows, next) = self.state.halves(self.carry_halves_from, READ);
+        aged.more = next < HalfId(u64::MAX);
+        self.carry_halves_from = if aged.more { next } else { HalfId(0) };
+        for (id, row) in rows.into_iter().filter(|(_, row)| row.kept.lsn < floor) {
+            if aged.messages.len() + aged.halves.len() >= MESSAGES_MAX || bytes >= BYTES_MAX {
+                (self.carry_halves_from, aged.more) = (id, true);
+                break;
+            }
+            bytes += u64::from(row.kept.len);
+            aged.halves.push((id, row));
+        }
     }
 
     /// Where the log could begin but for messages that wait.

@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use apogee_model::QueueOffset;
 use apogee_model::store::{Fetch, FetchFrom};
+use apogee_model::{Filter, QueueOffset, TagFilter};
 
 use super::Leader;
+use super::pop::SCAN_BUDGET;
 use crate::views::Place;
 
 /// Where the messages of a fetch are.
@@ -18,7 +19,8 @@ pub(crate) struct Located {
 }
 
 impl Leader {
-    /// Committed messages only: what is on its way to the log is no part of the applied view.
+    /// Committed messages only: what is on its way to the log is no part of the applied view. Those that are named still
+    /// have to be looked at when the fetch is particular; those with another tag are not among them.
     pub(super) fn locate(&self, fetch: &Fetch) -> Located {
         let (topic, queue) = (fetch.topic, fetch.queue);
         let state = self.state.queue(topic, queue);
@@ -28,18 +30,30 @@ impl Leader {
             FetchFrom::Time(at) => self.first_stored(topic, queue, min..max, at),
             FetchFrom::End => max,
         };
-        let (messages, mut room) = (fetch.messages.min(Fetch::MESSAGES_MAX), fetch.bytes.min(Fetch::BYTES_MAX));
-        let (mut places, mut next) = (Vec::new(), from);
+        let (messages, mut room) = (most(fetch), fetch.bytes.min(Fetch::BYTES_MAX));
+        let (mut places, mut next, mut budget) = (Vec::new(), from, SCAN_BUDGET);
         self.state.places(topic, queue, from, max, |offset, place| {
             let len = usize::try_from(place.len).unwrap_or(usize::MAX);
-            if places.len() >= messages || (len > room && !places.is_empty()) {
+            if places.len() >= messages || budget == 0 {
                 return ControlFlow::Break(());
             }
-            room = room.saturating_sub(len);
-            places.push((offset, place));
+            if fetch.filter.may_want(place.tag_hash) {
+                if len > room && !places.is_empty() {
+                    return ControlFlow::Break(());
+                }
+                room = room.saturating_sub(len);
+                places.push((offset, place));
+            }
+            budget -= 1;
             next = offset.next();
             ControlFlow::Continue(())
         });
         Located { min, max, next, places }
     }
+}
+
+/// Messages that are to be read, at most: as many as shall be found, unless reading decides which these are.
+fn most(fetch: &Fetch) -> usize {
+    let all = matches!(fetch.filter, Filter::Tags(TagFilter::All)) && fetch.message_id.is_none();
+    if all || fetch.messages == 0 { fetch.messages.min(Fetch::MESSAGES_MAX) } else { Fetch::MESSAGES_MAX }
 }

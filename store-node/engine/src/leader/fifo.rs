@@ -147,7 +147,13 @@ impl Leader {
             | Record::Kept(_)
             | Record::Fire(_)
             | Record::Recall(_)
+            | Record::CommitOffset(_)
+            | Record::ForgetOffsets(_)
             | Record::Carried(_)
+            | Record::Half(_)
+            | Record::HalfCarried(_)
+            | Record::HalfChecked(_)
+            | Record::HalfEnd(_)
             | Record::Open { .. }
             | Record::Close { .. }
             | Record::Trim { .. }

@@ -5,28 +5,32 @@
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
 //! Reading order: `ask` (what callers want), this file, then `pop`, `fifo` with `locks` (pops of ordered groups), `settle`,
-//! `bury`, `timer`, `carry`, `reset` and `retention` for the decisions, `look` for filters by expression, and `fetch`.
+//! `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets` and `retention` for the decisions, `look` for
+//! filters by expression, and `fetch`.
 
 mod ask;
 mod block;
 mod bury;
 mod carry;
+mod dropping;
 mod fetch;
 mod fifo;
 mod locks;
 mod look;
+mod offsets;
 mod pop;
 mod ready;
 mod reset;
 mod retention;
 mod settle;
 mod timer;
+mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use apogee_host::Monotonic;
-use apogee_model::store::{Append, Appended, GroupRef, GroupStatus, KeptId, QueueStatus, RequestId, TopicRef};
+use apogee_model::store::{Append, Appended, GroupRef, HalfId, KeptId, QueueStatus, RequestId, TopicRef};
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
@@ -37,10 +41,11 @@ pub(crate) use fetch::Located;
 pub(crate) use look::{Look, Verdicts};
 pub use retention::Retention;
 pub(crate) use settle::Moved;
+pub(crate) use transaction::{CHECKS_MAX, Decided, Fresh};
 
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
-use crate::pop::{Entry, Overlay, PopQueue, When};
+use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
 use crate::state::{BadBlock, QueueState, State};
 use crate::views::rows::Earlier;
@@ -104,6 +109,10 @@ pub(crate) struct Leader {
     timer: timer::Timer,
     /// Where the search for messages to carry goes on.
     carry_from: KeptId,
+    carry_halves_from: HalfId,
+    transactions: transaction::Transactions,
+    /// Topics that are no more, and for which something may still wait.
+    dropping: VecDeque<dropping::Dropping>,
     retention: retention::Retaining,
     pub(crate) epoch: Epoch,
     last_delivery: DeliverySeq,
@@ -133,6 +142,9 @@ impl Leader {
             in_flight_max,
             timer: timer::Timer::new(now),
             carry_from: KeptId::MIN,
+            carry_halves_from: HalfId(0),
+            transactions: transaction::Transactions::new(now),
+            dropping: VecDeque::new(),
             retention: retention::Retaining::new(retention, segment_bytes, now),
             epoch,
             last_delivery: DeliverySeq(0),
@@ -204,6 +216,22 @@ impl Leader {
             }
             Ask::Carry { id, row, message, reply } => self.carry(id, row, message, reply, now),
             Ask::Recall { recall, reply } => self.recall(recall, reply, now),
+            Ask::CarryHalf { id, row, message, reply } => self.carry_half(id, row, message, reply, now),
+            Ask::EndTransaction { end, reply } => self.end_transaction(end, reply, now),
+            Ask::Checked(checked) => {
+                self.checked(checked, now);
+                None
+            }
+            Ask::Producers => {
+                self.transactions.look(now);
+                None
+            }
+            Ask::Transactions { topic, from, max, reply } => {
+                let _nobody_waits = reply.send(self.transactions_of(topic, from, max));
+                None
+            }
+            Ask::CommitOffset { commit, reply } => self.commit_offset(&commit, reply, now),
+            Ask::CommittedOffset { of, reply } => Some(Answer::CommittedOffset(reply, self.state.pull_offset(of))),
             Ask::Release { deliveries } => {
                 self.release(&deliveries, now);
                 None
@@ -240,7 +268,7 @@ impl Leader {
             Ask::HandOver { .. } | Ask::Base | Ask::LetGo { .. } => None, // the loop's business
             Ask::DropTopic { topic, reply } => {
                 self.drop_topic(topic, now);
-                self.blocks.answer(Answer::Done(reply))
+                self.drop_waiting(topic, reply, now)
             }
             Ask::DropGroup { group, reply } => {
                 self.turns.retain(|(of, _), _| *of != group);
@@ -288,15 +316,19 @@ impl Leader {
             .into_iter()
             .map(|append| {
                 let (topic, queue) = (append.topic.id, append.queue);
-                let Append { message, request, due, .. } = append;
+                let Append { message, request, due, half, .. } = append;
+                if let Some(half) = half {
+                    let id = self.begin_half(topic, queue, request, half, message, now);
+                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: None, half: Some(id) };
+                }
                 if let Some(due) = due.filter(|due| *due > now.wall) {
                     let id = self.timer.name(due, &self.state);
                     self.propose(Record::Kept(Kept { topic, queue, id, request, message }), now);
-                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: Some(id) };
+                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: Some(id), half: None };
                 }
                 let offset = self.next_offset(topic, queue);
                 self.propose(Record::Message { topic, queue, offset, request, message }, now);
-                Appended { queue, offset, stored_at, kept: None }
+                Appended { queue, offset, stored_at, kept: None, half: None }
             })
             .collect();
         if let Some(request) = request.filter(|request| request.proxy_incarnation != 0) {
@@ -363,6 +395,7 @@ impl Leader {
             let min = self.next_offset(topic, queue);
             self.propose(Record::Trim { topic, queue, min }, now);
         }
+        self.forget_offsets(topic, now);
     }
 
     fn topic_status(&self, topic: TopicId) -> Vec<QueueStatus> {
@@ -378,21 +411,6 @@ impl Leader {
             .into_iter()
             .map(status)
             .collect()
-    }
-
-    fn group_status(&self, group: GroupId) -> Vec<GroupStatus> {
-        let mut all = Vec::new();
-        for (topic, state) in self.state.topics_of(group) {
-            for (queue, QueueState { min, next: max, .. }) in self.state.queues_of(topic) {
-                let pop = state.queues.get(&queue);
-                // A group that never read a queue has nothing to do with what was trimmed.
-                let (floor, cursor) = pop.map_or((min, min), |pop| (pop.floor().max(min), pop.cursor.max(min)));
-                let delivered = |pop: &PopQueue| pop.entries.values().filter(|entry| !entry.is_waiting()).count();
-                let in_flight = pop.map_or(0, |pop| u64::try_from(delivered(pop)).unwrap_or(u64::MAX));
-                all.push(GroupStatus { topic, queue, floor, cursor, max, in_flight });
-            }
-        }
-        all
     }
 
     /// The next block to write, if one may go: a full one, or the open one when `may_be_partial`.
@@ -423,6 +441,11 @@ impl Leader {
         }
         self.timer.committed(applied.kept, ticket, now);
         self.recall_waiting(now);
+        self.transactions.committed(applied.halves, ticket, now);
+        self.end_waiting(now);
+        if self.may_drop() {
+            self.transactions.look(now);
+        }
         for (topic, tag_hash) in applied.arrived {
             self.watches.arrived(topic, tag_hash);
         }
@@ -482,7 +505,13 @@ impl Leader {
 
     /// When [`Leader::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Monotonic> {
-        self.clock.next().into_iter().chain(self.timer.due()).chain([self.retention.due()]).min()
+        self.clock
+            .next()
+            .into_iter()
+            .chain(self.timer.due())
+            .chain(self.transactions.due())
+            .chain([self.retention.due()])
+            .min()
     }
 
     /// Another replica is to lead: what the log does not say yet goes there, because the next leader knows only the log.
@@ -495,6 +524,7 @@ impl Leader {
     pub(crate) fn tick(&mut self, now: Now) {
         self.retain(now);
         self.fire(now);
+        self.ask_producers(now);
         let mut renewals: BTreeMap<(QueueOf, u64, Duration), Vec<QueueOffset>> = BTreeMap::new();
         for due in self.clock.due(now.monotonic) {
             match due {
@@ -535,11 +565,13 @@ impl Leader {
 /// What came of a request, one answer for each of its messages.
 fn results(earlier: &Earlier) -> impl Iterator<Item = Appended> {
     let Earlier { queue, first, stored_at, due, .. } = *earlier;
-    let kept = due > Timestamp::default();
+    let half = due == Earlier::HALF;
+    let kept = due > Timestamp::default() && !half;
     (first.0..first.0 + u64::from(earlier.count)).map(move |number| Appended {
         queue,
-        offset: if kept { QueueOffset(0) } else { QueueOffset(number) },
+        offset: if kept || half { QueueOffset(0) } else { QueueOffset(number) },
         stored_at,
         kept: kept.then_some(KeptId { due, number }),
+        half: half.then_some(HalfId(number)),
     })
 }

@@ -25,8 +25,10 @@ impl Leader {
         if ask.dry_run {
             return Some(Answer::Reset(reply, plan));
         }
-        // Queues that are not named begin where the first receive would let them.
-        self.open(&ask.group, &ask.topic, now);
+        // Queues that are not named begin where the first receive would let them, of a group that may receive.
+        if !self.only_pulls(group, topic) {
+            self.open(&ask.group, &ask.topic, now);
+        }
         let starts: Vec<_> = plan.iter().map(|row| (row.queue, row.after)).collect();
         if !starts.is_empty() {
             tracing::info!(event = "offsets_reset", %group, %topic, queues = starts.len(), "a group goes on elsewhere");
@@ -38,12 +40,13 @@ impl Leader {
     fn plan(&self, ask: &Reset) -> Vec<QueueReset> {
         let (group, topic) = (ask.group.id, ask.topic.id);
         let pop = self.state.pops.get(&(group, topic));
-        let is_open = self.is_open(group, topic);
+        let (is_open, only_pulls) = (self.is_open(group, topic), self.only_pulls(group, topic));
         let row = |(queue, state): (QueueId, QueueState)| {
             let (min, of) = (self.min(topic, queue), QueueOf { group, topic, queue });
             let before = match pop.and_then(|pop| pop.queues.get(&queue)) {
                 Some(pop) => pop.floor(),
                 None if is_open => self.cursor(of),
+                None if only_pulls => self.state.pull_offset(of)?,
                 None => self.start(topic, queue),
             };
             let after = self.target(&ask.to, topic, queue, state)?;

@@ -115,6 +115,11 @@ impl Timer {
         }
     }
 
+    /// Messages that were decided about and are not committed.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
     pub(super) fn is_leaving(&self, id: KeptId) -> bool {
         self.leaving.contains_key(&id)
     }

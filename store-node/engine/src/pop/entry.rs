@@ -133,7 +133,13 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::Kept(_)
         | Record::Carried(_)
         | Record::Fire(_)
-        | Record::Recall(_) => {}
+        | Record::Recall(_)
+        | Record::Half(_)
+        | Record::HalfCarried(_)
+        | Record::HalfChecked(_)
+        | Record::HalfEnd(_)
+        | Record::CommitOffset(_)
+        | Record::ForgetOffsets(_) => {}
     }
 }
 

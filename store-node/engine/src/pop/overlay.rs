@@ -9,7 +9,7 @@ use apogee_model::{GroupId, QueueId, QueueOffset, TopicId};
 
 use super::{Entry, GroupTopic, PopStore, When, apply};
 use crate::leader::Ticket;
-use crate::record::{QueueOf, Record};
+use crate::record::{Ended, HalfEnd, QueueOf, Record};
 
 /// Uncommitted changes of all queues and groups.
 #[derive(Debug, Default)]
@@ -80,8 +80,21 @@ impl Overlay {
                 self.next_offsets.insert((fire.topic, fire.queue), (block, end));
                 self.touched.push_back((block, Touch::NextOffset(fire.topic, fire.queue)));
             }
-            // The timer remembers what is decided about them.
-            Record::Kept(_) | Record::Carried(_) | Record::Recall(_) | Record::Close { .. } => {}
+            Record::HalfEnd(HalfEnd { kept, how: Ended::Committed(offset), .. }) => {
+                self.next_offsets.insert((kept.topic, kept.queue), (block, offset.next()));
+                self.touched.push_back((block, Touch::NextOffset(kept.topic, kept.queue)));
+            }
+            // The leader remembers elsewhere what is decided about them.
+            Record::Kept(_)
+            | Record::Carried(_)
+            | Record::Recall(_)
+            | Record::Half(_)
+            | Record::HalfCarried(_)
+            | Record::HalfChecked(_)
+            | Record::HalfEnd(_)
+            | Record::Close { .. } => {}
+            // Nothing is decided by what groups commit themselves.
+            Record::CommitOffset(_) | Record::ForgetOffsets(_) => {}
         }
     }
 

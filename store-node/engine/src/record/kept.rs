@@ -144,13 +144,13 @@ impl Recall {
     }
 }
 
-fn put_message(out: &mut Vec<u8>, message: &StoredMessage) {
+pub(super) fn put_message(out: &mut Vec<u8>, message: &StoredMessage) {
     out.extend_from_slice(&message.body_part);
     out.extend_from_slice(&message.properties_part);
 }
 
 /// Part A is behind `before` bytes of something else, which count as its own.
-fn message(body: &Bytes, before: usize, a_len: usize) -> Option<StoredMessage> {
+pub(super) fn message(body: &Bytes, before: usize, a_len: usize) -> Option<StoredMessage> {
     (before <= a_len)
         .then(|| StoredMessage { body_part: body.slice(before..a_len), properties_part: body.slice(a_len..) })
 }

@@ -1,9 +1,11 @@
 use apogee_model::Timestamp;
-use apogee_model::store::KeptId;
+use apogee_model::store::{HalfId, KeptId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::block::Lsn;
+use crate::views::half::HalfRow;
+use crate::views::kept::KeptRow;
 
 fn queue_of() -> QueueOf {
     QueueOf { group: GroupId(3), topic: TopicId(2), queue: QueueId(1) }
@@ -64,6 +66,19 @@ fn every_kind() -> Vec<Record> {
         }),
         Record::Recall(Recall { topic: TopicId(2), queue: QueueId(1), id: kept_id(), lsn: Lsn(64), len: 80 }),
         dead_letter(),
+        Record::Half(HalfMessage {
+            topic: TopicId(2),
+            queue: QueueId(1),
+            id: HalfId(9),
+            request,
+            check_after_ms: 6000,
+            message: message(),
+        }),
+        Record::HalfCarried(HalfCarried { id: HalfId(9), was: half_row(), message: message() }),
+        Record::HalfChecked(HalfChecked { id: HalfId(9), row: half_row() }),
+        Record::HalfEnd(HalfEnd { id: HalfId(9), kept: half_row().kept, how: Ended::Committed(QueueOffset(7)) }),
+        Record::HalfEnd(HalfEnd { id: HalfId(9), kept: half_row().kept, how: Ended::RolledBack }),
+        Record::HalfEnd(HalfEnd { id: HalfId(9), kept: half_row().kept, how: Ended::Dropped }),
         Record::Lease(Lease {
             queue: queue_of(),
             deliveries: two(),
@@ -74,7 +89,21 @@ fn every_kind() -> Vec<Record> {
             attempt_id: 0,
             waiting: [QueueOffset(3), QueueOffset(5)].into(),
         }),
+        Record::CommitOffset(CommitOffset { queue: queue_of(), offset: QueueOffset(6) }),
+        Record::ForgetOffsets(ForgetOffsets { topic: TopicId(2) }),
     ]
+}
+
+fn half_row() -> HalfRow {
+    let (tag_hash, group_hash) =
+        (apogee_model::tag_hash(message().tag()), apogee_model::message_group_hash(message().message_group()));
+    HalfRow {
+        kept: KeptRow { topic: TopicId(2), queue: QueueId(1), lsn: Lsn(64), len: 80, tag_hash, group_hash },
+        stored_at: Timestamp(1_767_225_600_000),
+        check_after_ms: 6000,
+        checks: 3,
+        checked_at: Timestamp(1_767_225_700_000),
+    }
 }
 
 fn dead_letter() -> Record {

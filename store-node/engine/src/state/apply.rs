@@ -1,6 +1,6 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
-use apogee_model::store::KeptId;
+use apogee_model::store::{HalfId, KeptId};
 use apogee_model::{
     DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, message_group_hash, tag_hash,
 };
@@ -11,7 +11,10 @@ use super::dirty::Tracked;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::commitlog::{OpenError, segment_name};
 use crate::pop::{self, PopStore as _, When};
-use crate::record::{Carried, Fire, Kept, NotARecord, QueueOf, Record};
+use crate::record::{
+    Carried, Ended, Fire, HalfCarried, HalfChecked, HalfEnd, HalfMessage, Kept, NotARecord, QueueOf, Record,
+};
+use crate::views::half::HalfRow;
 use crate::views::kept::KeptRow;
 use crate::views::rows::Earlier;
 use crate::views::{Membership, Place};
@@ -31,6 +34,8 @@ pub(crate) struct Applied {
     pub(crate) reset: Vec<(GroupId, TopicId)>,
     /// Messages that are kept back, and where they are now.
     pub(crate) kept: Vec<(KeptId, KeptRow)>,
+    /// Half messages, and what is known of them; nothing when they are decided.
+    pub(crate) halves: Vec<(HalfId, Option<HalfRow>)>,
 }
 
 /// A committed block that does not hold what a block must hold.
@@ -162,6 +167,7 @@ impl State {
                 applied.touched.extend(deliveries.offsets.iter().map(|offset| (*queue, *offset)));
             }
             Record::Reset { group, topic, starts } => {
+                self.offsets.reset(*group, *topic, starts);
                 let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, *group, *topic) else {
                     return;
                 };
@@ -182,6 +188,16 @@ impl State {
                     KeptRow { topic: it.topic, queue: it.queue, lsn: it.lsn, len: it.len, tag_hash: 0, group_hash: 0 };
                 self.kept.leave(it.id, row);
             }
+            Record::Half(half) => self.begin_half(half, at, applied),
+            Record::HalfCarried(carried) => self.carry_half(carried, at, applied),
+            Record::HalfChecked(HalfChecked { id, row }) => {
+                let row = HalfRow { checked_at: at.log_time, ..*row };
+                self.halves.change(*id, row);
+                applied.halves.push((*id, Some(row)));
+            }
+            Record::HalfEnd(end) => self.end_half(end, at, applied),
+            Record::CommitOffset(commit) => self.offsets.commit(commit.queue, commit.offset),
+            Record::ForgetOffsets(forget) => self.offsets.forget(forget.topic),
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());
                 self.dirty.topic_name(*id);
@@ -223,6 +239,44 @@ impl State {
         }
     }
 
+    fn begin_half(&mut self, half: &HalfMessage, at: &At, applied: &mut Applied) {
+        let HalfMessage { topic, queue, id, request, check_after_ms, message } = half;
+        let kept = kept_row(*topic, *queue, message, at);
+        let (stored_at, checked_at) = (at.log_time, Timestamp(0));
+        let row = HalfRow { kept, stored_at, check_after_ms: *check_after_ms, checks: 0, checked_at };
+        self.halves.begin(*id, row);
+        self.kept.hold(kept.lsn, kept.len);
+        let (topic, queue, first, due) = (*topic, *queue, QueueOffset(id.0), Earlier::HALF);
+        let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
+        self.resend.remember(earlier, at.block);
+        applied.halves.push((*id, Some(row)));
+    }
+
+    fn carry_half(&mut self, carried: &HalfCarried, at: &At, applied: &mut Applied) {
+        let HalfCarried { id, was, message } = carried;
+        let kept = kept_row(was.kept.topic, was.kept.queue, message, at);
+        let row = HalfRow { kept, ..*was };
+        self.halves.change(*id, row);
+        self.kept.let_go(was.kept.lsn, was.kept.len);
+        self.kept.hold(kept.lsn, kept.len);
+        applied.halves.push((*id, Some(row)));
+    }
+
+    fn end_half(&mut self, end: &HalfEnd, at: &At, applied: &mut Applied) {
+        let HalfEnd { id, kept, how } = *end;
+        let KeptRow { topic, queue, lsn, len, tag_hash, group_hash } = kept;
+        self.halves.end(id, topic, how.resolution(), at.log_time);
+        self.kept.let_go(lsn, len);
+        if let Ended::Committed(offset) = how {
+            self.kept.came((topic, queue), offset, lsn, at.log_time);
+            let (stored_at, visible) = (at.log_time, at.lsn);
+            let place = Place { lsn, len, tag_hash, group_hash, stored_at, flags: 0, visible };
+            self.append((topic, queue), offset, place);
+            applied.arrived.push((topic, tag_hash));
+        }
+        applied.halves.push((id, None));
+    }
+
     fn append(&mut self, queue: (TopicId, QueueId), offset: QueueOffset, place: Place) {
         let state = self.queues.entry(queue).or_default();
         assert_eq!(offset, state.next, "the offsets of a queue follow one another");
@@ -246,6 +300,7 @@ impl State {
             }
         }
         self.groups.remove(&group);
+        self.offsets.close(group);
         self.dirty.close(group);
     }
 

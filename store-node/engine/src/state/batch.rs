@@ -15,7 +15,7 @@ const RESEND_BYTES: usize = 58;
 impl State {
     /// Bytes the next batch would have, about.
     pub(crate) fn batch_bytes(&self) -> usize {
-        let rows = self.dirty.len() + self.kept.untaken();
+        let rows = self.dirty.len() + self.kept.untaken() + self.halves.untaken() + self.offsets.untaken();
         self.tail.untaken() * PLACE_BYTES + rows * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
     }
 
@@ -26,7 +26,7 @@ impl State {
 
     /// Bytes of messages' places, and of messages kept back, that only memory has. They grow while the views do not keep up.
     pub(crate) fn unwritten_bytes(&self) -> usize {
-        self.tail.unwritten_bytes() + self.kept.unwritten_bytes()
+        self.tail.unwritten_bytes() + self.kept.unwritten_bytes() + self.halves.unwritten_bytes()
     }
 
     /// Everything that changed since the newest batch, as it is now, at [`State::position`]. Until
@@ -39,9 +39,11 @@ impl State {
         self.take_ranges(&mut batch);
         self.take_queues(&mut batch);
         self.take_pops(&mut batch);
+        self.offsets.take(&mut batch);
         self.take_names(&mut batch);
         self.resend.take(&mut batch);
         self.kept.take(self.applied, &mut batch);
+        self.halves.take(self.applied, &mut batch);
         self.taken = self.applied;
         batch
     }
@@ -50,6 +52,7 @@ impl State {
     pub(crate) fn written(&mut self, index: BlockIndex) {
         self.tail.written(index);
         self.kept.written(index);
+        self.halves.written(index);
     }
 
     /// What goes as a whole goes first: rows put later in the same batch stay.

@@ -12,8 +12,10 @@ impl State {
         lines.extend(self.groups.iter().map(|(id, name)| format!("group {id} {}/{}", name.namespace(), name.name())));
         self.dump_queues(&mut lines);
         self.dump_pops(&mut lines);
+        self.offsets.dump(&mut lines);
         lines.extend(self.resend.all().map(|earlier| format!("{earlier:?}")));
         self.kept.dump(&self.reader, &mut lines);
+        self.halves.dump(&self.reader, &mut lines);
         lines
     }
 

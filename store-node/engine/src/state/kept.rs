@@ -96,7 +96,8 @@ impl KeptBack {
         }
     }
 
-    /// No message that waits, and none that came late, is before this place.
+    /// No message that waits, be it for its time or for the end of its transaction, and none that came late, is before this
+    /// place.
     pub(super) fn oldest(&self) -> Option<Lsn> {
         self.oldest_waiting().into_iter().chain(self.late.oldest()).min()
     }
@@ -106,14 +107,16 @@ impl KeptBack {
         self.held.first_key_value().map(|(stretch, _)| Lsn(stretch * STRETCH))
     }
 
-    fn hold(&mut self, lsn: Lsn, len: u32) {
+    /// A message that is in no queue is there.
+    pub(super) fn hold(&mut self, lsn: Lsn, len: u32) {
         let stretch = lsn.0 / STRETCH;
         let held = self.held.entry(stretch).or_default();
         (held.messages, held.bytes) = (held.messages + 1, held.bytes + u64::from(len));
         self.dirty.insert(KeptKey::Stretch(stretch));
     }
 
-    fn let_go(&mut self, lsn: Lsn, len: u32) {
+    /// It is there no more, or in its queue.
+    pub(super) fn let_go(&mut self, lsn: Lsn, len: u32) {
         let stretch = lsn.0 / STRETCH;
         self.dirty.insert(KeptKey::Stretch(stretch));
         let Some(held) = self.held.get_mut(&stretch) else { return };
@@ -271,12 +274,12 @@ impl State {
         self.kept.count
     }
 
-    /// No message that waits for its time is before this place.
+    /// No message that waits for its time, or for the end of its transaction, is before this place.
     pub(crate) fn oldest_waiting(&self) -> Option<Lsn> {
         self.kept.oldest_waiting()
     }
 
-    /// Bytes of the messages that wait for their time.
+    /// Bytes of the messages that wait for their time, or for the end of their transaction.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.kept.held.values().map(|held| held.bytes).sum()
     }

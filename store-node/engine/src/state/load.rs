@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use super::{QueueState, State};
 use crate::pop::PopStore as _;
 use crate::record::QueueOf;
-use crate::views::rows::{self, Name};
+use crate::views::half;
+use crate::views::rows::{self, GroupKey, Name};
 use crate::views::{END, MemoryViews, Rows, Table, Views, ViewsError};
 
 impl State {
@@ -45,7 +46,8 @@ impl State {
                 ControlFlow::Break(())
             };
             if !matches!(table, Table::ConsumeQueue | Table::Time | Table::System) {
-                views.scan(table, &[], END, &mut visit)?;
+                let end = if table == Table::Half { half::HALVES } else { END };
+                views.scan(table, &[], end, &mut visit)?;
             }
             if bad {
                 return Err(ViewsError::damaged(format!("a row of table {} cannot be read", table.name())));
@@ -59,6 +61,7 @@ impl State {
         match table {
             Table::ConsumeQueue | Table::Time | Table::System => {}
             Table::Kept => self.kept.load(key, row)?,
+            Table::Half => self.halves.load(key, row)?,
             Table::QueueMeta => {
                 let (min, next, min_lsn) = rows::queue(row).filter(|(min, next, _)| min <= next)?;
                 let (queue, state) = (rows::split_queue_key(key)?, QueueState { min, next, min_lsn });
@@ -66,10 +69,11 @@ impl State {
                 self.oldest.moved(queue, before, state);
             }
             Table::GroupQueue => match rows::split_group_key(key)? {
-                (group, topic, None) => self.pops.or_create(group, topic).open = rows::open(row)?,
-                (group, topic, Some(queue)) => {
+                GroupKey::Topic(group, topic) => self.pops.or_create(group, topic).open = rows::open(row)?,
+                GroupKey::Queue(QueueOf { group, topic, queue }) => {
                     self.pops.or_create(group, topic).set_cursor(queue, rows::cursor(row)?);
                 }
+                GroupKey::PullOffset(of) => self.offsets.load(of, rows::cursor(row)?),
             },
             Table::Lease => {
                 let (of, offset) = rows::split_lease_key(key)?;

@@ -6,15 +6,18 @@
 //! message that is acked at once) never reaches the views.
 //!
 //! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`,
-//! `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper` (when), `dump`.
+//! `half`, `offsets`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper`
+//! (when), `dump`.
 
 mod apply;
 mod batch;
 mod dirty;
 mod dump;
+mod half;
 mod keeper;
 mod kept;
 mod load;
+mod offsets;
 mod oldest;
 mod places;
 mod resend;
@@ -54,6 +57,8 @@ pub(crate) struct State {
     groups: BTreeMap<GroupId, ConsumerGroup>,
     resend: resend::Resend,
     kept: kept::KeptBack,
+    halves: half::Halves,
+    offsets: offsets::PullOffsets,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -96,6 +101,8 @@ impl State {
             groups: BTreeMap::new(),
             resend: resend::Resend::default(),
             kept: kept::KeptBack::default(),
+            halves: half::Halves::default(),
+            offsets: offsets::PullOffsets::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,
@@ -194,6 +201,8 @@ pub(crate) fn stored_message(record: &Bytes) -> Result<apogee_model::StoredMessa
         Record::Message { message, .. } => Ok(message),
         Record::Kept(kept) => Ok(kept.message),
         Record::Carried(carried) => Ok(carried.message),
+        Record::Half(half) => Ok(half.message),
+        Record::HalfCarried(carried) => Ok(carried.message),
         Record::DeadLetter(dead) => Ok(dead.message),
         _ => Err(NotARecord::Kind(record[0])),
     }

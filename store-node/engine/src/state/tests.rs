@@ -6,7 +6,7 @@ mod world;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use apogee_model::store::{KeptId, RequestId};
+use apogee_model::store::{HalfId, KeptId, RequestId, Resolution};
 use apogee_model::{BlockIndex, QueueId, QueueOffset, Timestamp, TopicId};
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -62,6 +62,7 @@ fn expected(blocks: &[Block]) -> Vec<Vec<String>> {
 fn small(mut state: State) -> State {
     state.tail.set_budget(200);
     state.resend.set_max(20);
+    state.halves.set_ends_max(2);
     state
 }
 
@@ -341,6 +342,45 @@ fn what_came_late_holds_the_log_until_it_is_trimmed() {
     assert_eq!((state.needed(), state.oldest()), (Some(place.lsn), Some(place.visible)));
     world.blocks(vec![Event::Trim { queue: 1, min: 1 }]).iter().for_each(|block| drop(state.apply(block).unwrap()));
     assert_eq!(state.needed(), None);
+}
+
+#[test]
+fn half_messages_hold_the_log_until_they_are_decided_and_read() {
+    let (mut world, mut state) = (World::default(), empty());
+    let mut after = |events: Vec<Event>| {
+        world.blocks(events).iter().for_each(|block| drop(state.apply(block).unwrap()));
+        let place = state.place(TopicId(1), QueueId(1), QueueOffset(0));
+        (state.needed(), place.map(|place| (place.lsn, place.visible)))
+    };
+    let (held, place) = after(vec![Event::Half { queue: 1, count: 2, request: 0 }]);
+    assert_eq!((held, place), (Some(Lsn(0)), None), "nobody sees them");
+    after(vec![Event::EndHalf { nth: 0, how: 1 }, Event::Wait { ms: 1 }]);
+    let (held, place) = after(vec![Event::EndHalf { nth: 0, how: 0 }]);
+    let (lsn, visible) = place.unwrap();
+    assert!(lsn < visible && held == Some(lsn), "{held:?} {lsn:?} {visible:?}");
+    assert_eq!(after(vec![Event::Trim { queue: 1, min: 1 }]), (None, None));
+    assert_eq!(state.half_end(HalfId(0)), Some(Resolution::Rollback));
+    assert_eq!(state.half_end(HalfId(1500)), Some(Resolution::Commit));
+}
+
+#[test]
+fn ends_are_remembered_for_a_day_or_as_long_as_there_is_room() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let end = |how| vec![Event::Half { queue: 1, count: 1, request: 0 }, Event::EndHalf { nth: 0, how }];
+    let rows = |events: Vec<Vec<Event>>, state: State| {
+        let (mut world, mut state) = (World::default(), state);
+        let blocks = world.blocks(events.into_iter().flatten().collect());
+        blocks.iter().for_each(|block| drop(state.apply(block).unwrap()));
+        (0..9).filter(|nth| state.half_end(HalfId(nth * 1500)).is_some()).collect::<Vec<_>>()
+    };
+    let later = |ms| vec![Event::Wait { ms }];
+    // Three transactions share a row, and rows go when there is one more.
+    let all = vec![end(0), end(1), end(0), later(DAY - 1), end(0)];
+    assert_eq!(rows(all, empty()), [0, 1, 2, 3]);
+    let all = vec![end(0), end(1), end(0), later(DAY), end(0)];
+    assert_eq!(rows(all, empty()), [3]);
+    let many = (0..9).map(|_| [end(0), later(1)].concat()).collect();
+    assert_eq!(rows(many, small(empty())), [3, 4, 5, 6, 7, 8]);
 }
 
 #[test]

@@ -4,12 +4,13 @@
 //! brings the rows to, so that after a crash they are at one position of the log, and applying what follows is all
 //! there is to recovery. Rows that were not flushed may be lost; a base, once taken, is not.
 //!
-//! Reading order: this file (the seam), `position`, `rows`, `kept` and `place` (what is stored), `batch` (how it changes),
+//! Reading order: this file (the seam), `position`, `rows`, `kept`, `half` and `place` (what is stored), `batch` (how it changes),
 //! `store` and `base` (what survives), then the two lives of the seam: `memory` and `rocks`.
 
 mod base;
 mod batch;
 mod error;
+pub(crate) mod half;
 pub(crate) mod kept;
 mod memory;
 mod place;
@@ -44,7 +45,7 @@ pub(crate) enum Table {
     ConsumeQueue,
     /// (topic, queue) to the offsets the queue holds.
     QueueMeta,
-    /// (group, topic) to whether it is open; (group, topic, queue) to the cursor.
+    /// (group, topic) to whether it is open; (group, topic, queue) to the cursor, and to the offset the group committed itself.
     GroupQueue,
     /// (group, topic, queue, offset) to the delivery that is not settled.
     Lease,
@@ -56,12 +57,14 @@ pub(crate) enum Table {
     Time,
     /// What there is to know of all of them, see [`kept::KeptKey`].
     Kept,
+    /// Half messages, and how transactions ended, see [`half::HalfKey`].
+    Half,
     /// The [`Position`].
     System,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ConsumeQueue,
         Self::QueueMeta,
         Self::GroupQueue,
@@ -70,6 +73,7 @@ impl Table {
         Self::Resend,
         Self::Time,
         Self::Kept,
+        Self::Half,
         Self::System,
     ];
 
@@ -84,6 +88,7 @@ impl Table {
             Self::Resend => "resend",
             Self::Time => "time",
             Self::Kept => "kept",
+            Self::Half => "half",
             Self::System => "sys",
         }
     }

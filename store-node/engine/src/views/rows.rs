@@ -53,14 +53,38 @@ pub(crate) fn group_queue_key(of: QueueOf) -> [u8; 10] {
     key
 }
 
-/// A key of [`super::Table::GroupQueue`]: the queue is `None` when it is about the topic.
-pub(crate) fn split_group_key(key: &[u8]) -> Option<(GroupId, TopicId, Option<QueueId>)> {
-    let queue = match key.len() {
-        8 => None,
-        10 => Some(QueueId(be16(key, 8))),
-        _ => return None,
-    };
-    Some((GroupId(be32(key, 0)), TopicId(be32(key, 4)), queue))
+/// Ends the key of an offset that a group committed itself.
+const PULLED: u8 = 1;
+
+/// Key of a row of [`super::Table::GroupQueue`] about an offset that a group committed itself.
+pub(crate) fn pull_offset_key(of: QueueOf) -> [u8; 11] {
+    let mut key = [PULLED; 11];
+    key[..10].copy_from_slice(&group_queue_key(of));
+    key
+}
+
+/// What a row of [`super::Table::GroupQueue`] is about.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum GroupKey {
+    Topic(GroupId, TopicId),
+    /// The cursor of Pop.
+    Queue(QueueOf),
+    PullOffset(QueueOf),
+}
+
+/// A key of [`super::Table::GroupQueue`].
+pub(crate) fn split_group_key(key: &[u8]) -> Option<GroupKey> {
+    if key.len() < 8 {
+        return None;
+    }
+    let (group, topic) = (GroupId(be32(key, 0)), TopicId(be32(key, 4)));
+    let of = || QueueOf { group, topic, queue: QueueId(be16(key, 8)) };
+    match key.len() {
+        8 => Some(GroupKey::Topic(group, topic)),
+        10 => Some(GroupKey::Queue(of())),
+        11 if key[10] == PULLED => Some(GroupKey::PullOffset(of())),
+        _ => None,
+    }
 }
 
 pub(crate) fn put_open(row: &mut Vec<u8>, open: bool) {
@@ -195,6 +219,11 @@ pub(crate) struct Earlier {
     pub(crate) stored_at: Timestamp,
     /// When a message that is kept back is due; `first` is then its number. 0 of all others.
     pub(crate) due: Timestamp,
+}
+
+impl Earlier {
+    /// A half message is never due; `first` is its number, too.
+    pub(crate) const HALF: Timestamp = Timestamp(u64::MAX);
 }
 
 const EARLIER: usize = 58;

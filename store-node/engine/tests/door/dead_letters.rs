@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apogee_model::store::{DeadLetters, DeliveryKey, Fetch, FetchFrom, Pop, Settled, Settlement, TopicRef};
-use apogee_model::{InvisibleDuration, QueueId, QueueOffset, TopicId};
+use apogee_model::{Filter, InvisibleDuration, QueueId, QueueOffset, TopicId};
 use futures::FutureExt as _;
 
 use crate::support::{COMMIT, Store, TEN_SECONDS, group, receive};
@@ -20,7 +20,15 @@ pub(crate) fn dead_letters(max_attempts: u32) -> DeadLetters {
 pub(crate) async fn dead(store: &Store) -> Vec<String> {
     let from = FetchFrom::Offset(QueueOffset(0));
     let (messages, bytes) = (Fetch::MESSAGES_MAX, Fetch::BYTES_MAX);
-    let fetch = Fetch { topic: TopicId(77), queue: QueueId(2), from, messages, bytes, message_id: None };
+    let fetch = Fetch {
+        topic: TopicId(77),
+        queue: QueueId(2),
+        from,
+        messages,
+        bytes,
+        message_id: None,
+        filter: Filter::default(),
+    };
     let found = store.engine.fetch(fetch).await.expect("the store answers").messages;
     found.iter().map(|found| String::from_utf8_lossy(&found.message.body_part).into_owned()).collect()
 }

@@ -37,7 +37,7 @@ async fn open(disk: SimDisk, began: Instant) -> Store {
 async fn send(store: &Store, began: Instant, body: &str, after: Duration, sequence: u64) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };
     let due = Some(TokioClock(began).wall().plus(after));
-    let append = Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due };
+    let append = Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due, half: None };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
 
@@ -90,6 +90,7 @@ async fn twenty_thousand_messages_are_there_soon_after_they_are_due() {
             message: message("", "x"),
             request: RequestId { proxy_incarnation: 0, sequence: 0 },
             due,
+            half: None,
         };
         let appends = (first..first + 1000).map(append).collect();
         store.engine.append(appends).await.expect("the store takes them");

@@ -4,14 +4,22 @@ use std::time::Duration;
 
 use apogee_host::{Clock as _, ManualClock};
 use apogee_model::store::{Append, Fetch, FetchFrom, Fetched, RequestId};
-use apogee_model::{QueueId, QueueOffset, StoredMessage, TopicId};
+use apogee_model::{Filter, QueueId, QueueOffset, StoredMessage, TopicId};
 use bytes::Bytes;
 
 use crate::support::{Store, message, receive, topic};
 
 fn fetch(queue: u16, from: FetchFrom) -> Fetch {
     let bytes = Fetch::BYTES_MAX;
-    Fetch { topic: TopicId(1), queue: QueueId(queue), from, messages: 100, bytes, message_id: None }
+    Fetch {
+        topic: TopicId(1),
+        queue: QueueId(queue),
+        from,
+        messages: 100,
+        bytes,
+        message_id: None,
+        filter: Filter::default(),
+    }
 }
 
 fn at(offset: u64) -> FetchFrom {
@@ -78,7 +86,7 @@ async fn a_message_is_found_by_its_id() {
         properties.extend_from_slice(id.as_bytes());
         let message = StoredMessage { properties_part: Bytes::from(properties), ..message("", &sequence.to_string()) };
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None };
+        let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }
     store.send(0, "01AA", "no id, but a tag").await;

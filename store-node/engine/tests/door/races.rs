@@ -58,7 +58,14 @@ async fn what_a_restart_found_in_the_page_cache_survives_the_next_power_cut() {
         store.send(0, "", "before").await;
         store.disk.fail_next_sync();
         let request = RequestId { proxy_incarnation: 0, sequence: 2 };
-        let append = Append { topic: topic(), queue: QueueId(0), message: message("", "doubtful"), request, due: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(0),
+            message: message("", "doubtful"),
+            request,
+            due: None,
+            half: None,
+        };
         assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
         let store = Store::open(store.disk).await.expect("the process starts again on the same machine");
         store.send(0, "", "after").await;

@@ -69,7 +69,7 @@ impl Store {
 
     async fn append(&self, queue: u16, message: StoredMessage) -> QueueOffset {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None };
+        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
     }
 

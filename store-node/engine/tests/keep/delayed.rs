@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use apogee_engine::{Retention, RocksSettings, RocksViewStore};
 use apogee_host::{Clock as _, RealClock, RealDisk};
-use apogee_model::store::{Append, KeptId, Recall, Recalled, RequestId};
+use apogee_model::store::{
+    Append, EndTransaction, Half, HalfId, KeptId, Recall, Recalled, RequestId, Resolution, TransactionEnded,
+};
 use apogee_model::{QueueId, StoredMessage};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -30,9 +32,48 @@ async fn delayed(site: &Site, nth: u64) -> KeptId {
         message: StoredMessage { body_part: body(nth, 1000), properties_part: Bytes::new() },
         request: RequestId { proxy_incarnation: 0, sequence: 0 },
         due: Some(RealClock.wall().plus(Duration::from_secs(3600))),
+        half: None,
     };
     let appended = site.engine.append(vec![append]).await.expect("the store takes it");
     appended[0].kept.expect("it waits")
+}
+
+async fn half(site: &Site, nth: u64) -> HalfId {
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(1),
+        message: StoredMessage { body_part: body(nth, 1000), properties_part: Bytes::new() },
+        request: RequestId { proxy_incarnation: 0, sequence: 0 },
+        due: None,
+        half: Some(Half { check_after: Duration::from_secs(3600) }),
+    };
+    site.engine.append(vec![append]).await.expect("the store takes it")[0].half.expect("it is a half message")
+}
+
+#[tokio::test]
+async fn half_messages_are_carried_forward_and_read_where_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let site = open(folder.path()).await;
+    let ids = [half(&site, 1).await, half(&site, 2).await];
+    let begun = Instant::now();
+    let mut number = 10;
+    while site.first_block().await < 20 {
+        number += 1;
+        site.send(0, body(number, 16 << 10)).await.expect("the store takes it");
+        assert!(begun.elapsed() < GO_MAX, "no segment went");
+    }
+    site.close().await;
+    let site = open(folder.path()).await;
+    let open = site.engine.transactions(topic().id, HalfId(0), 9).await.expect("both can be read");
+    assert_eq!(open.iter().map(|it| it.id).collect::<Vec<_>>(), ids);
+    assert_eq!(open[1].message.body_part, body(2, 1000));
+    let end = |id, resolution| EndTransaction { topic: topic().id, id, resolution };
+    let done = Ok(TransactionEnded::Done);
+    assert_eq!(site.engine.end_transaction(end(ids[0], Resolution::Rollback)).await, done);
+    assert_eq!(site.engine.end_transaction(end(ids[1], Resolution::Commit)).await, done);
+    let status = site.engine.topic_status(topic().id).await.expect("the store answers");
+    assert_eq!(status.iter().filter(|queue| queue.queue == QueueId(1)).map(|queue| queue.max.0).sum::<u64>(), 1);
+    site.close().await;
 }
 
 #[tokio::test]

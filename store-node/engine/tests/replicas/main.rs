@@ -4,6 +4,8 @@ mod damage;
 mod group;
 mod hand_over;
 mod net;
+mod offsets;
+mod transactions;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Rules;
 use super::dead::Dead;
 use super::reset::Reset;
-use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
+use crate::history::{Call, Delivered, EndAnswer, Handle, MessageId, Moment, Name, Outcome, Place, Span, What};
 
 /// The calls, sorted by what they are about.
 pub(super) struct Index<'a> {
@@ -17,6 +17,10 @@ pub(super) struct Index<'a> {
     pub(super) delayed: BTreeMap<MessageId, Duration>,
     /// What came of recalls.
     pub(super) recalls: BTreeMap<MessageId, Vec<(Span, Outcome)>>,
+    /// Half messages.
+    pub(super) halves: BTreeSet<MessageId>,
+    /// How their transactions were to end: with a commit, and what came of that.
+    pub(super) ends: BTreeMap<MessageId, Vec<(Span, bool, EndAnswer)>>,
     /// What the filters of groups refuse.
     pub(super) refused: BTreeSet<(&'a Name, MessageId)>,
     /// Groups that want message groups in order.
@@ -79,7 +83,8 @@ impl<'a> Index<'a> {
         let (sends, groups, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (delayed, recalls) = (BTreeMap::new(), BTreeMap::new());
         let (refused, in_order) = (BTreeSet::new(), BTreeSet::new());
-        let mut index = Self { sends, groups, delayed, recalls, refused, in_order, trimmed, end };
+        let (halves, ends) = (BTreeSet::new(), BTreeMap::new());
+        let mut index = Self { sends, groups, delayed, recalls, halves, ends, refused, in_order, trimmed, end };
         for call in calls {
             index.receive(call);
         }
@@ -149,6 +154,10 @@ impl<'a> Index<'a> {
             What::Delayed { message, due } => {
                 self.delayed.insert(*message, *due);
             }
+            What::Half { message } => drop(self.halves.insert(*message)),
+            What::End { message, commit, answer } => {
+                self.ends.entry(*message).or_default().push((call.span, *commit, *answer));
+            }
             What::Recall { message, outcome } => {
                 self.recalls.entry(*message).or_default().push((call.span, *outcome));
             }
@@ -159,7 +168,13 @@ impl<'a> Index<'a> {
             What::InOrder { group } => {
                 self.in_order.insert(group);
             }
-            What::Receive { .. } | What::Reset { .. } | What::Progress { .. } | What::Down | What::Healed => {}
+            What::Receive { .. }
+            | What::Reset { .. }
+            | What::Progress { .. }
+            | What::Commit { .. }
+            | What::Committed { .. }
+            | What::Down
+            | What::Healed => {}
         }
     }
 
@@ -189,11 +204,14 @@ impl<'a> Index<'a> {
         self.min_of(topic, queue) > 0 && u64::try_from(sends).is_ok_and(|sends| sends >= messages)
     }
 
-    /// Whether a message that nobody received may be gone for good: it was recalled, or came late to a queue that loses
+    /// Whether a message that nobody received may be gone for good: it was recalled, its transaction is open or was rolled
+    /// back, or it came late to a queue that loses
     /// messages, nobody knows which.
     pub(super) fn may_never_come(&self, message: MessageId, topic: &Name) -> bool {
         let trimmed = || self.trimmed.keys().any(|(of, _)| *of == topic);
-        self.recalls.contains_key(&message) || self.delayed.contains_key(&message) && trimmed()
+        let late = self.delayed.contains_key(&message) || self.halves.contains(&message);
+        let open = self.halves.contains(&message) && !self.is_committed(message);
+        self.recalls.contains_key(&message) || open || late && trimmed()
     }
 
     /// Whether the message at a place may have been dropped while a consumer held it.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Block, Invariant, Replica, Rules, agree, check};
-use crate::history::{Call, Delivered, Handle, MessageId, Moment, Name, Outcome, Place, ResetTo, Span, What};
+use crate::history::{
+    Call, Delivered, EndAnswer, Handle, MessageId, Moment, Name, Outcome, Place, ResetTo, Span, What,
+};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const RULES: Rules = Rules { clock_bound: Duration::ZERO, call_max: None, late_effect: Duration::ZERO };
@@ -109,6 +111,14 @@ impl Script {
     fn recall(self, message: u64) -> Self {
         let outcome = self.outcome();
         self.call(What::Recall { message: MessageId(message), outcome })
+    }
+
+    fn half(self, message: u64) -> Self {
+        self.call(What::Half { message: MessageId(message) })
+    }
+
+    fn end(self, message: u64, commit: bool, answer: EndAnswer) -> Self {
+        self.call(What::End { message: MessageId(message), commit, answer })
     }
 
     fn progress(self, floor: u64, cursor: u64) -> Self {
@@ -242,6 +252,28 @@ fn i19_a_recalled_message_comes() {
     seen(later().but(Outcome::Indeterminate).recall(1)).gives(&[]);
     unseen(later().but(Outcome::Indeterminate).recall(1)).gives(&[]);
     unseen(later()).gives(&[Invariant::I01, Invariant::I10]);
+}
+
+#[test]
+fn i09_a_half_message_comes_when_it_is_committed() {
+    use EndAnswer::{Done, None, Otherwise, Unknown};
+    let half = || Script::default().but(Outcome::Ok).send(1, 0).half(1);
+    let seen = |script: Script| script.receive(vec![got(1, 0, 1, 10)]).ack(1, 10);
+    let unseen = |script: Script| script.at(90).receive(vec![]);
+    seen(half().end(1, true, Done)).gives(&[]);
+    seen(half().end(1, true, None)).gives(&[]);
+    seen(half().end(1, false, Otherwise)).gives(&[Invariant::I09]);
+    seen(half()).end(1, true, Done).gives(&[Invariant::I09]);
+    seen(half()).gives(&[Invariant::I09]);
+    seen(half().end(1, true, None).end(1, false, Done)).gives(&[Invariant::I09]);
+    seen(half().end(1, true, None).end(1, true, Otherwise)).gives(&[Invariant::I09]);
+    unseen(half()).gives(&[]);
+    unseen(half().end(1, false, Done)).gives(&[]);
+    unseen(half().end(1, true, None)).gives(&[]);
+    unseen(half().end(1, true, Done)).gives(&[Invariant::I01]);
+    unseen(half().end(1, false, Otherwise)).gives(&[Invariant::I01]);
+    unseen(half().end(1, false, Unknown)).gives(&[Invariant::I09]);
+    seen(half().end(1, true, Done).end(1, false, Done)).gives(&[Invariant::I09]);
 }
 
 #[test]
@@ -499,4 +531,30 @@ fn a_message_that_overtakes_is_found() {
         .ack(5, 10)
         .ack(8, 10)
         .gives(&[Invariant::I07]);
+}
+
+#[test]
+fn i11_a_committed_offset_never_goes_back_by_itself() {
+    let (group, topic) = (|| name("r"), || name("t"));
+    let commit = |script: Script, offset: u64| {
+        let outcome = script.outcome();
+        script.call(What::Commit { group: group(), topic: topic(), queue: 0, offset, outcome })
+    };
+    let heard = |script: Script, offset: Option<u64>| {
+        script.call(What::Committed { group: group(), topic: topic(), queue: 0, offset })
+    };
+    let told = |script: Script| check(&script.calls, RULES).len();
+    let one = || commit(heard(Script::default(), None).at(1), 5).at(2);
+    assert_eq!(told(heard(one(), Some(5))), 0);
+    assert_eq!(told(heard(one(), None)), 1, "it is lost");
+    assert_eq!(told(heard(one(), Some(4))), 1, "nobody said so");
+    let two = |outcome| commit(commit(Script::default().at(1), 5).at(2).but(outcome), 7).at(3);
+    assert_eq!(told(heard(two(Outcome::Ok), Some(5))), 1, "it went back");
+    assert_eq!(told(heard(two(Outcome::Ok), Some(7))), 0);
+    assert_eq!(told(heard(two(Outcome::Failed), Some(7))), 1, "it was refused");
+    for either in [5, 7] {
+        assert_eq!(told(heard(two(Outcome::Indeterminate), Some(either))), 0);
+    }
+    let doubtful = || commit(commit(Script::default().at(1).but(Outcome::Indeterminate), 5).at(1), 7).at(2);
+    assert_eq!(told(heard(doubtful(), Some(5))), 0, "it may have come late");
 }

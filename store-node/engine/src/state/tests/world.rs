@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use apogee_model::store::{KeptId, RequestId};
+use apogee_model::store::{HalfId, KeptId, RequestId};
 use apogee_model::{
     BlockIndex, ConsumerGroup, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, Topic,
-    TopicId,
+    TopicId, message_group_hash, tag_hash,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
-use crate::record::{Carried, ChangedBy, DeadLetter, Deliveries, Fire, Fired, Kept, Lease, QueueOf, Recall, Record};
+use crate::record::{
+    Carried, ChangedBy, CommitOffset, DeadLetter, Deliveries, Ended, Fire, Fired, ForgetOffsets, HalfCarried,
+    HalfChecked, HalfEnd, HalfMessage, Kept, Lease, QueueOf, Recall, Record,
+};
+use crate::views::half::HalfRow;
+use crate::views::kept::KeptRow;
 
 /// What one block holds. Topics, groups and queues are few, so that events meet.
 #[derive(Clone, Debug)]
@@ -86,6 +91,27 @@ pub(super) enum Event {
     Carry {
         nth: usize,
     },
+    Half {
+        queue: u16,
+        count: u16,
+        request: u64,
+    },
+    EndHalf {
+        nth: usize,
+        how: u8,
+    },
+    CheckHalf {
+        nth: usize,
+    },
+    CarryHalf {
+        nth: usize,
+    },
+    Commit {
+        group: u32,
+        queue: u16,
+        offset: u64,
+    },
+    Forget,
     Name {
         id: u32,
     },
@@ -115,13 +141,22 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         2 => (group.clone(), queue.clone(), first.clone(), count)
             .prop_map(|(group, queue, first, count)| Event::Release { group, queue, first, count }),
         1 => (group.clone(), first.clone()).prop_map(|(group, start)| Event::Open { group, start }),
-        2 => (group.clone(), queue.clone(), first).prop_map(|(group, queue, to)| Event::Reset { group, queue, to }),
+        2 => (group.clone(), queue.clone(), first.clone())
+            .prop_map(|(group, queue, to)| Event::Reset { group, queue, to }),
+        3 => (group.clone(), queue.clone(), first)
+            .prop_map(|(group, queue, offset)| Event::Commit { group, queue, offset }),
+        1 => Just(Event::Forget),
         1 => group.prop_map(|group| Event::Close { group }),
         6 => (queue.clone(), 1..6u16, 0..50_000u64, prop_oneof![0..12u64, 0..1000u64])
             .prop_map(|(queue, count, after, request)| Event::Keep { queue, count, after, request }),
         4 => (queue.clone(), 1..8usize).prop_map(|(queue, count)| Event::Fire { queue, count }),
         2 => (0..12usize).prop_map(|nth| Event::Recall { nth }),
         2 => (0..12usize).prop_map(|nth| Event::Carry { nth }),
+        5 => (queue.clone(), 1..5u16, prop_oneof![0..12u64, 0..1000u64])
+            .prop_map(|(queue, count, request)| Event::Half { queue, count, request }),
+        4 => (0..8usize, 0..3u8).prop_map(|(nth, how)| Event::EndHalf { nth, how }),
+        2 => (0..8usize).prop_map(|nth| Event::CheckHalf { nth }),
+        2 => (0..8usize).prop_map(|nth| Event::CarryHalf { nth }),
         2 => (queue, 0..30u64).prop_map(|(queue, min)| Event::Trim { queue, min }),
         1 => (0..3u32).prop_map(|id| Event::Name { id }),
         3 => (0..45_000u64).prop_map(|ms| Event::Wait { ms }),
@@ -142,6 +177,8 @@ pub(super) struct World {
     /// Queue, place and length of messages that are kept back.
     kept: BTreeMap<KeptId, (u16, u64, u32)>,
     ever_kept: u64,
+    halves: BTreeMap<HalfId, HalfRow>,
+    next_half: u64,
 }
 
 const TOPIC: TopicId = TopicId(1);
@@ -273,6 +310,29 @@ impl World {
                 };
                 found.map(carry).collect()
             }
+            Event::Half { queue, count, request } => (0..count).map(|_| self.half(queue, request)).collect(),
+            Event::EndHalf { nth, how } => self.some_half(nth, |world, id, row| {
+                let how = match how {
+                    0 => {
+                        let next = world.next.entry(row.kept.queue.0).or_default();
+                        *next += 1;
+                        Ended::Committed(QueueOffset(*next - 1))
+                    }
+                    1 => Ended::RolledBack,
+                    _ => Ended::Dropped,
+                };
+                Record::HalfEnd(HalfEnd { id, kept: row.kept, how })
+            }),
+            Event::CheckHalf { nth } => self.some_half(nth, |_, id, row| {
+                Record::HalfChecked(HalfChecked { id, row: HalfRow { checks: row.checks + 1, ..row } })
+            }),
+            Event::CarryHalf { nth } => {
+                self.some_half(nth, |_, id, was| Record::HalfCarried(HalfCarried { id, was, message: message() }))
+            }
+            Event::Commit { group, queue, offset } => {
+                vec![Record::CommitOffset(CommitOffset { queue: of(group, queue), offset: QueueOffset(offset) })]
+            }
+            Event::Forget => vec![Record::ForgetOffsets(ForgetOffsets { topic: TOPIC })],
             Event::Name { id } => vec![
                 Record::TopicName { id: TopicId(id), name: Topic::parse("", &format!("topic-{id}")).unwrap() },
                 Record::GroupName { id: GroupId(id), name: ConsumerGroup::parse("", &format!("group-{id}")).unwrap() },
@@ -291,6 +351,23 @@ impl World {
             Record::Kept(Kept { queue, id, .. }) | Record::Carried(Carried { queue, id, .. }) => {
                 self.kept.insert(*id, (queue.0, at, len));
             }
+            Record::Half(HalfMessage { topic, queue, id, check_after_ms, .. }) => {
+                let (lsn, tag_hash, group_hash) = (Lsn(at), tag_hash(None), message_group_hash(None));
+                let kept = KeptRow { topic: *topic, queue: *queue, lsn, len, tag_hash, group_hash };
+                let (stored_at, check_after_ms) = (Timestamp(self.now), *check_after_ms);
+                let row = HalfRow { kept, stored_at, check_after_ms, checks: 0, checked_at: Timestamp(0) };
+                self.halves.insert(*id, row);
+            }
+            Record::HalfCarried(HalfCarried { id, was, .. }) => {
+                let kept = KeptRow { lsn: Lsn(at), len, ..was.kept };
+                self.halves.insert(*id, HalfRow { kept, ..*was });
+            }
+            Record::HalfChecked(HalfChecked { id, row }) => {
+                self.halves.insert(*id, HalfRow { checked_at: Timestamp(self.now), ..*row });
+            }
+            Record::HalfEnd(end) => {
+                self.halves.remove(&end.id);
+            }
             Record::Fire(fire) => fire.messages.iter().for_each(|fired| {
                 self.kept.remove(&fired.id);
             }),
@@ -306,6 +383,20 @@ impl World {
         self.ever_kept += 1;
         let request = RequestId { proxy_incarnation: u64::from(request > 0), sequence: request };
         Record::Kept(Kept { topic: TOPIC, queue: QueueId(queue), id, request, message: message() })
+    }
+
+    /// Their numbers are far from one another, so that few ends share a row.
+    fn half(&mut self, queue: u16, request: u64) -> Record {
+        let id = HalfId(self.next_half);
+        self.next_half += 1500;
+        let request = RequestId { proxy_incarnation: u64::from(request > 0), sequence: request };
+        let (topic, queue, check_after_ms) = (TOPIC, QueueId(queue), 6000);
+        Record::Half(HalfMessage { topic, queue, id, request, check_after_ms, message: message() })
+    }
+
+    fn some_half(&mut self, nth: usize, record: impl FnOnce(&mut Self, HalfId, HalfRow) -> Record) -> Vec<Record> {
+        let found = self.halves.iter().nth(nth).map(|(id, row)| (*id, *row));
+        found.map(|(id, row)| record(self, id, row)).into_iter().collect()
     }
 
     fn message(&mut self, queue: u16, request: u64) -> Record {

@@ -20,6 +20,7 @@ fn keys_are_big_endian() {
     assert_eq!(hex(&queue_key((TopicId(2), QueueId(3)))), "000000020003");
     assert_eq!(hex(&group_topic_key(GroupId(1), TopicId(2))), "0000000100000002");
     assert_eq!(hex(&group_queue_key(OF)), "00000001000000020003");
+    assert_eq!(hex(&pull_offset_key(OF)), "0000000100000002000301");
     assert_eq!(hex(&lease_key(OF, QueueOffset(4))), "000000010000000200030000000000000004");
     assert_eq!(hex(&topic_name_key(TopicId(2))), "0100000002");
     assert_eq!(hex(&group_name_key(GroupId(1))), "0200000001");
@@ -29,8 +30,11 @@ fn keys_are_big_endian() {
 #[test]
 fn keys_come_back() {
     assert_eq!(split_queue_key(&queue_key((TopicId(2), QueueId(3)))), Some((TopicId(2), QueueId(3))));
-    assert_eq!(split_group_key(&group_topic_key(GroupId(1), TopicId(2))), Some((GroupId(1), TopicId(2), None)));
-    assert_eq!(split_group_key(&group_queue_key(OF)), Some((GroupId(1), TopicId(2), Some(QueueId(3)))));
+    let of_topic = GroupKey::Topic(GroupId(1), TopicId(2));
+    assert_eq!(split_group_key(&group_topic_key(GroupId(1), TopicId(2))), Some(of_topic));
+    assert_eq!(split_group_key(&group_queue_key(OF)), Some(GroupKey::Queue(OF)));
+    assert_eq!(split_group_key(&pull_offset_key(OF)), Some(GroupKey::PullOffset(OF)));
+    assert_eq!(split_group_key(b"0123456789?"), None);
     assert_eq!(split_lease_key(&lease_key(OF, QueueOffset(4))), Some((OF, QueueOffset(4))));
 }
 

@@ -16,6 +16,7 @@ import org.apache.rocketmq.client.apis.message.Message;
 import org.apache.rocketmq.client.apis.message.MessageBuilder;
 import org.apache.rocketmq.client.apis.message.MessageView;
 import org.apache.rocketmq.client.apis.producer.Producer;
+import org.apache.rocketmq.client.apis.producer.TransactionChecker;
 
 /** Clients of one server, made as an application makes them. */
 final class Clients {
@@ -43,6 +44,15 @@ final class Clients {
 
     Producer producer() throws ClientException {
         return provider.newProducerBuilder().setClientConfiguration(configuration).build();
+    }
+
+    /** One that begins transactions of a topic, and is asked about them. */
+    Producer transactional(String topic, TransactionChecker checker) throws ClientException {
+        return provider.newProducerBuilder()
+            .setClientConfiguration(configuration)
+            .setTopics(topic)
+            .setTransactionChecker(checker)
+            .build();
     }
 
     MessageBuilder message(String topic, byte[] body) {
