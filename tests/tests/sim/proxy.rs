@@ -166,7 +166,8 @@ impl Door for Proxy {
     async fn checks(&self) -> Result<Vec<CheckBack>, NoAnswer> {
         let question = |engine: Engine| {
             async move {
-                match *engine.role().borrow() {
+                let role = *engine.role().borrow();
+                match role {
                     Role::Leader { .. } => Ok(checks_of(&engine).await),
                     Role::Follower { leader } => Err(StoreError::NotLeader { leader }),
                 }
