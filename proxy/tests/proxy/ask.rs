@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use apogee_model::{DeliveryOrder, Permission, TopicType};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::verify_message_request::By;
 use apogee_proto::v2::telemetry_command::Command;
@@ -61,7 +62,8 @@ async fn tell_verified(commands: &Commands, nonce: String, code: Code) {
 async fn two() -> (World, Admin, World, Admin) {
     let (mut one, mut two) = (proxy("p1").await, proxy("p2").await);
     for world in [&mut one, &mut two] {
-        world.routes.topic("orders", apogee_model::TopicType::Normal, apogee_model::Permission::ReadWrite);
+        world.routes.topic("orders", TopicType::Normal, Permission::ReadWrite);
+        world.routes.group("g", DeliveryOrder::Concurrent, 17);
         for nth in 0..8 {
             world.send(vec![message("orders", &format!("id-{nth}"), "hello")]).await; // each to the next queue
         }
