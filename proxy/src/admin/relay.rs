@@ -104,12 +104,12 @@ impl Admin {
             verify_message_request::By::Place(place) => By::Place(place),
         };
         let asker = self.clients.asker(&*self.routes, &client, ask.local_only).await?;
+        if let Asker::Here(here) = &asker {
+            here.is_consumer(&client, &group.group)?;
+        }
         let (queue, found) = self.find(&topic, by).await?;
         match asker {
-            Asker::Here(here) => {
-                here.is_consumer(&client, &group.group)?;
-                here.verify(&client, &topic, (queue, found), patience).await
-            }
+            Asker::Here(here) => here.verify(&client, &topic, (queue, found), patience).await,
             Asker::Other(proxy) => {
                 let place = v1::QueueOffset { queue_id: Some(queue.0.into()), offset: found.offset.0 };
                 let by = Some(verify_message_request::By::Place(place));

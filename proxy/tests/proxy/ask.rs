@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use apogee_model::{DeliveryOrder, Permission, TopicType};
 use apogee_proto::admin::v1;
 use apogee_proto::admin::v1::verify_message_request::By;
 use apogee_proto::v2::telemetry_command::Command;
@@ -56,13 +57,16 @@ async fn tell_verified(commands: &Commands, nonce: String, code: Code) {
     commands.send(says(code, Command::VerifyMessageResult(v2::VerifyMessageResult { nonce }))).await.unwrap();
 }
 
-/// Two proxies that know of each other, and the admin API of each. The stores have one message each, in queue 0, because
-/// each has its own.
+/// Two proxies that know of each other, and the admin API of each. Each has a store of its own, with messages
+/// in every queue.
 async fn two() -> (World, Admin, World, Admin) {
     let (mut one, mut two) = (proxy("p1").await, proxy("p2").await);
     for world in [&mut one, &mut two] {
-        world.routes.topic("orders", apogee_model::TopicType::Normal, apogee_model::Permission::ReadWrite);
-        world.send((0..4).map(|nth| message("orders", &format!("id-{nth}"), "hello")).collect()).await;
+        world.routes.topic("orders", TopicType::Normal, Permission::ReadWrite);
+        world.routes.group("g", DeliveryOrder::Concurrent, 17);
+        for nth in 0..8 {
+            world.send(vec![message("orders", &format!("id-{nth}"), "hello")]).await; // each to the next queue
+        }
     }
     let (first, at_one) = serve(&one, one.proxy.admin(Some(token()), CancellationToken::new())).await;
     let (second, at_two) = serve(&two, two.proxy.admin(Some(token()), CancellationToken::new())).await;
