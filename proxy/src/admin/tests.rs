@@ -354,6 +354,8 @@ async fn progress_is_in_order_and_without_deleted_topics() {
     let described = admin.describe_group(ask).await.expect("it is there").into_inner();
     let rows: Vec<_> = described.progress.iter().map(|row| (row.topic.as_str(), row.queue_id, row.committed)).collect();
     assert_eq!(rows, [("orders", 0, 3), ("orders", 1, 3)]);
+    let pulled: Vec<_> = described.progress.iter().map(|row| row.pull_offset).collect();
+    assert_eq!(pulled, [None, Some(4)]);
     assert_eq!(described.group.expect("a group").order(), v1::DeliveryOrder::Orderly);
 
     let ask = v1::DeleteGroupRequest { namespace: String::new(), name: "g".to_owned() };
