@@ -259,8 +259,8 @@ mod tests {
 
     #[test]
     fn answers_of_sdks_mean_something() {
-        let meant = [20_000, 60_000, 50_100, 50_500, 50_502, 40_016, 50_001, 7].map(outcome);
         use v1::VerifyOutcome::{Consumed, Corrupted, Failed, Unspecified, Unsupported};
+        let meant = [20_000, 60_000, 50_100, 50_500, 50_502, 40_016, 50_001, 7].map(outcome);
         let expected = [Consumed, Failed, Unsupported, Unsupported, Unsupported, Corrupted, Unspecified, Unspecified];
         assert_eq!(meant, expected);
         assert_eq!((code_name(20_000), code_name(7)), ("OK".to_owned(), "code 7".to_owned()));
