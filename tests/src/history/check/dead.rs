@@ -38,7 +38,7 @@ pub(super) fn letters(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
         for (message, life) in &group.lives {
             delivered(name, *message, life, dead, found);
             // What a reset lets come again may die again.
-            if !group.may_be_reset(0, u64::MAX) {
+            if !group.may_be_reset(0, u64::MAX) && !life.iter().any(|event| torn_away(index, event)) {
                 ended(name, *message, life, group, dead, rules, found);
             }
         }
@@ -143,6 +143,14 @@ fn still_running(life: &[Event<'_>], handle: Handle, received: Span, acked: Span
         _ => None,
     });
     !moved && window.is_some_and(|window| acked.end.at + rules.window_allowance() < received.start.at + window)
+}
+
+/// Whether retention may have taken it from its consumer, and its last word with it.
+fn torn_away(index: &Index<'_>, event: &Event<'_>) -> bool {
+    match &event.what {
+        Fact::Delivered { delivery, .. } => index.may_be_torn_away(&delivery.place),
+        Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
+    }
 }
 
 fn attempt(event: &Event<'_>) -> Option<(Handle, u32)> {
