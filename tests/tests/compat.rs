@@ -7,8 +7,8 @@ use apogee_tests::compat::differences::{complaints, listed, strays};
 use apogee_tests::compat::target::Target;
 use apogee_tests::compat::{folder, record, run, scenarios, table};
 
-/// Most of them wait for time to pass.
-const AT_A_TIME: usize = 16;
+/// All of them: they wait for time to pass.
+const AT_A_TIME: usize = 64;
 
 #[tokio::test]
 async fn ours_agrees_with_the_reference_or_says_why() -> anyhow::Result<()> {

@@ -28,7 +28,8 @@ pub struct Client {
 
 /// An open telemetry stream. Its client is unregistered some time after it is dropped.
 pub struct Session {
-    commands: mpsc::Sender<v2::TelemetryCommand>,
+    /// Its end would be the end of the stream.
+    _commands: mpsc::Sender<v2::TelemetryCommand>,
     answers: Streaming<v2::TelemetryCommand>,
 }
 
@@ -102,7 +103,7 @@ impl Client {
             Ok(Err(status)) => return (None, Err(grpc(&status))),
             Err(_) => return (None, Err("no answer".to_owned())),
         };
-        let mut session = Session { commands, answers };
+        let mut session = Session { _commands: commands, answers };
         let answer = session.next(CALL_MAX).await;
         (Some(session), answer)
     }
@@ -120,11 +121,6 @@ impl Session {
             Ok(Err(status)) => Err(grpc(&status)),
             Err(_) => Err("silence".to_owned()),
         }
-    }
-
-    /// Whether the server still reads this stream.
-    pub fn is_open(&self) -> bool {
-        !self.commands.is_closed()
     }
 }
 
