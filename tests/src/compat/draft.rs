@@ -54,7 +54,8 @@ impl Draft {
     /// A DELAY message for that time from now on; a negative number of seconds is past.
     pub fn due_in_s(self, seconds: i64) -> Draft {
         let now = i64::try_from(RealClock.wall().0).expect("some decades");
-        let at = now + seconds * 1_000;
+        // The clock cuts to whole milliseconds: one more, so that nothing is due earlier than said.
+        let at = now + 1 + seconds * 1_000;
         let nanos = i32::try_from(at.rem_euclid(1_000) * 1_000_000).expect("below a second");
         self.with(|system| {
             system.delivery_timestamp = Some(prost_types::Timestamp { seconds: at.div_euclid(1_000), nanos });

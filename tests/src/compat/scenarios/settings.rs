@@ -24,13 +24,13 @@ pub(super) async fn settings_of_consumers(s: &mut Script) -> anyhow::Result<()> 
     let concurrent = s.group("g", GroupShape::default()).await?;
     let fifo = s.group("fifo", GroupShape { fifo: true, max_attempts: 5 }).await?;
     for (told_call, kind, group) in [
-        ("a simple consumer", v2::ClientType::SimpleConsumer, &concurrent),
-        ("a push consumer", v2::ClientType::PushConsumer, &concurrent),
-        ("a push consumer of a fifo group, 5 attempts", v2::ClientType::PushConsumer, &fifo),
+        ("simple consumer", v2::ClientType::SimpleConsumer, &concurrent),
+        ("push consumer", v2::ClientType::PushConsumer, &concurrent),
+        ("push consumer of a fifo group, 5 attempts", v2::ClientType::PushConsumer, &fifo),
     ] {
         let client = s.stranger(&format!("settings-{group}-{kind:?}"))?;
         let told = told(&client, consumer_settings(&client, kind, group, &topic, tags("*"))).await;
-        s.note(format_args!("Telemetry settings of {told_call}"), told);
+        s.note(format_args!("Telemetry settings of a {told_call}"), told);
     }
     Ok(())
 }
@@ -43,19 +43,19 @@ pub(super) async fn settings_refused(s: &mut Script) -> anyhow::Result<()> {
         |group: &str, topic: &str| consumer_settings(&client, v2::ClientType::PushConsumer, group, topic, tags("*"));
     let of_filter = |filter| consumer_settings(&client, v2::ClientType::PushConsumer, &group, &topic, filter);
     for (told_call, settings) in [
-        ("neither a producer nor a consumer", settings(&client, v2::ClientType::Producer, None)),
-        ("a producer, topic with a space", producer_settings(&client, &["a b"])),
-        ("a producer, unknown topic", producer_settings(&client, &["settings-nobody-made"])),
-        ("a consumer, group with a space", of_group("a b", &topic)),
-        ("a consumer, unknown group", of_group("settings-nobody-made", &topic)),
-        ("a consumer, topic with a space", of_group(&group, "a b")),
-        ("a consumer, unknown topic", of_group(&group, "settings-nobody-made")),
-        ("a consumer, empty SQL", of_filter(sql(""))),
-        ("a consumer, wrong SQL", of_filter(sql("a >"))),
+        ("neither producer nor consumer", settings(&client, v2::ClientType::Producer, None)),
+        ("producer, topic with a space", producer_settings(&client, &["a b"])),
+        ("producer, unknown topic", producer_settings(&client, &["settings-nobody-made"])),
+        ("consumer, group with a space", of_group("a b", &topic)),
+        ("consumer, unknown group", of_group("settings-nobody-made", &topic)),
+        ("consumer, topic with a space", of_group(&group, "a b")),
+        ("consumer, unknown topic", of_group(&group, "settings-nobody-made")),
+        ("consumer, empty SQL", of_filter(sql(""))),
+        ("consumer, wrong SQL", of_filter(sql("a >"))),
     ] {
         let (_session, answer) = client.settle(settings).await;
         let told = answer.map_or_else(|why| why, |command| client::code(command.status.as_ref()));
-        s.note(format_args!("Telemetry settings of {told_call}"), told);
+        s.note(format_args!("Telemetry settings of a {told_call}"), told);
     }
     Ok(())
 }
