@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run cluster demo test sim lint fix bench bench-cluster bench-topics bench-restart
+.PHONY: help run cluster demo test sim compat-reference compat-table lint fix bench bench-cluster bench-topics bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -25,6 +25,7 @@ SIM = SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM) \
   cargo test --release --workspace --locked --test sim $(SEEDS) -- --nocapture
 
 ARGS ?=
+SCENARIOS ?=
 SIM_SECONDS ?= 300
 SIM_FROM ?= 0
 ENDPOINT ?= 127.0.0.1:8081
@@ -38,6 +39,8 @@ help:
 	@echo "make demo   1,000 messages through the official Java SDK    ENDPOINT=$(ENDPOINT) COUNT=$(COUNT)"
 	@echo "make test   all tests, official SDKs included"
 	@echo "make sim    whole clusters by the seed, in bad weather      SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM), the first seed"
+	@echo "make compat-reference  what Apache RocketMQ does in the compat scenarios    SCENARIOS='...' for some of them"
+	@echo "make compat-table      the table of them, after a change of differences.toml"
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
@@ -80,6 +83,18 @@ test:
 sim:
 	@tests/setup/build.sh
 	$(SIM)
+
+# Starts Apache RocketMQ on loopback, in a temporary folder, and records what it does; `make test` compares with that.
+compat-reference:
+	@tests/setup/build.sh
+	@tests/setup/reference.sh
+	$(CARGO_BUILD)
+	cd tests && CARGO_MANIFEST_DIR=$$PWD $(CARGO_TARGET_DIR)/release/compat-record reference $(SCENARIOS)
+
+compat-table:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	cd tests && CARGO_MANIFEST_DIR=$$PWD $(CARGO_TARGET_DIR)/release/compat-record table
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::server::{LOOK_EVERY, Ran, START_MAX, apogee, ran};
 pub use balancer::Balancer;
+pub(crate) use ports::free as free_ports;
 pub use process::{Ports, Process};
 
 /// How many processes of each role. Three store-nodes make three replica groups of three.

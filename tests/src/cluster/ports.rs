@@ -14,7 +14,7 @@ const TRIES: usize = 1_000;
 ///
 /// # Errors
 /// When there are hardly any.
-pub(super) fn free<const COUNT: usize>() -> anyhow::Result<[u16; COUNT]> {
+pub(crate) fn free<const COUNT: usize>() -> anyhow::Result<[u16; COUNT]> {
     let mut held = Vec::with_capacity(COUNT);
     for _ in 0..TRIES {
         let at = OsEntropy.next_u64() % u64::from(RANGE.end - RANGE.start);
