@@ -77,7 +77,7 @@ async fn who_asks_for_what_is_not_there_hears_it() {
         assert_eq!(missing, Code::TopicNotFound, "to ask for a topic does not create it");
     }
     sent(&mut world, &[("", "a")]).await;
-    for id in [-1, 4] {
+    for id in [-1, 8] {
         for missing in [world.update(id, 0).await, world.get(id).await.0, world.query(id, 0, None).await.0] {
             assert_eq!(missing, Code::BadRequest, "queue {id}");
         }
