@@ -17,7 +17,10 @@ import org.apache.rocketmq.client.apis.message.MessageBuilder;
 import org.apache.rocketmq.client.apis.message.MessageView;
 import org.apache.rocketmq.client.apis.producer.Producer;
 
-/** Clients of one server, made as an application makes them. */
+/**
+ * Clients of one server, made as an application makes them. One starts after the other: the SDK gives a client up that
+ * does not come up within seconds, and dozens at once take longer on a small machine.
+ */
 final class Clients {
     /** The shortest lease a client may ask for. */
     static final Duration LEASE = Duration.ofSeconds(10);
@@ -41,7 +44,7 @@ final class Clients {
             .build();
     }
 
-    Producer producer() throws ClientException {
+    synchronized Producer producer() throws ClientException {
         return provider.newProducerBuilder().setClientConfiguration(configuration).build();
     }
 
@@ -61,7 +64,8 @@ final class Clients {
         return simple(topic, group, tags(tags), await);
     }
 
-    SimpleConsumer simple(String topic, String group, FilterExpression filter, Duration await) throws ClientException {
+    synchronized SimpleConsumer simple(String topic, String group, FilterExpression filter, Duration await)
+        throws ClientException {
         return provider.newSimpleConsumerBuilder()
             .setClientConfiguration(configuration)
             .setConsumerGroup(group)
@@ -70,7 +74,7 @@ final class Clients {
             .build();
     }
 
-    PushConsumer push(String topic, String group, MessageListener listener) throws ClientException {
+    synchronized PushConsumer push(String topic, String group, MessageListener listener) throws ClientException {
         return provider.newPushConsumerBuilder()
             .setClientConfiguration(configuration)
             .setConsumerGroup(group)
