@@ -39,6 +39,7 @@ pub(super) fn letters(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
             delivered(name, *message, life, dead, found);
             // What a reset lets come again may die again.
             if !group.may_be_reset(0, u64::MAX) {
+                given_up(index, name, *message, life, dead, found);
                 ended(name, *message, life, group, dead, rules, found);
             }
         }
@@ -76,6 +77,31 @@ fn delivered(name: &Name, message: MessageId, life: &[Event<'_>], dead: &Dead, f
     }
 }
 
+/// What a consumer gave up is among the dead letters, unless retention by size had taken it from the consumer.
+fn given_up(
+    index: &Index<'_>,
+    name: &Name,
+    message: MessageId,
+    life: &[Event<'_>],
+    dead: &Dead,
+    found: &mut Vec<Violation>,
+) {
+    let acked =
+        |event: &Event<'_>| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
+    let torn_away = |event: &Event<'_>| match &event.what {
+        Fact::Delivered { delivery, .. } => index.may_be_torn_away(&delivery.place),
+        Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
+    };
+    let excused = !dead.complete || life.iter().any(|event| acked(event) || torn_away(event));
+    let certain = life.iter().find(|event| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok, .. }));
+    if let Some(event) = certain.filter(|_| !excused && !dead.letters.contains_key(&message)) {
+        found.push(
+            Invariant::I01
+                .broken(format!("{message} was given up by group {name} {} and is no dead letter", event.span)),
+        );
+    }
+}
+
 /// How a message ended that was delivered at least once.
 fn ended(
     name: &Name,
@@ -89,15 +115,6 @@ fn ended(
     let is_dead = dead.letters.contains_key(&message);
     let given_up =
         |event: &&Event<'_>| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
-    let acked =
-        |event: &&Event<'_>| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
-    let certainly_given_up = life.iter().find(|event| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok, .. }));
-    if let Some(event) = certainly_given_up.filter(|_| !is_dead && dead.complete && !life.iter().any(|it| acked(&it))) {
-        found.push(
-            Invariant::I01
-                .broken(format!("{message} was given up by group {name} {} and is no dead letter", event.span)),
-        );
-    }
     if !is_dead || life.iter().any(|event| given_up(&event)) {
         return;
     }
