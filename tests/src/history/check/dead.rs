@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::index::{Event, Fact, Group, Index};
+use super::settle::torn_away;
 use super::{Invariant, Rules, Violation};
 use crate::history::{Handle, MessageId, Name, Outcome, Span};
 
@@ -88,11 +89,7 @@ fn given_up(
 ) {
     let acked =
         |event: &Event<'_>| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
-    let torn_away = |event: &Event<'_>| match &event.what {
-        Fact::Delivered { delivery, .. } => index.may_be_torn_away(&delivery.place),
-        Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
-    };
-    let excused = !dead.complete || life.iter().any(|event| acked(event) || torn_away(event));
+    let excused = !dead.complete || life.iter().any(|event| acked(event) || torn_away(index, event, false));
     let certain = life.iter().find(|event| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok, .. }));
     if let Some(event) = certain.filter(|_| !excused && !dead.letters.contains_key(&message)) {
         found.push(
