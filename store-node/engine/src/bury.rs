@@ -51,7 +51,7 @@ impl Engine {
             let copied = match self.read(&place).await {
                 Ok(message) => self.copy(key, dead, message, Verdict::Attempts).await,
                 // Retention took it meanwhile, and its delivery with it.
-                Err(_) if place.lsn < self.log.begin() => continue,
+                Err(_) if self.is_gone(&place) => continue,
                 Err(error) => Err(error),
             };
             if let Err(error) = copied {
@@ -68,7 +68,7 @@ impl Engine {
         };
         let message = match self.read(&place).await {
             // Retention took it meanwhile, and its delivery with it.
-            Err(_) if place.lsn < self.log.begin() => return Ok(Settled::Done),
+            Err(_) if self.is_gone(&place) => return Ok(Settled::Done),
             message => message?,
         };
         self.copy(key, dead, message, Verdict::Consumer).await

@@ -55,11 +55,21 @@ impl Cluster {
         for process in cluster.all() {
             process.start()?;
         }
-        for process in cluster.all() {
-            process.ready().await?;
+        if let Err(unready) = cluster.all_ready().await {
+            // One waits for another that has ended.
+            let ended = cluster.all().filter_map(|process| (!process.runs()).then(|| process.log()));
+            let ended = ended.collect::<Result<Vec<_>, _>>()?;
+            return Err(unready.context(format!("the logs of those that ended: {}", ended.join("\n"))));
         }
         cluster.led(shape.stores).await?;
         Ok(cluster)
+    }
+
+    async fn all_ready(&mut self) -> anyhow::Result<()> {
+        for process in self.all() {
+            process.ready().await?;
+        }
+        Ok(())
     }
 
     /// Every process, in the order of an upgrade: namesrv, store-nodes, proxies.

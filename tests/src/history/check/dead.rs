@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::index::{Event, Fact, Group, Index};
+use super::settle::torn_away;
 use super::{Invariant, Rules, Violation};
 use crate::history::{Handle, MessageId, Name, Outcome, Span};
 
@@ -38,7 +39,8 @@ pub(super) fn letters(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
         for (message, life) in &group.lives {
             delivered(name, *message, life, dead, found);
             // What a reset lets come again may die again.
-            if !group.may_be_reset(0, u64::MAX) && !life.iter().any(|event| torn_away(index, event)) {
+            if !group.may_be_reset(0, u64::MAX) {
+                given_up(index, name, *message, life, dead, found);
                 ended(name, *message, life, group, dead, rules, found);
             }
         }
@@ -76,6 +78,27 @@ fn delivered(name: &Name, message: MessageId, life: &[Event<'_>], dead: &Dead, f
     }
 }
 
+/// What a consumer gave up is among the dead letters, unless retention by size had taken it from the consumer.
+fn given_up(
+    index: &Index<'_>,
+    name: &Name,
+    message: MessageId,
+    life: &[Event<'_>],
+    dead: &Dead,
+    found: &mut Vec<Violation>,
+) {
+    let acked =
+        |event: &Event<'_>| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
+    let excused = !dead.complete || life.iter().any(|event| acked(event) || torn_away(index, event, false));
+    let certain = life.iter().find(|event| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok, .. }));
+    if let Some(event) = certain.filter(|_| !excused && !dead.letters.contains_key(&message)) {
+        found.push(
+            Invariant::I01
+                .broken(format!("{message} was given up by group {name} {} and is no dead letter", event.span)),
+        );
+    }
+}
+
 /// How a message ended that was delivered at least once.
 fn ended(
     name: &Name,
@@ -89,15 +112,6 @@ fn ended(
     let is_dead = dead.letters.contains_key(&message);
     let given_up =
         |event: &&Event<'_>| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
-    let acked =
-        |event: &&Event<'_>| matches!(event.what, Fact::Acked { outcome: Outcome::Ok | Outcome::Indeterminate, .. });
-    let certainly_given_up = life.iter().find(|event| matches!(event.what, Fact::GaveUp { outcome: Outcome::Ok, .. }));
-    if let Some(event) = certainly_given_up.filter(|_| !is_dead && dead.complete && !life.iter().any(|it| acked(&it))) {
-        found.push(
-            Invariant::I01
-                .broken(format!("{message} was given up by group {name} {} and is no dead letter", event.span)),
-        );
-    }
     if !is_dead || life.iter().any(|event| given_up(&event)) {
         return;
     }
@@ -143,14 +157,6 @@ fn still_running(life: &[Event<'_>], handle: Handle, received: Span, acked: Span
         _ => None,
     });
     !moved && window.is_some_and(|window| acked.end.at + rules.window_allowance() < received.start.at + window)
-}
-
-/// Whether retention may have taken it from its consumer, and its last word with it.
-fn torn_away(index: &Index<'_>, event: &Event<'_>) -> bool {
-    match &event.what {
-        Fact::Delivered { delivery, .. } => index.may_be_torn_away(&delivery.place),
-        Fact::Acked { .. } | Fact::GaveUp { .. } | Fact::Changed { .. } | Fact::Released { .. } => false,
-    }
 }
 
 fn attempt(event: &Event<'_>) -> Option<(Handle, u32)> {

@@ -90,7 +90,8 @@ pub(super) fn returns(index: &Index<'_>, rules: Rules, found: &mut Vec<Violation
     }
 }
 
-fn torn_away(index: &Index<'_>, event: &Event<'_>, let_go: bool) -> bool {
+/// Whether retention by size, or with `let_go` retention and a reset together, may have taken what was delivered.
+pub(super) fn torn_away(index: &Index<'_>, event: &Event<'_>, let_go: bool) -> bool {
     match &event.what {
         Fact::Delivered { delivery, .. } => {
             let place = &delivery.place;
