@@ -177,6 +177,7 @@ async fn attempt<R: AnswerRule>(
         },
         floor,
         applied_term: position.term,
+        refused_in: None,
         in_flight: VecDeque::new(),
         applied: Ticket(0),
         first_ticket: Ticket(1),

@@ -105,6 +105,8 @@ pub(crate) struct Proposer<R> {
     pub(crate) settings: ProposerSettings,
     /// Term of the last block that was applied.
     pub(crate) applied_term: Epoch,
+    /// The log refused a block of this epoch: what rests on more than is committed would be refused again.
+    pub(crate) refused_in: Option<Epoch>,
     /// Proposed and not applied, oldest first.
     pub(crate) in_flight: VecDeque<Ticket>,
     /// The newest proposal of this leader that was applied, or the one before its first.
@@ -392,7 +394,8 @@ impl<R: AnswerRule> Proposer<R> {
 
     fn take_lead(&mut self, epoch: Epoch) {
         let own_entry_applied = self.applied_term == epoch;
-        if !matches!(self.mode, Mode::Follows(_)) || !self.rule.may_decide(own_entry_applied) {
+        let was_refused = self.refused_in == Some(epoch) && !own_entry_applied;
+        if !matches!(self.mode, Mode::Follows(_)) || was_refused || !self.rule.may_decide(own_entry_applied) {
             return;
         }
         let Mode::Follows(state) = std::mem::replace(&mut self.mode, Mode::Between) else { unreachable!("seen above") };
@@ -423,6 +426,7 @@ impl<R: AnswerRule> Proposer<R> {
     /// next leader begins, in this epoch or another, when everything of this one is decided.
     fn refused(&mut self, ticket: Ticket) {
         if self.in_flight.contains(&ticket) {
+            self.refused_in = self.leader(|leader| leader.epoch);
             self.step_down();
         }
     }
