@@ -105,7 +105,7 @@ pub(crate) struct Proposer<R> {
     pub(crate) settings: ProposerSettings,
     /// Term of the last block that was applied.
     pub(crate) applied_term: Epoch,
-    /// The log refused a block of this epoch: what rests on more than is committed would be refused again.
+    /// The log refused a block of this epoch, and would again until this replica hears a majority.
     pub(crate) refused_in: Option<Epoch>,
     /// Proposed and not applied, oldest first.
     pub(crate) in_flight: VecDeque<Ticket>,
@@ -394,8 +394,8 @@ impl<R: AnswerRule> Proposer<R> {
 
     fn take_lead(&mut self, epoch: Epoch) {
         let own_entry_applied = self.applied_term == epoch;
-        let was_refused = self.refused_in == Some(epoch) && !own_entry_applied;
-        if !matches!(self.mode, Mode::Follows(_)) || was_refused || !self.rule.may_decide(own_entry_applied) {
+        let again = self.refused_in == Some(epoch) && !self.consensus.has_majority();
+        if !matches!(self.mode, Mode::Follows(_)) || again || !self.rule.may_decide(own_entry_applied) {
             return;
         }
         let Mode::Follows(state) = std::mem::replace(&mut self.mode, Mode::Between) else { unreachable!("seen above") };
