@@ -1,6 +1,7 @@
 //! How a leader gives the lead away: it decides nothing new, waits until what it decided is committed, and only then lets
-//! consensus ask another replica. From there on consensus refuses whatever this one would propose, so it leads no more,
-//! although nobody else does yet.
+//! consensus ask another replica. From there on consensus refuses whatever this one would propose in this epoch, so it
+//! leads no more, although nobody else does yet. When the other replica is not there any more, one that is takes over: who
+//! gave the lead away sends no heartbeats, so the others elect as soon as one of them has the whole log.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use tokio::sync::oneshot::Sender;
 
 /// How long what was decided may take to be committed.
 const FINISH_MAX: Duration = Duration::from_secs(1);
-/// How long another replica may take to lead; then this one goes on. Elections without its help take that long.
+/// How long another replica may take to lead until who asked for it hears that none does. Elections without help take
+/// that long.
 const TAKEN_MAX: Duration = Duration::from_secs(3);
 
 /// How it ended.
@@ -18,7 +20,7 @@ const TAKEN_MAX: Duration = Duration::from_secs(3);
 pub(crate) enum HandedOver {
     /// This replica does not lead any more.
     Away,
-    /// It still leads: nobody was there to take over, or nobody did.
+    /// Nobody else leads: nobody was there to take over, or nobody did in time.
     Kept,
 }
 
@@ -74,13 +76,17 @@ impl HandOver {
         self.step = Step::GaveAway { epoch, until: now + TAKEN_MAX };
     }
 
-    /// What consensus says: this replica leads in `epoch`, or not at all. Ends what is under way when another one leads,
-    /// or none did for too long.
+    /// What consensus says: this replica leads in `epoch`, or not at all. Ends what is under way when this epoch is over;
+    /// who waits for that hears earlier when it takes too long.
     pub(crate) fn saw(&mut self, leads_in: Option<Epoch>, now: Monotonic) {
         match self.step {
             Step::Leads => {}
             Step::Finishes { .. } if leads_in.is_some() => {}
-            Step::GaveAway { epoch, until } if leads_in == Some(epoch) && now < until => {}
+            Step::GaveAway { epoch, until } if leads_in == Some(epoch) => {
+                if now >= until {
+                    self.tell(HandedOver::Kept);
+                }
+            }
             Step::Finishes { .. } | Step::GaveAway { .. } if leads_in.is_some() => self.end(HandedOver::Kept),
             Step::Finishes { .. } | Step::GaveAway { .. } => self.end(HandedOver::Away),
         }
@@ -89,6 +95,10 @@ impl HandOver {
     /// Nobody is there to lead instead, or somebody does.
     pub(crate) fn end(&mut self, how: HandedOver) {
         self.step = Step::Leads;
+        self.tell(how);
+    }
+
+    fn tell(&mut self, how: HandedOver) {
         for asked_by in self.asked_by.drain(..) {
             let _nobody_waits = asked_by.send(how);
         }
@@ -128,16 +138,22 @@ mod tests {
     }
 
     #[test]
-    fn a_lead_that_nobody_takes_is_kept() {
+    fn a_lead_that_nobody_takes_is_not_taken_back() {
         let (asked_by, mut answer) = oneshot::channel();
         let mut hand_over = HandOver::default();
         hand_over.begin(None, asked_by, at(0));
         hand_over.gave_away(EPOCH, at(0));
         hand_over.saw(Some(EPOCH), at(2999));
-        assert!(hand_over.is_under_way());
+        assert_eq!(answer.try_recv(), Err(TryRecvError::Empty));
         hand_over.saw(Some(EPOCH), at(3000));
-        assert!(!hand_over.is_under_way());
         assert_eq!(answer.try_recv(), Ok(HandedOver::Kept));
+        let (asked_by, mut answer) = oneshot::channel();
+        hand_over.begin(None, asked_by, at(4000));
+        hand_over.saw(Some(EPOCH), at(4000));
+        assert_eq!(answer.try_recv(), Ok(HandedOver::Kept));
+        assert!(hand_over.is_under_way() && !hand_over.is_due(true, at(4000)), "consensus would refuse all of it");
+        hand_over.saw(None, at(5000));
+        assert!(!hand_over.is_under_way());
     }
 
     #[test]
