@@ -489,19 +489,22 @@ impl<R: AnswerRule> Proposer<R> {
 
     /// Lets another replica lead when everything that was decided is committed.
     async fn hand_over(&mut self) -> Result<(), Stopped> {
-        let open = self.leader(|leader| (leader.epoch, leader.open_bytes()));
-        let idle = self.in_flight.is_empty() && open.is_none_or(|(_, bytes)| bytes == 0);
-        if !self.hand_over.is_due(idle, self.clock.monotonic()) {
+        let open_bytes = self.leader(|leader| leader.open_bytes()).unwrap_or_default();
+        if !self.hand_over.is_due(self.in_flight.is_empty() && open_bytes == 0, self.clock.monotonic()) {
             return Ok(());
         }
-        match (open, self.consensus.hand_over(self.hand_over.to()).await?) {
-            (Some((epoch, _)), Some(to)) => {
+        // Consensus may let this replica lead that cannot, because a block of it was refused.
+        let Role::Leader { epoch } = self.consensus.role() else {
+            self.hand_over.end(HandedOver::Away);
+            return Ok(());
+        };
+        match self.consensus.hand_over(self.hand_over.to()).await? {
+            Some(to) => {
                 tracing::info!(event = "hands_over", %epoch, %to, "this replica lets another one lead");
                 self.hand_over.gave_away(epoch, self.clock.monotonic());
                 self.step_down();
             }
-            (Some(_), None) => self.hand_over.end(HandedOver::Kept),
-            (None, _) => self.hand_over.end(HandedOver::Away),
+            None => self.hand_over.end(HandedOver::Kept),
         }
         Ok(())
     }
