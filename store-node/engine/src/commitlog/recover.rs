@@ -254,13 +254,14 @@ impl Scan<'_> {
     /// Zeroes what follows the end of the log, so that nothing of it can rise again.
     async fn cut(&mut self, starts: &[Lsn], bytes: Bytes, why: NotABlock) -> Result<(), OpenError> {
         let from = offset_in(starts[0], self.layout.end);
-        if let Some(last) = bytes[from..].iter().rposition(|byte| *byte != 0) {
+        let written = written_end(&bytes[from..]);
+        if written > 0 {
             let (file, lsn) = (segment_name(starts[0]), self.layout.end.0);
-            tracing::warn!(event = "torn_tail_cut", file, offset = from, lsn, bytes = last + 1, %why,
+            tracing::warn!(event = "torn_tail_cut", file, offset = from, lsn, bytes = written, %why,
                 "the end of the log was torn and is cut");
             let id = self.segments.iter().find(|(start, _)| *start == starts[0]).expect("it was opened to be read").1;
             let at = u64::try_from(from).expect("an offset in a segment");
-            let zeros = Bytes::from(vec![0; last + 1]);
+            let zeros = Bytes::from(vec![0; written]);
             self.disk.write_at(id, at, zeros).await.map_err(OpenError::disk(format!("cut {file}")))?;
             self.disk.sync(id).await.map_err(OpenError::disk(format!("sync {file}")))?;
         }
@@ -308,10 +309,9 @@ impl Scan<'_> {
 
 /// The position of a sound block from `from` on that knew `lost` to be committed.
 fn commit_beyond(start: Lsn, bytes: &Bytes, from: usize, lost: BlockIndex) -> Option<Lsn> {
-    let mut at = from;
-    while at + block::HEADER <= bytes.len() {
+    let (mut at, end) = (from, from + written_end(&bytes[from..]));
+    while at < end && at + block::HEADER <= bytes.len() {
         let lsn = Lsn(start.0 + u64::try_from(at).expect("an offset in a segment"));
-        // Zero words are the common case behind the end of a log.
         if bytes[at] != 0
             && let Ok(found) = Block::read(&bytes.slice(at..), lsn)
             && found.header.commit >= lost
@@ -322,6 +322,23 @@ fn commit_beyond(start: Lsn, bytes: &Bytes, from: usize, lost: BlockIndex) -> Op
         at += 8;
     }
     None
+}
+
+/// The length of this without the zeros at its end, which are most of a young segment.
+fn written_end(bytes: &[u8]) -> usize {
+    /// So much is compared at once.
+    const PIECE: usize = 4096;
+    let mut end = bytes.len();
+    while end > 0 {
+        let piece = &bytes[end.saturating_sub(PIECE)..end];
+        // Without a branch for each byte, which keeps the processor from comparing many at a time.
+        if piece.iter().fold(0, |all, byte| all | byte) != 0 {
+            let zeros = piece.iter().rev().take_while(|byte| **byte == 0).count();
+            return end - zeros;
+        }
+        end -= piece.len();
+    }
+    0
 }
 
 fn offset_in(start: Lsn, lsn: Lsn) -> usize {

@@ -66,3 +66,18 @@ fn format() -> Format {
         instance: crate::replica::Instance(1),
     }
 }
+
+#[test]
+fn only_zeros_follow_what_is_written() {
+    let mut bytes = vec![0; 10_000];
+    assert_eq!((written_end(&bytes), written_end(&[])), (0, 0));
+    for last in [0, 1, 1807, 1808, 5903, 5904, 9999] {
+        bytes[last] = 1;
+        assert_eq!(written_end(&bytes), last + 1);
+        assert_eq!(written_end(&bytes[..=last]), last + 1);
+        assert_eq!(
+            written_end(&bytes[..last]),
+            bytes[..last].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+        );
+    }
+}
