@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
-use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks};
+use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks, TokioClock};
 use apogee_model::store::{
     Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, QueueReset, RequestId, Reset, ResetTo, Settled, Settlement,
     TopicRef,
@@ -14,6 +14,7 @@ use apogee_model::{
     Topic, TopicId,
 };
 use bytes::Bytes;
+use tokio::time::Instant;
 
 /// Longest time until a block that nobody answers for is committed.
 pub(crate) const COMMIT: Duration = Duration::from_millis(10);
@@ -37,6 +38,11 @@ impl Store {
     /// Messages are stored at the times of this clock. Leases end when somebody moves it.
     pub(crate) async fn timed(clock: &ManualClock) -> Self {
         Self::open_with(SimDisk::new(1), Arc::new(clock.clone())).await.expect("an empty disk opens")
+    }
+
+    /// On a wall clock and a stopwatch that follow tokio's time since then, through restarts.
+    pub(crate) async fn since(began: Instant, disk: SimDisk) -> Self {
+        Self::open_with(disk, Arc::new(TokioClock::since(began))).await.expect("it opens")
     }
 
     async fn open_with(disk: SimDisk, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
