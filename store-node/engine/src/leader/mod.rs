@@ -47,7 +47,7 @@ use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
 use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
-use crate::state::{BadBlock, QueueState, State};
+use crate::state::{BadBlock, QueueState, State, Timing};
 use crate::views::rows::Earlier;
 use crate::watch::Watches;
 
@@ -429,11 +429,11 @@ impl Leader {
     }
 
     /// The log committed the next block, which is our proposal `ticket` unless consensus made it for itself: the view
-    /// moves, leases start to run, watches hear of it.
+    /// moves, leases start to run, watches hear of it. Says what became of messages that wait for their time.
     ///
     /// # Errors
     /// [`BadBlock`] when the block cannot be read; that is the end of this process.
-    pub(crate) fn committed(&mut self, block: &Block, ticket: Option<Ticket>, now: Now) -> Result<(), BadBlock> {
+    pub(crate) fn committed(&mut self, block: &Block, ticket: Option<Ticket>, now: Now) -> Result<Timing, BadBlock> {
         let applied = self.state.apply(block)?;
         if let Some(ticket) = ticket {
             self.overlay.retire(ticket);
@@ -464,7 +464,7 @@ impl Leader {
         }
         self.tell_of_unlocked();
         self.watches.tell();
-        Ok(())
+        Ok(applied.timing)
     }
 
     /// Says whether the message is still unsettled.

@@ -233,6 +233,16 @@ impl KeptBack {
         lines.extend(self.held.iter().map(|(stretch, held)| format!("kept stretch {stretch} {held:?}")));
         lines.extend(self.queues.iter().map(|((topic, queue), count)| format!("kept queue {topic}/{queue} {count}")));
         self.late.dump(lines);
+    /// Messages of a topic that wait for their time.
+    pub(crate) fn waiting_of(&self, topic: TopicId) -> u64 {
+        self.waiting_queues(topic).map(|queue| self.waiting_in(topic, queue)).sum()
+    }
+
+    /// The topics in which messages wait for their time.
+    pub(crate) fn waiting_topics(&self) -> BTreeSet<TopicId> {
+        self.kept.queues.keys().map(|(topic, _)| *topic).collect()
+    }
+
         let mut from = KeptId::MIN;
         while from < KeptId::MAX {
             let (rows, next) = self.scan(views, from, 512);

@@ -32,7 +32,7 @@ use apogee_model::{
 };
 use bytes::Bytes;
 
-pub(crate) use apply::BadBlock;
+pub(crate) use apply::{BadBlock, Timing};
 pub(crate) use keeper::{Keeper, Kept, Pace};
 
 use crate::block::Lsn;
