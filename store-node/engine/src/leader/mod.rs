@@ -12,6 +12,8 @@ mod ask;
 mod block;
 mod bury;
 mod carry;
+#[cfg(test)]
+mod chain;
 mod dropping;
 mod fetch;
 mod fifo;
