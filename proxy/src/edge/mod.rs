@@ -12,6 +12,7 @@ mod convert;
 mod deliver;
 mod pull;
 mod status;
+mod stored;
 mod telemetry;
 
 use std::future::Future;
