@@ -241,7 +241,7 @@ impl Leader {
             Ask::Confirm { deliveries } => {
                 for key in deliveries {
                     let of = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
-                    self.clock.confirm((of, key.offset), key.delivery.0);
+                    self.clock.confirm((of, key.offset), key.delivery.0, now.monotonic);
                 }
                 None
             }
