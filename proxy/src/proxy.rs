@@ -25,7 +25,7 @@ use crate::service::{
     ack, change_invisible, dead_letter, end_transaction, heartbeat, offsets, pull, query_assignment, query_route,
     recall, receive, send, telemetry, terminate,
 };
-use crate::session::{self, Lines, Sessions, Streams};
+use crate::session::{self, Sessions, Streams};
 use crate::store::Stores;
 
 /// Largest request in bytes that is decoded: a full body with room for what surrounds it.
@@ -92,8 +92,8 @@ impl Proxy {
     /// Outside a tokio runtime.
     pub fn new(parts: ProxyParts, settings: ProxySettings) -> Self {
         let ProxyParts { routes, stores, clock, entropy, tasks, meter } = parts;
-        let (sessions, streams) = (Arc::new(Sessions::default()), Arc::new(Streams::default()));
-        let lines = Arc::new(Lines::new(Arc::clone(&entropy)));
+        let sessions = Arc::new(Sessions::default());
+        let streams = Arc::new(Streams::new(Arc::clone(&entropy)));
         let metrics = Arc::new(Metrics::new(&meter, &sessions));
         metrics::names(&meter, &routes);
         metrics::age(&meter, &routes);
@@ -104,7 +104,7 @@ impl Proxy {
         tasks.spawn("sessions", OnError::StopProcess, watchman);
         let relay = Relay { directory: directory.clone(), stores: stores.clone(), streams: Arc::clone(&streams) };
         tasks.spawn("check-backs", OnError::StopProcess, relay.run(tasks.token()));
-        let renew = session::renew(Arc::clone(&routes), Arc::clone(&sessions), Arc::clone(&lines), tasks.token());
+        let renew = session::renew(Arc::clone(&routes), Arc::clone(&sessions), Arc::clone(&streams), tasks.token());
         tasks.spawn("settings", OnError::StopProcess, renew);
         let budget = ByteBudget::new(Arc::clone(&metrics), settings.admission, &tasks);
 
@@ -153,7 +153,6 @@ impl Proxy {
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,
             streams,
-            lines,
             metrics,
             entropy,
         };
@@ -176,7 +175,7 @@ impl Proxy {
         let here = admin::Here {
             name: Arc::clone(name),
             sessions: Arc::clone(sessions),
-            lines: Arc::clone(&self.edge.lines),
+            streams: Arc::clone(&self.edge.streams),
             clock: Arc::clone(clock),
         };
         let clients = admin::Clients { here: Some(here), token: token.clone() };

@@ -11,6 +11,7 @@ use super::confirm::Rehearsal;
 use super::error::{CliError, RequestId};
 use super::message::stored::{ANSWER_MAX, body, document};
 use super::output::{Output, Table, plain};
+use super::pages;
 use super::target::{Admin, Target};
 use super::topic::{join, split};
 
@@ -58,18 +59,13 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
 }
 
 async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
-    let mut groups = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let groups = pages::all(async |page_token| {
         let ask = v1::ListDeadLettersRequest { page_size: 0, page_token };
         let answer = admin.api.list_dead_letters(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
         let page = answer.into_inner();
-        groups.extend(page.groups);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        Ok((page.groups, page.next_page_token))
+    });
+    let groups = groups.await?;
     let mut table = Table::new(&["GROUP", "WAITING", "KEPT", "TOPIC"]);
     for found in &groups {
         let (group, topic) = (join(&found.namespace, &found.group), join(&found.namespace, &found.topic));

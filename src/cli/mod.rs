@@ -15,6 +15,7 @@ mod message;
 mod mqadmin;
 mod node;
 mod output;
+mod pages;
 mod paint;
 mod profile;
 mod subscription;

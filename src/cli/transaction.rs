@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, RequestId};
 use super::output::{Format, Output, Table, line, plain};
+use super::pages;
 use super::target::{Admin, Target};
 use super::topic::split;
 
@@ -43,19 +44,14 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
 
 async fn list(mut admin: Admin, output: &Output, topic: &str) -> Result<(), CliError> {
     let (namespace, name) = split(topic);
-    let mut open = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    let open = pages::all(async |page_token| {
         let (namespace, topic) = (namespace.clone(), name.clone());
         let ask = v1::ListTransactionsRequest { namespace, topic, page_size: 0, page_token };
         let answer = admin.api.list_transactions(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
         let page = answer.into_inner();
-        open.extend(page.transactions);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        Ok((page.transactions, page.next_page_token))
+    });
+    let open = open.await?;
     if output.format == Format::Name {
         return Ok(open.iter().try_for_each(|one| line(&plain(&one.id)))?);
     }

@@ -73,6 +73,32 @@ fn process_start() -> tokio::time::Instant {
     })
 }
 
+/// 2026-01-01T00:00:00Z: what the walls of tests show first, so that subtracting some days stays after the epoch.
+const BEGINNING: Timestamp = Timestamp(1_767_225_600_000);
+
+/// A clock that follows tokio's time, the wall too, for tests that pause it. Clocks of one beginning agree.
+#[derive(Copy, Clone, Debug)]
+pub struct TokioClock {
+    began: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// A clock whose stopwatch showed zero at `began`, and whose wall the same time as that of every other one did.
+    pub fn since(began: tokio::time::Instant) -> TokioClock {
+        TokioClock { began }
+    }
+}
+
+impl Clock for TokioClock {
+    fn wall(&self) -> Timestamp {
+        BEGINNING.plus(self.began.elapsed())
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::from_duration(self.began.elapsed())
+    }
+}
+
 /// A clock that stands still until told otherwise, for tests and simulations. Clones share one time.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
@@ -114,9 +140,9 @@ impl ManualClock {
 }
 
 impl Default for ManualClock {
-    /// Starts on 2026-01-01T00:00:00Z, so that subtracting some days stays after the epoch.
+    /// Starts on 2026-01-01T00:00:00Z.
     fn default() -> ManualClock {
-        ManualClock::new(Timestamp(1_767_225_600_000))
+        ManualClock::new(BEGINNING)
     }
 }
 
@@ -163,6 +189,17 @@ mod tests {
         let before = RealClock.monotonic();
         tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(RealClock.monotonic().saturating_sub(before), Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clocks_of_one_beginning_follow_tokio_time_alike() {
+        let began = tokio::time::Instant::now();
+        let one = TokioClock::since(began);
+        let wall = one.wall();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let other = TokioClock::since(began);
+        assert_eq!((one.wall(), other.wall()), (wall.plus(Duration::from_secs(30)), one.wall()));
+        assert_eq!(one.monotonic(), Monotonic::from_duration(Duration::from_secs(30)));
     }
 
     #[test]

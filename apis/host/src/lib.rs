@@ -20,7 +20,7 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 
-pub use clock::{Clock, ManualClock, Monotonic, RealClock};
+pub use clock::{Clock, ManualClock, Monotonic, RealClock, TokioClock};
 pub use disk::{Disk, DiskFuture, DiskOpenError, FileId, RealDisk, SimDisk};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use exit::{Exit, ExitWith, Stop};

@@ -23,7 +23,7 @@ use super::error::AdminError;
 use super::page;
 use super::subscriptions::subscription;
 use crate::Routes;
-use crate::session::{ConsumeMode, Known, Lines, Role, Sessions, Wanted};
+use crate::session::{ConsumeMode, Known, Role, Sessions, Streams, Wanted};
 
 /// How long another proxy, or namesrv, may take.
 pub(super) const ASK_MAX: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ pub(crate) struct Clients {
 pub(crate) struct Here {
     pub(crate) name: Arc<str>,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -193,7 +193,7 @@ impl Ask {
 impl Here {
     pub(super) fn client(&self, known: Known) -> v1::Client {
         let Known { id, role, topics, subscriptions, language, version, peer, silent, connections } = known;
-        let streams = self.lines.of(&id);
+        let streams = self.streams.of(&id);
         let (kind, group) = match &role {
             None => (v1::ClientKind::Unspecified, None),
             Some(Role::Producer) => (v1::ClientKind::Producer, None),

@@ -123,7 +123,7 @@ impl Admin {
 
 impl Here {
     async fn ask(&self, id: &ClientId, question: Question, wait: Duration) -> Result<Said, AdminError> {
-        let said = self.lines.ask(id, question, wait).await;
+        let said = self.streams.ask(id, question, wait).await;
         said.map_err(|why| match why {
             Unanswered::NoStream => AdminError::NoStream { id: id.clone() },
             Unanswered::Busy => AdminError::TooManyQuestions,
@@ -189,7 +189,7 @@ impl Clients {
     /// Who has a stream of the client; the proxy beside this API, if it has one.
     async fn asker(&self, routes: &dyn Routes, id: &ClientId, local_only: bool) -> Result<Asker<'_>, AdminError> {
         let here = self.here.as_ref();
-        if let Some(here) = here.filter(|here| here.lines.of(id) > 0) {
+        if let Some(here) = here.filter(|here| here.streams.of(id) > 0) {
             return Ok(Asker::Here(here));
         }
         let mut known = here.is_some_and(|here| here.sessions.find(id).is_some());

@@ -4,9 +4,9 @@
 
 use apogee_proto::v2::telemetry_command::Command;
 use apogee_proto::v2::{self, Code};
-use prost::Message as _;
 
 use super::answer::{int64, timestamp};
+use super::stored;
 use crate::session::{Asked, Candidate, Question, QuestionKind, Said};
 
 /// Longest stack that is passed on, in bytes.
@@ -29,16 +29,13 @@ pub(super) fn command(asked: Asked) -> Option<Command> {
 /// As it is delivered, but nobody holds it: no receipt handle, the first attempt.
 fn message(candidate: &Candidate) -> Result<v2::Message, prost::DecodeError> {
     let Candidate { queue, found, .. } = candidate;
-    let mut message = v2::Message::decode(found.message.body_part.clone())?;
-    let properties = v2::SystemProperties::decode(found.message.properties_part.clone())?;
-    message.system_properties = Some(v2::SystemProperties {
+    stored::message(found.message.clone(), |properties| v2::SystemProperties {
         store_timestamp: Some(timestamp(found.stored_at)),
         queue_id: i32::from(queue.0),
         queue_offset: Some(int64(found.offset.0)),
         delivery_attempt: Some(1),
         ..properties
-    });
-    Ok(message)
+    })
 }
 
 /// The answer in a command, and which question it is for. That of the Node.js SDK comes as the question itself.

@@ -12,11 +12,11 @@ use apogee_model::store::{CheckBack, Delivery};
 use apogee_proto::v2::receive_message_response::Content;
 use apogee_proto::v2::{self, Code};
 use futures::Stream;
-use prost::Message as _;
 use tonic::Status;
 
 use super::answer::{int64, timestamp};
 use super::status::{failed, ok, status};
+use super::stored;
 use crate::metrics::Metrics;
 use crate::service::ServiceError;
 use crate::service::receipt::sign;
@@ -91,9 +91,7 @@ impl Receiver {
 
     /// What is stored, with the fields of this delivery.
     fn message(&self, delivery: Delivery, held: &Held) -> Result<v2::Message, prost::DecodeError> {
-        let mut message = v2::Message::decode(delivery.message.body_part)?;
-        let properties = v2::SystemProperties::decode(delivery.message.properties_part)?;
-        message.system_properties = Some(v2::SystemProperties {
+        stored::message(delivery.message, |properties| v2::SystemProperties {
             store_timestamp: Some(timestamp(delivery.stored_at)),
             store_host: self.store_host.to_string(),
             receipt_handle: Some(sign(held.replica_group, &delivery.key, &held.cluster.mac_keys)),
@@ -102,21 +100,17 @@ impl Receiver {
             invisible_duration: prost_types::Duration::try_from(delivery.invisible.get()).ok(),
             delivery_attempt: Some(i32::try_from(delivery.attempt.0).unwrap_or(i32::MAX)),
             ..properties
-        });
-        Ok(message)
+        })
     }
 
     /// A half message as its producer is asked about it: complete, because SDKs drop what they cannot read.
     pub(super) fn orphan(&self, check: &CheckBack) -> Result<v2::Message, prost::DecodeError> {
-        let mut message = v2::Message::decode(check.message.body_part.clone())?;
-        let properties = v2::SystemProperties::decode(check.message.properties_part.clone())?;
-        message.system_properties = Some(v2::SystemProperties {
+        stored::message(check.message.clone(), |properties| v2::SystemProperties {
             store_timestamp: Some(timestamp(check.stored_at)),
             store_host: self.store_host.to_string(),
             queue_id: i32::from(check.queue.0),
             ..properties
-        });
-        Ok(message)
+        })
     }
 }
 

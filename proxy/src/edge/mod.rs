@@ -12,6 +12,7 @@ mod convert;
 mod deliver;
 mod pull;
 mod status;
+mod stored;
 mod telemetry;
 
 use std::future::Future;
@@ -49,7 +50,6 @@ pub(crate) struct Edge {
     pub(crate) receiver: Receiver,
     pub(crate) sessions: Arc<crate::session::Sessions>,
     pub(crate) streams: Arc<crate::session::Streams>,
-    pub(crate) lines: Arc<crate::session::Lines>,
     pub(crate) query_route: service::query_route::Service,
     pub(crate) heartbeat: service::heartbeat::Service,
     pub(crate) send: service::send::Service,

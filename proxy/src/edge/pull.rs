@@ -6,12 +6,12 @@ use apogee_proto::v2::pull_message_response::Content;
 use apogee_proto::v2::{self, Code};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use prost::Message as _;
 use tonic::Status;
 
 use super::answer::{int64, timestamp};
 use super::deliver::Receiver;
 use super::status::{failed, ok, status};
+use super::stored;
 use crate::service::ServiceError;
 use crate::service::pull::{Found, Pulled};
 
@@ -72,16 +72,13 @@ impl Receiver {
 
     /// What is stored, and where. Nobody holds it: there is no receipt handle.
     fn fetched(&self, queue: QueueId, fetched: FetchedMessage) -> Result<v2::Message, prost::DecodeError> {
-        let mut message = v2::Message::decode(fetched.message.body_part)?;
-        let properties = v2::SystemProperties::decode(fetched.message.properties_part)?;
-        message.system_properties = Some(v2::SystemProperties {
+        stored::message(fetched.message, |properties| v2::SystemProperties {
             store_timestamp: Some(timestamp(fetched.stored_at)),
             store_host: self.store_host.to_string(),
             queue_id: i32::from(queue.0),
             queue_offset: Some(int64(fetched.offset.0)),
             delivery_attempt: Some(1),
             ..properties
-        });
-        Ok(message)
+        })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The response stream is returned before the first command arrives: some SDKs await the headers first.
 //!
-//! What was agreed is told again when an operator changed it, and questions of operators go the same way (`ask`): both
-//! only behind the first answer, which is what SDKs wait for when they start.
+//! What was agreed is told again when an operator changed it, and questions of operators (`ask`) and check-backs go the
+//! same way: all only behind the first answer, which is what SDKs wait for when they start.
 //!
 //! A stream has no end of its own. When its connection leaves, the client is asked to connect again, and the stream ends
 //! well behind the GOAWAY, so that the client opens its next one elsewhere.
@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_host::Entropy;
+use apogee_model::store::CheckBack;
 use apogee_proto::v2::telemetry_command::Command;
 use apogee_proto::v2::{self, Code};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use prost::Message as _;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 
@@ -31,7 +31,7 @@ use crate::listen::{Departure, Stage};
 use crate::metrics::{Metrics, Rpc, Up};
 use crate::service::telemetry::{Agreed, ClientSettings, Service};
 use crate::service::{Call, ServiceError};
-use crate::session::{Line, Lines, OpenStream, Role, Say, Saying, Sessions, Word};
+use crate::session::{OpenStream, Role, Sessions, Streams, Word};
 
 /// How long the stream of a connection that leaves waits for its first command: a client that has just begun fails to start
 /// when its stream ends without any answer.
@@ -47,17 +47,14 @@ struct Conversation {
     inbound: Streaming<v2::TelemetryCommand>,
     service: Arc<Service>,
     sessions: Arc<Sessions>,
-    lines: Arc<Lines>,
-    /// Open from the first settings on.
-    line: Option<Line>,
+    streams: Arc<Streams>,
+    /// Open to words from inside from the first settings on.
+    open: Option<OpenStream>,
     /// What the client said last, and what was agreed.
     kept: Option<Kept>,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
     receiver: Receiver,
-    open: OpenStream,
-    /// What the client is to be told.
-    sayings: mpsc::Receiver<Saying>,
     /// How far we noticed that the connection leaves.
     stage: Stage,
     /// A command was answered.
@@ -91,21 +88,18 @@ impl Edge {
                 return stream::once(std::future::ready(Ok(status_only(&error)))).boxed();
             }
         };
-        let (open, sayings) = self.streams.open(&call.client);
         let conversation = Conversation {
             call,
             held: request.extensions().get().cloned(),
             inbound: request.into_inner(),
             service: Arc::clone(&self.telemetry),
             sessions: Arc::clone(&self.sessions),
-            lines: Arc::clone(&self.lines),
-            line: None,
+            streams: Arc::clone(&self.streams),
+            open: None,
             kept: None,
             metrics: Arc::clone(&self.metrics),
             entropy: Arc::clone(&self.entropy),
             receiver: self.receiver.clone(),
-            open,
-            sayings,
             stage: Stage::Stays,
             began: false,
             over: false,
@@ -130,15 +124,11 @@ impl Conversation {
                     Some(farewell) => return Some(farewell),
                     None => continue,
                 },
-                word = from_inside(&mut self.line) => match self.told(word) {
+                word = from_inside(&mut self.open) => match self.told(word) {
                     Some(told) => return Some(told),
                     None => continue,
                 },
                 command = self.inbound.message() => command,
-                Some(saying) = self.sayings.recv(), if self.began => match self.say(saying.take()) {
-                    Some(said) => return Some(said),
-                    None => continue,
-                },
             };
             let Ok(Some(command)) = command else { return self.ended() };
             if self.is_answer(&command) {
@@ -172,6 +162,7 @@ impl Conversation {
                 kept.agreed = agreed;
                 Command::Settings(told)
             }
+            Word::CheckBack { check, transaction_id } => self.orphan(&check, transaction_id)?,
         };
         Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
     }
@@ -179,7 +170,7 @@ impl Conversation {
     /// Hands an answer to whoever asked; false for everything else.
     fn is_answer(&self, command: &v2::TelemetryCommand) -> bool {
         let Some((nonce, kind, said)) = ask::said(command) else { return false };
-        let wanted = self.lines.answered(&self.call.client, nonce, kind, said);
+        let wanted = self.streams.answered(&self.call.client, nonce, kind, said);
         if wanted {
             self.sessions.heard(&self.call);
             if let Some(held) = &self.held {
@@ -232,33 +223,25 @@ impl Conversation {
         }
     }
 
-    /// In the words of the wire; `None` when it cannot be said.
-    fn say(&self, say: Say) -> Option<Reply> {
-        let command = match say {
-            Say::CheckBack { check, transaction_id } => match self.receiver.orphan(&check) {
-                Ok(message) => Command::RecoverOrphanedTransactionCommand(v2::RecoverOrphanedTransactionCommand {
-                    message: Some(message),
-                    transaction_id,
-                }),
-                Err(error) => {
-                    let (topic, queue) = (check.topic, check.queue);
-                    tracing::error!(event = "half_message_broken", %topic, %queue, half = check.id.0, %error);
-                    return None;
-                }
-            },
-        };
-        Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
+    /// A check-back in the words of the wire; `None` when the half message is damaged.
+    fn orphan(&self, check: &CheckBack, transaction_id: String) -> Option<Command> {
+        let message = self.receiver.orphan(check).inspect_err(|error| {
+            let (topic, queue) = (check.topic, check.queue);
+            tracing::error!(event = "half_message_broken", %topic, %queue, half = check.id.0, %error);
+        });
+        let command = v2::RecoverOrphanedTransactionCommand { message: Some(message.ok()?), transaction_id };
+        Some(Command::RecoverOrphanedTransactionCommand(command))
     }
 
     async fn settings(&mut self, wire: v2::Settings) -> Reply {
         let started = Instant::now();
-        self.line.get_or_insert_with(|| self.lines.open(&self.call.client));
+        let open = self.open.get_or_insert_with(|| self.streams.open(&self.call.client));
         let (agreed, role) = match ClientSettings::parse(wire.clone(), &self.call) {
             Ok(settings) => {
                 let role = settings.role.clone();
                 let produces = if role == Role::Producer { settings.named.clone() } else { Vec::new() };
                 let agreed = self.service.run(&self.call, settings).await;
-                self.open.produces(&produces);
+                open.produces(&produces);
                 (agreed, Some(role))
             }
             Err(error) => (Err(error), None),
@@ -283,9 +266,9 @@ impl Conversation {
 }
 
 /// What comes from inside; nothing before the first settings. Cancel safe.
-async fn from_inside(line: &mut Option<Line>) -> Word {
-    match line {
-        Some(line) => line.next().await,
+async fn from_inside(open: &mut Option<OpenStream>) -> Word {
+    match open {
+        Some(open) => open.next().await,
         None => std::future::pending().await,
     }
 }

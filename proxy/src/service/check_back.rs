@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::end_transaction;
 use crate::route::Directory;
-use crate::session::{Say, Streams};
+use crate::session::{Streams, Word};
 use crate::store::{CheckBacks, Stores};
 
 /// Check-backs that are on their way to producers.
@@ -51,7 +51,7 @@ impl Relay {
                         under_way.push(self.ask(group, check, topic.clone()));
                     }
                 }
-                () = self.streams.changed() => self.tell(&mut produced, &mut backs),
+                () = self.streams.produced_changed() => self.tell(&mut produced, &mut backs),
                 _ = look.tick() => self.tell(&mut produced, &mut backs),
             }
         }
@@ -78,8 +78,8 @@ impl Relay {
         let message_id = check.message.message_id().unwrap_or_default();
         let transaction_id = end_transaction::sign(group, check.topic, check.id, message_id, keys);
         let checked = Checked { topic: check.topic, id: check.id, check: check.check };
-        let say = Say::CheckBack { check: Arc::new(check), transaction_id };
-        match (self.streams.tell_a_producer(&topic, &say).await, self.stores.of(group)) {
+        let word = Word::CheckBack { check: Arc::new(check), transaction_id };
+        match (self.streams.tell_a_producer(&topic, &word).await, self.stores.of(group)) {
             (Some(client), Ok(store)) => {
                 store.checked(checked);
                 tracing::debug!(event = "transaction_checked", %topic, %client, check = checked.check);

@@ -4,7 +4,6 @@
 
 mod book;
 mod connections;
-mod lines;
 mod renew;
 mod roll;
 mod streams;
@@ -23,10 +22,9 @@ use crate::listen::ClosedConnection;
 use crate::service::telemetry::ClientSettings;
 use crate::service::{Call, Language, ServiceError};
 
-pub(crate) use lines::{Asked, Candidate, Line, Lines, Question, QuestionKind, Said, Unanswered, Word};
 pub(crate) use renew::renew;
 pub(crate) use roll::{Known, Named, Wanted};
-pub(crate) use streams::{OpenStream, Say, Saying, Streams};
+pub(crate) use streams::{Asked, Candidate, OpenStream, Question, QuestionKind, Said, Streams, Unanswered, Word};
 pub(crate) use subscription::{FilterKind, Subscribed, SubscriptionSet, Subscriptions};
 pub(crate) use watchman::{tell, watch};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use apogee_model::{ClientId, Cluster, ConsumerGroup, GroupConfig, Topic, TopicType};
 use tokio_util::sync::CancellationToken;
 
-use super::{Lines, Role, Sessions};
+use super::{Role, Sessions, Streams};
 use crate::route::Routes;
 
 /// Deleted topics whose type is remembered, in case they come back as another.
@@ -17,7 +17,7 @@ const GONE_MAX: usize = 1024;
 pub(crate) async fn renew(
     routes: Arc<dyn Routes>,
     sessions: Arc<Sessions>,
-    lines: Arc<Lines>,
+    streams: Arc<Streams>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut followed = Followed::new(routes.cluster());
@@ -26,7 +26,7 @@ pub(crate) async fn renew(
         if !changed.is_empty() {
             let clients = sessions.about(&changed);
             tracing::debug!(event = "settings_changed", ?changed, clients = clients.len());
-            lines.stale(&clients);
+            streams.stale(&clients);
         }
     }
     Ok(())

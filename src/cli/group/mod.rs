@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
+use super::pages;
 use super::subscription;
 use super::target::{Admin, Target};
 use super::topic::{join, split};
@@ -111,17 +112,13 @@ async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehears
 }
 
 async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
-    let mut groups = Vec::new();
-    let mut ask = v1::ListGroupsRequest::default();
-    loop {
+    let groups = pages::all(async |page_token| {
+        let ask = v1::ListGroupsRequest { page_size: 0, page_token };
         let answer = admin.api.list_groups(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
         let page = answer.into_inner();
-        groups.extend(page.groups);
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        ask = v1::ListGroupsRequest { page_size: 0, page_token: page.next_page_token };
-    }
+        Ok((page.groups, page.next_page_token))
+    });
+    let groups = groups.await?;
     let mut table = Table::with_wide(&["NAME", "ORDER", "MAX_ATTEMPTS", "CREATED"], &["ID"]);
     for group in &groups {
         table.row(cells(group));

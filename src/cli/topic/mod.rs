@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::confirm::{Confirm, Rehearsal};
 use super::error::{CliError, RequestId};
 use super::output::{Output, Table};
+use super::pages;
 use super::target::{Admin, Target};
 
 #[derive(Debug, Subcommand)]
@@ -75,17 +76,13 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
 }
 
 async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
-    let mut topics = Vec::new();
-    let mut ask = v1::ListTopicsRequest::default();
-    loop {
+    let topics = pages::all(async |page_token| {
+        let ask = v1::ListTopicsRequest { page_size: 0, page_token };
         let answer = admin.api.list_topics(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
         let page = answer.into_inner();
-        topics.extend(page.topics);
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        ask = v1::ListTopicsRequest { page_size: 0, page_token: page.next_page_token };
-    }
+        Ok((page.topics, page.next_page_token))
+    });
+    let topics = topics.await?;
     let mut table = Table::with_wide(&["NAME", "TYPE", "QUEUES", "CREATED"], &["PERMISSION", "ID"]);
     for topic in &topics {
         table.row(cells(topic));

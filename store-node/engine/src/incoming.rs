@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::block::Lsn;
 use crate::codec::{Reader, crc32c, u32_at};
-use crate::commitlog::{self, Checkpoint, Layout, OpenError, Purged};
+use crate::commitlog::{self, Checkpoint, Layout, MISMATCH, OpenError, Purged, read_note};
 use crate::state::State;
 use crate::views::{Position, ViewStore, ViewsError};
 
@@ -88,15 +88,7 @@ impl Marker {
     }
 
     async fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
-        let name = format!("{FOLDER}/{MARKER}");
-        match disk.read(&name).await {
-            Ok(bytes) => match Self::decode(&bytes) {
-                Some(marker) => Ok(Some(marker)),
-                None => Err(OpenError::Corrupt { file: name, offset: 0, why: "checksum mismatch".to_owned() }),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(OpenError::disk(format!("read {name}"))(error)),
-        }
+        read_note(disk, &format!("{FOLDER}/{MARKER}"), Self::decode, MISMATCH).await
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -135,10 +135,13 @@ impl LeaseClock {
         self.leases.contains_key(&key)
     }
 
-    /// The consumer has the message of this delivery.
-    pub(crate) fn confirm(&mut self, key: Key, delivery: u64) {
-        if let Some(live) = self.leases.get_mut(&key).filter(|live| live.delivery == delivery) {
-            live.confirmed = true;
+    /// The consumer has the message of this delivery, which the log says soon, however late this is.
+    pub(crate) fn confirm(&mut self, key: Key, delivery: u64, now: Monotonic) {
+        let Some(live) = self.leases.get_mut(&key).filter(|live| live.delivery == delivery) else { return };
+        live.confirmed = true;
+        let soon = now + RENEW_FIRST;
+        if live.auto_renew && !live.logged && live.fires > soon {
+            self.refire(key, soon, None);
         }
     }
 
@@ -306,7 +309,7 @@ mod tests {
     #[test]
     fn that_a_consumer_has_its_delivery_is_in_the_log_soon() {
         let mut clock = clock(true);
-        clock.confirm(key(), 1);
+        clock.confirm(key(), 1, at(0));
         assert_eq!(clock.due(at(1)), []);
         assert_eq!(clock.due(at(2)), [Due::Renew(key(), Duration::from_secs(60))]);
         let renewed = Entry { confirmed: true, ..entry(true) };
@@ -316,11 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn a_late_word_that_a_consumer_has_its_delivery_is_in_the_log_soon_too() {
+        let mut clock = clock(true);
+        assert_eq!(clock.due(at(3)), [], "it is not known yet that the consumer has it");
+        clock.confirm(key(), 1, at(20));
+        assert_eq!(clock.due(at(21)), []);
+        assert_eq!(clock.due(at(22)), [Due::Renew(key(), Duration::from_secs(60))]);
+        let renewed = Entry { confirmed: true, ..entry(true) };
+        clock.start(key(), &renewed, at(22), Duration::from_secs(60), Duration::from_secs(22));
+        clock.confirm(key(), 1, at(23));
+        assert_eq!(clock.due(at(71)), [], "said twice, it makes no difference");
+    }
+
+    #[test]
     fn the_next_leader_knows_who_has_a_delivery() {
         let mut clock = clock(true);
         clock.hurry(at(0));
         assert_eq!(clock.due(at(0)), [], "nobody has it yet");
-        clock.confirm(key(), 1);
+        clock.confirm(key(), 1, at(0));
         clock.hurry(at(1));
         assert_eq!(clock.due(at(1)), [Due::Renew(key(), Duration::from_secs(60))]);
         let logged = Entry { confirmed: true, ..entry(true) };
@@ -332,7 +348,7 @@ mod tests {
     #[test]
     fn a_client_that_went_to_another_proxy_keeps_its_messages() {
         let mut clock = clock(true);
-        clock.confirm(key(), 1);
+        clock.confirm(key(), 1, at(0));
         clock.heard(CLIENT, at(3));
         clock.hung_up(CLIENT, at(14), Duration::from_secs(12));
         assert_eq!(clock.due(at(14)), [Due::Renew(key(), Duration::from_secs(60))], "heard at 3 s, here at 2 s last");
@@ -343,7 +359,7 @@ mod tests {
     #[test]
     fn a_confirmed_delivery_is_renewed_while_its_client_is_heard() {
         let mut clock = clock(true);
-        clock.confirm(key(), 1);
+        clock.confirm(key(), 1, at(0));
         assert_eq!(clock.due(at(50)), [Due::Renew(key(), Duration::from_secs(60))]);
         clock.start(
             key(),
@@ -368,7 +384,7 @@ mod tests {
     #[test]
     fn a_lost_client_gives_its_messages_back_at_once() {
         let mut clock = clock(true);
-        clock.confirm(key(), 1);
+        clock.confirm(key(), 1, at(0));
         clock.lost(CLIENT, at(5));
         assert_eq!(clock.due(at(5)), [Due::Ready(key())]);
     }
@@ -376,7 +392,7 @@ mod tests {
     #[test]
     fn a_renewal_that_comes_after_its_client_went_renews_nothing() {
         let mut clock = clock(true);
-        clock.confirm(key(), 1);
+        clock.confirm(key(), 1, at(0));
         assert_eq!(clock.due(at(50)), [Due::Renew(key(), Duration::from_secs(60))]);
         clock.lost(CLIENT, at(50));
         clock.start(key(), &Entry { confirmed: true, ..entry(true) }, at(50), Duration::from_secs(60), Duration::ZERO);

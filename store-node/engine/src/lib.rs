@@ -37,6 +37,7 @@ mod read;
 mod record;
 mod replica;
 mod state;
+mod timings;
 mod transactions;
 mod views;
 mod watch;

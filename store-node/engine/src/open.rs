@@ -33,6 +33,7 @@ use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
 use crate::raft::{AppliedUpTo, Asker, Consensus, Exchange, Identity, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
 use crate::state::{BadBlock, Keeper, Pace, State};
+use crate::timings::Timings;
 use crate::transactions::{OpenHalves, TransactionMetrics};
 use crate::views::{ViewStore, ViewsError};
 
@@ -155,6 +156,7 @@ async fn attempt<R: AnswerRule>(
     let (role_sender, role) = watch::channel(Role::Follower { leader: None });
     let pace = Pace { batch_every: settings.views_batch_every, flush_every: settings.views_flush_every };
     let keeper = Keeper::new(Arc::clone(views), &state, pace, clock.monotonic());
+    let timings = Timings::new(meter, &members.group.broker_name(), &state);
     let proposer = Proposer {
         keeper,
         mode: Mode::Follows(Box::new(state)),
@@ -186,6 +188,7 @@ async fn attempt<R: AnswerRule>(
         asked_to_let_go: None,
         desk: Arc::clone(&desk),
         transactions: OpenHalves::new(transactions.clone()),
+        timings,
         based: (position.end, started),
         majority_at: started,
     };

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Consensus, Stopped};
 use crate::replica::{AckMode, Role};
 use crate::state::{BadBlock, Keeper, Kept, State};
+use crate::timings::Timings;
 use crate::transactions::OpenHalves;
 use crate::views::{ViewsError, ViewsFuture};
 
@@ -126,6 +127,7 @@ pub(crate) struct Proposer<R> {
     pub(crate) asked_to_let_go: Option<BlockIndex>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) transactions: OpenHalves,
+    pub(crate) timings: Timings,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -270,6 +272,9 @@ impl<R: AnswerRule> Proposer<R> {
                 self.decide(ask);
             }
             self.submit().await?;
+            let now = self.now();
+            let late = self.leader(|leader| leader.late(now)).unwrap_or_default();
+            self.timings.late(late);
             let idle = self.leader(|leader| leader.open_bytes()).unwrap_or_default() == 0;
             if last_blocks.is_some() && self.in_flight.is_empty() && idle {
                 return Ok(());
@@ -559,15 +564,18 @@ impl<R: AnswerRule> Proposer<R> {
             // What was proposed before it is not in the log, and this block may have been made empty for that.
             self.step_down();
         }
-        match &mut self.mode {
+        let timing = match &mut self.mode {
             Mode::Leads(leader) => {
                 let ticket = ours.filter(|_| self.in_flight.pop_front().is_some());
                 self.applied = ticket.unwrap_or(self.applied);
-                leader.committed(block, ticket, now)?;
+                let timing = leader.committed(block, ticket, now)?;
+                self.timings.committed(&timing, &leader.state);
+                timing
             }
-            Mode::Follows(state) => drop(state.apply(block)?),
+            Mode::Follows(state) => state.apply(block)?.timing,
             Mode::Between => unreachable!("only while the mode changes"),
-        }
+        };
+        self.timings.applied(&timing, self.mode.state());
         self.applied_term = header.term;
         self.transactions.tell(self.mode.state());
         let trimmed = self.mode.state_mut().take_trimmed();

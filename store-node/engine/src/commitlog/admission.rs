@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
 
 use apogee_host::Disk;
 use apogee_model::ReplicaId;
 use bytes::Bytes;
 
-use super::OpenError;
+use super::{OpenError, read_note};
 use crate::codec::crc32c;
 use crate::replica::{Instance, Member, spaced};
 
@@ -39,17 +38,7 @@ impl Admission {
     /// # Errors
     /// A damaged file is corruption: a replica that does not know how it came in could found a second group.
     pub(crate) async fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
-        match disk.read(NAME).await {
-            Ok(bytes) => match Self::parse(&bytes) {
-                Some(found) => Ok(Some(found)),
-                None => {
-                    let why = "it does not say how this replica came into its group".to_owned();
-                    Err(OpenError::Corrupt { file: NAME.to_owned(), offset: 0, why })
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(OpenError::disk("read store/admission")(error)),
-        }
+        read_note(disk, NAME, Self::parse, "it does not say how this replica came into its group").await
     }
 
     pub(crate) async fn write(&self, disk: &dyn Disk) -> Result<(), OpenError> {

@@ -9,7 +9,7 @@ use apogee_host::Disk;
 use apogee_model::{BlockIndex, Epoch};
 use bytes::Bytes;
 
-use super::OpenError;
+use super::{MISMATCH, OpenError, read_note};
 use crate::codec::{crc32c, u32_at, u64_at};
 
 const NAME: &str = "store/purged";
@@ -26,16 +26,7 @@ impl Purged {
     /// # Errors
     /// A damaged note is corruption: the log would seem to have lost blocks.
     pub(crate) async fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
-        match disk.read(NAME).await {
-            Ok(bytes) => match Self::decode(&bytes) {
-                Some(purged) => Ok(Some(purged)),
-                None => {
-                    Err(OpenError::Corrupt { file: NAME.to_owned(), offset: 0, why: "checksum mismatch".to_owned() })
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(OpenError::disk("read store/purged")(error)),
-        }
+        read_note(disk, NAME, Self::decode, MISMATCH).await
     }
 
     pub(crate) async fn write(self, disk: &dyn Disk) -> io::Result<()> {

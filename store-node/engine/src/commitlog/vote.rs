@@ -6,7 +6,7 @@ use apogee_host::Disk;
 use apogee_model::{Epoch, ReplicaId};
 use bytes::Bytes;
 
-use super::OpenError;
+use super::{MISMATCH, OpenError, read_note};
 use crate::codec::{crc32c, u32_at, u64_at};
 use crate::replica::{Instance, Member};
 
@@ -25,16 +25,7 @@ impl Vote {
     /// # Errors
     /// A damaged vote is corruption: without it this replica could vote twice in one term.
     pub(crate) async fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
-        match disk.read(NAME).await {
-            Ok(bytes) => match Self::decode(&bytes) {
-                Some(vote) => Ok(Some(vote)),
-                None => {
-                    Err(OpenError::Corrupt { file: NAME.to_owned(), offset: 0, why: "checksum mismatch".to_owned() })
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(OpenError::disk("read store/vote")(error)),
-        }
+        read_note(disk, NAME, Self::decode, MISMATCH).await
     }
 
     pub(crate) async fn write(self, disk: &dyn Disk) -> io::Result<()> {

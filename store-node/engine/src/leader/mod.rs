@@ -12,6 +12,8 @@ mod ask;
 mod block;
 mod bury;
 mod carry;
+#[cfg(test)]
+mod chain;
 mod dropping;
 mod fetch;
 mod fifo;
@@ -47,7 +49,7 @@ use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
 use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
-use crate::state::{BadBlock, QueueState, State};
+use crate::state::{BadBlock, QueueState, State, Timing};
 use crate::views::rows::Earlier;
 use crate::watch::Watches;
 
@@ -239,7 +241,7 @@ impl Leader {
             Ask::Confirm { deliveries } => {
                 for key in deliveries {
                     let of = QueueOf { group: key.group, topic: key.topic, queue: key.queue };
-                    self.clock.confirm((of, key.offset), key.delivery.0);
+                    self.clock.confirm((of, key.offset), key.delivery.0, now.monotonic);
                 }
                 None
             }
@@ -429,11 +431,11 @@ impl Leader {
     }
 
     /// The log committed the next block, which is our proposal `ticket` unless consensus made it for itself: the view
-    /// moves, leases start to run, watches hear of it.
+    /// moves, leases start to run, watches hear of it. Says what became of messages that wait for their time.
     ///
     /// # Errors
     /// [`BadBlock`] when the block cannot be read; that is the end of this process.
-    pub(crate) fn committed(&mut self, block: &Block, ticket: Option<Ticket>, now: Now) -> Result<(), BadBlock> {
+    pub(crate) fn committed(&mut self, block: &Block, ticket: Option<Ticket>, now: Now) -> Result<Timing, BadBlock> {
         let applied = self.state.apply(block)?;
         if let Some(ticket) = ticket {
             self.overlay.retire(ticket);
@@ -464,7 +466,7 @@ impl Leader {
         }
         self.tell_of_unlocked();
         self.watches.tell();
-        Ok(())
+        Ok(applied.timing)
     }
 
     /// Says whether the message is still unsettled.

@@ -120,6 +120,12 @@ impl Timer {
         self.leaving.len()
     }
 
+    /// How long the time of the first message is over that is not in its queue.
+    fn late(&self, now: Now) -> Duration {
+        let first = self.soon.keys().next().into_iter().chain(self.leaving.keys().next()).min();
+        first.map_or(Duration::ZERO, |id| now.wall.since(id.due))
+    }
+
     pub(super) fn is_leaving(&self, id: KeptId) -> bool {
         self.leaving.contains_key(&id)
     }
@@ -188,6 +194,11 @@ impl Leader {
         self.propose(Record::Fire(Fire { topic, queue, first, messages: messages.to_vec() }), now);
         let block = self.blocks.ticket();
         messages.iter().for_each(|fired| self.timer.leaves(fired.id, block, Leaving::Fired));
+    }
+
+    /// How late is the message that should have been in its queue first.
+    pub(crate) fn late(&self, now: Now) -> Duration {
+        self.timer.late(now)
     }
 
     /// Takes a message back. Decided against what was decided before, committed or not.

@@ -1,5 +1,8 @@
 //! Applying blocks. Deterministic: the same blocks give the same state, on every replica and after every restart.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
 use apogee_model::store::{HalfId, KeptId};
 use apogee_model::{
     DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, StoredMessage, Timestamp, TopicId, message_group_hash, tag_hash,
@@ -36,6 +39,25 @@ pub(crate) struct Applied {
     pub(crate) kept: Vec<(KeptId, KeptRow)>,
     /// Half messages, and what is known of them; nothing when they are decided.
     pub(crate) halves: Vec<(HalfId, Option<HalfRow>)>,
+    pub(crate) timing: Timing,
+}
+
+/// What became of messages that wait for their time, for those who count them.
+#[derive(Debug, Default)]
+pub(crate) struct Timing {
+    /// Are kept back from now on, each for so long.
+    pub(crate) kept: BTreeMap<TopicId, Vec<Duration>>,
+    /// So many are in their queues now.
+    pub(crate) came: BTreeMap<TopicId, u64>,
+    /// Some were recalled, or dropped with their topic.
+    recalled: BTreeSet<TopicId>,
+}
+
+impl Timing {
+    /// The topics of which there are more or fewer now.
+    pub(crate) fn topics(&self) -> BTreeSet<TopicId> {
+        self.kept.keys().chain(self.came.keys()).chain(&self.recalled).copied().collect()
+    }
 }
 
 /// A committed block that does not hold what a block must hold.
@@ -187,6 +209,7 @@ impl State {
                 let row =
                     KeptRow { topic: it.topic, queue: it.queue, lsn: it.lsn, len: it.len, tag_hash: 0, group_hash: 0 };
                 self.kept.leave(it.id, row);
+                applied.timing.recalled.insert(it.topic);
             }
             Record::Half(half) => self.begin_half(half, at, applied),
             Record::HalfCarried(carried) => self.carry_half(carried, at, applied),
@@ -218,6 +241,7 @@ impl State {
         let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
         self.resend.remember(earlier, at.block);
         applied.kept.push((*id, row));
+        applied.timing.kept.entry(topic).or_default().push(due.since(stored_at));
     }
 
     fn carry(&mut self, carried: &Carried, at: &At, applied: &mut Applied) {
@@ -228,6 +252,8 @@ impl State {
 
     fn fire(&mut self, fire: &Fire, at: &At, applied: &mut Applied) {
         let (topic, queue) = (fire.topic, fire.queue);
+        let count = u64::try_from(fire.messages.len()).expect("they are in one block");
+        *applied.timing.came.entry(topic).or_default() += count;
         for (offset, it) in (fire.first.0..).zip(&fire.messages) {
             let (lsn, len, tag_hash, group_hash) = (it.lsn, it.len, it.tag_hash, it.group_hash);
             self.kept.leave(it.id, KeptRow { topic, queue, lsn, len, tag_hash, group_hash });

@@ -4,7 +4,7 @@
 //! two bits for each: those are all in memory, and go when the last of some thousand that share a row ended a day ago, or
 //! when there are too many.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use apogee_model::{BlockIndex, Timestamp, TopicId};
 
 use super::State;
 use super::places::ViewReader;
+use super::unwritten::{Change, Unwritten};
 use crate::views::half::{self, ENDS_PER_ROW, Ends, HalfKey, HalfRow, HalfValue};
 use crate::views::{Batch, END, Table};
 
@@ -21,15 +22,10 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// unless there are more rows of ends than this: 64 Mi transactions, in 16 MiB of memory.
 const ENDS_MAX: usize = 16_384;
 
-type HalfRows = BTreeMap<HalfId, Option<HalfRow>>;
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Halves {
-    /// Rows in no batch yet. `None` for one that is gone.
-    new: BTreeMap<HalfId, NewRow>,
-    /// Rows of batches that are taken and not written, oldest first.
-    taken: VecDeque<(BlockIndex, HalfRows)>,
+    rows: Unwritten<HalfId, HalfRow>,
     /// Half messages there ever were.
     count: u64,
     open: BTreeMap<TopicId, u64>,
@@ -38,18 +34,10 @@ pub(super) struct Halves {
     dirty: BTreeSet<HalfKey>,
 }
 
-#[derive(Copy, Clone, Debug)]
-struct NewRow {
-    row: Option<HalfRow>,
-    /// An earlier batch has, or may have, a row of it.
-    below: bool,
-}
-
 impl Default for Halves {
     fn default() -> Self {
         Self {
-            new: BTreeMap::new(),
-            taken: VecDeque::new(),
+            rows: Unwritten::default(),
             count: 0,
             open: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -62,7 +50,7 @@ impl Default for Halves {
 impl Halves {
     /// One more.
     pub(super) fn begin(&mut self, id: HalfId, row: HalfRow) {
-        self.new.insert(id, NewRow { row: Some(row), below: false });
+        self.rows.insert(id, row);
         self.count = self.count.max(id.0 + 1);
         *self.open.entry(row.kept.topic).or_default() += 1;
         self.dirty.extend([HalfKey::Count, HalfKey::Topic(row.kept.topic)]);
@@ -70,17 +58,12 @@ impl Halves {
 
     /// Something else is known of it.
     pub(super) fn change(&mut self, id: HalfId, row: HalfRow) {
-        let below = self.new.get(&id).is_none_or(|new| new.below);
-        self.new.insert(id, NewRow { row: Some(row), below });
+        self.rows.change(id, row);
     }
 
     /// It is decided; one that was dropped is not remembered.
     pub(super) fn end(&mut self, id: HalfId, topic: TopicId, how: Option<Resolution>, at: Timestamp) {
-        match self.new.get_mut(&id) {
-            Some(new) if new.below => new.row = None,
-            Some(_) => drop(self.new.remove(&id)),
-            None => drop(self.new.insert(id, NewRow { row: None, below: true })),
-        }
+        self.rows.remove(id);
         if let Some(count) = self.open.get_mut(&topic) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -120,28 +103,20 @@ impl Halves {
 
     /// Rows that a batch would hold.
     pub(super) fn untaken(&self) -> usize {
-        self.new.len() + self.dirty.len()
+        self.rows.untaken() + self.dirty.len()
     }
 
     /// Bytes of rows that the views do not have yet.
     pub(super) fn unwritten_bytes(&self) -> usize {
-        const ROW: usize = size_of::<HalfId>() + size_of::<NewRow>();
-        (self.new.len() + self.taken.iter().map(|(_, rows)| rows.len()).sum::<usize>()) * ROW
+        self.rows.bytes()
     }
 
     /// Puts what changed into the batch of `index`.
     pub(super) fn take(&mut self, index: BlockIndex, batch: &mut Batch) {
-        let new = std::mem::take(&mut self.new);
-        for (id, NewRow { row, below }) in &new {
-            match row {
-                Some(row) => batch.put(Table::Half, &half::half_key(*id), |out| half::put_half(out, row)),
-                None if *below => batch.delete(Table::Half, &half::half_key(*id)),
-                None => {}
-            }
-        }
-        if !new.is_empty() {
-            self.taken.push_back((index, new.into_iter().map(|(id, new)| (id, new.row)).collect()));
-        }
+        self.rows.take(index, |id, change| match change {
+            Change::Put(row) => batch.put(Table::Half, &half::half_key(id), |out| half::put_half(out, row)),
+            Change::Delete => batch.delete(Table::Half, &half::half_key(id)),
+        });
         for key in std::mem::take(&mut self.dirty) {
             let mut bytes = Vec::new();
             half::put_key(&mut bytes, key);
@@ -166,7 +141,7 @@ impl Halves {
 
     /// The views have the batch of `index` and those before it.
     pub(super) fn written(&mut self, index: BlockIndex) {
-        while self.taken.pop_front_if(|(taken, _)| *taken <= index).is_some() {}
+        self.rows.written(index);
     }
 
     /// Takes back a row that is not about one half message.
@@ -182,29 +157,23 @@ impl Halves {
 
     /// Takes from the views what they say, and from memory what is newer.
     fn scan(&self, views: &ViewReader, from: HalfId, max: usize) -> (Vec<(HalfId, HalfRow)>, HalfId) {
-        let (mut rows, mut upto) = (HalfRows::new(), HalfId(u64::MAX));
+        let (mut rows, mut upto) = (BTreeMap::new(), HalfId(u64::MAX));
         views.scan_or_note(Table::Half, &half::half_key(from), END, &mut |key, row| {
             let (HalfKey::Half(id), HalfValue::Half(row)) = half::row(key, row)? else { return None };
             if rows.len() >= max {
                 upto = id;
                 return Some(ControlFlow::Break(()));
             }
-            rows.insert(id, Some(row));
+            rows.insert(id, row);
             Some(ControlFlow::Continue(()))
         });
-        for (_, taken) in &self.taken {
-            rows.extend(taken.range(from..upto).map(|(id, row)| (*id, *row)));
-        }
-        rows.extend(self.new.range(from..upto).map(|(id, new)| (*id, new.row)));
-        (rows.into_iter().filter_map(|(id, row)| Some((id, row?))).collect(), upto)
+        self.rows.lay_over(&mut rows, from..upto);
+        (rows.into_iter().collect(), upto)
     }
 
     fn get(&self, views: &ViewReader, id: HalfId) -> Option<HalfRow> {
-        if let Some(new) = self.new.get(&id) {
-            return new.row;
-        }
-        if let Some(row) = self.taken.iter().rev().find_map(|(_, rows)| rows.get(&id)) {
-            return *row;
+        if let Some(known) = self.rows.get(id) {
+            return known;
         }
         let mut found = None;
         views.scan_or_note(Table::Half, &half::half_key(id), END, &mut |key, row| {

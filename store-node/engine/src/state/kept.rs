@@ -6,7 +6,7 @@
 
 mod late;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use apogee_model::store::KeptId;
@@ -14,6 +14,7 @@ use apogee_model::{BlockIndex, QueueId, QueueOffset, Timestamp, TopicId};
 
 use super::State;
 use super::places::ViewReader;
+use super::unwritten::{Change, Unwritten};
 use crate::block::Lsn;
 use crate::views::kept::{self, Held, KeptKey, KeptRow, KeptValue};
 use crate::views::{Batch, END, Table};
@@ -22,15 +23,10 @@ use late::LateMessages;
 /// Bytes of the log that are counted together. A segment is held a little too long when it is not a multiple.
 const STRETCH: u64 = 256 << 10;
 
-type Rows = BTreeMap<KeptId, Option<KeptRow>>;
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct KeptBack {
-    /// Rows in no batch yet. `None` for one that is gone.
-    new: BTreeMap<KeptId, NewRow>,
-    /// Rows of batches that are taken and not written, oldest first.
-    taken: VecDeque<(BlockIndex, Rows)>,
+    rows: Unwritten<KeptId, KeptRow>,
     /// Messages that were ever kept back.
     count: u64,
     held: BTreeMap<u64, Held>,
@@ -39,17 +35,10 @@ pub(super) struct KeptBack {
     dirty: BTreeSet<KeptKey>,
 }
 
-#[derive(Copy, Clone, Debug)]
-struct NewRow {
-    row: Option<KeptRow>,
-    /// An earlier batch has, or may have, a row of it.
-    below: bool,
-}
-
 impl KeptBack {
     /// A message is kept back from now on.
     pub(super) fn keep(&mut self, id: KeptId, row: KeptRow) {
-        self.new.insert(id, NewRow { row: Some(row), below: false });
+        self.rows.insert(id, row);
         self.count = self.count.max(id.number + 1);
         self.dirty.insert(KeptKey::Count);
         *self.queues.entry((row.topic, row.queue)).or_default() += 1;
@@ -59,11 +48,7 @@ impl KeptBack {
 
     /// It is kept back no more.
     pub(super) fn leave(&mut self, id: KeptId, row: KeptRow) {
-        match self.new.get_mut(&id) {
-            Some(new) if new.below => new.row = None,
-            Some(_) => drop(self.new.remove(&id)),
-            None => drop(self.new.insert(id, NewRow { row: None, below: true })),
-        }
+        self.rows.remove(id);
         let queue = (row.topic, row.queue);
         self.dirty.insert(KeptKey::Queue(queue.0, queue.1));
         if let Some(count) = self.queues.get_mut(&queue) {
@@ -77,8 +62,7 @@ impl KeptBack {
 
     /// It is elsewhere in the log from now on.
     pub(super) fn moved(&mut self, id: KeptId, from: (Lsn, u32), row: KeptRow) {
-        let below = self.new.get(&id).is_none_or(|new| new.below);
-        self.new.insert(id, NewRow { row: Some(row), below });
+        self.rows.change(id, row);
         self.let_go(from.0, from.1);
         self.hold(row.lsn, row.len);
     }
@@ -129,28 +113,20 @@ impl KeptBack {
 
     /// Rows that a batch would hold.
     pub(super) fn untaken(&self) -> usize {
-        self.new.len() + self.dirty.len()
+        self.rows.untaken() + self.dirty.len()
     }
 
     /// Bytes of rows that the views do not have yet.
     pub(super) fn unwritten_bytes(&self) -> usize {
-        const ROW: usize = size_of::<KeptId>() + size_of::<NewRow>();
-        (self.new.len() + self.taken.iter().map(|(_, rows)| rows.len()).sum::<usize>()) * ROW
+        self.rows.bytes()
     }
 
     /// Puts what changed into the batch of `index`.
     pub(super) fn take(&mut self, index: BlockIndex, batch: &mut Batch) {
-        let new = std::mem::take(&mut self.new);
-        for (id, NewRow { row, below }) in &new {
-            match row {
-                Some(row) => batch.put(Table::Time, &kept::time_key(*id), |out| kept::put_kept(out, row)),
-                None if *below => batch.delete(Table::Time, &kept::time_key(*id)),
-                None => {}
-            }
-        }
-        if !new.is_empty() {
-            self.taken.push_back((index, new.into_iter().map(|(id, new)| (id, new.row)).collect()));
-        }
+        self.rows.take(index, |id, change| match change {
+            Change::Put(row) => batch.put(Table::Time, &kept::time_key(id), |out| kept::put_kept(out, row)),
+            Change::Delete => batch.delete(Table::Time, &kept::time_key(id)),
+        });
         for key in std::mem::take(&mut self.dirty) {
             let mut bytes = Vec::new();
             kept::put_key(&mut bytes, key);
@@ -172,7 +148,7 @@ impl KeptBack {
 
     /// The views have the batch of `index` and those before it.
     pub(super) fn written(&mut self, index: BlockIndex) {
-        while self.taken.pop_front_if(|(taken, _)| *taken <= index).is_some() {}
+        self.rows.written(index);
     }
 
     /// Takes back a row of the small table.
@@ -193,7 +169,7 @@ impl KeptBack {
 
     /// Takes from the views what they say, and from memory what is newer.
     fn scan(&self, views: &ViewReader, from: KeptId, max: usize) -> (Vec<(KeptId, KeptRow)>, KeptId) {
-        let (mut rows, mut upto) = (Rows::new(), KeptId::MAX);
+        let (mut rows, mut upto) = (BTreeMap::new(), KeptId::MAX);
         let start = kept::time_key(from);
         views.scan_or_note(Table::Time, &start, END, &mut |key, row| {
             let (id, row) = (kept::split_time_key(key)?, kept::kept(row)?);
@@ -201,22 +177,16 @@ impl KeptBack {
                 upto = id;
                 return Some(ControlFlow::Break(()));
             }
-            rows.insert(id, Some(row));
+            rows.insert(id, row);
             Some(ControlFlow::Continue(()))
         });
-        for (_, taken) in &self.taken {
-            rows.extend(taken.range(from..upto).map(|(id, row)| (*id, *row)));
-        }
-        rows.extend(self.new.range(from..upto).map(|(id, new)| (*id, new.row)));
-        (rows.into_iter().filter_map(|(id, row)| Some((id, row?))).collect(), upto)
+        self.rows.lay_over(&mut rows, from..upto);
+        (rows.into_iter().collect(), upto)
     }
 
     fn get(&self, views: &ViewReader, id: KeptId) -> Option<KeptRow> {
-        if let Some(new) = self.new.get(&id) {
-            return new.row;
-        }
-        if let Some(row) = self.taken.iter().rev().find_map(|(_, rows)| rows.get(&id)) {
-            return *row;
+        if let Some(known) = self.rows.get(id) {
+            return known;
         }
         let mut found = None;
         views.scan_or_note(Table::Time, &kept::time_key(id), END, &mut |key, row| {
@@ -243,7 +213,7 @@ impl KeptBack {
 
     #[cfg(test)]
     pub(super) fn in_memory(&self) -> usize {
-        self.new.len() + self.taken.iter().map(|(_, rows)| rows.len()).sum::<usize>() + self.held.len()
+        self.rows.rows() + self.held.len()
     }
 }
 
@@ -261,6 +231,16 @@ impl State {
     /// Messages of a queue that wait for their time.
     pub(crate) fn waiting_in(&self, topic: TopicId, queue: QueueId) -> u64 {
         self.kept.queues.get(&(topic, queue)).copied().unwrap_or_default()
+    }
+
+    /// Messages of a topic that wait for their time.
+    pub(crate) fn waiting_of(&self, topic: TopicId) -> u64 {
+        self.waiting_queues(topic).map(|queue| self.waiting_in(topic, queue)).sum()
+    }
+
+    /// The topics in which messages wait for their time.
+    pub(crate) fn waiting_topics(&self) -> BTreeSet<TopicId> {
+        self.kept.queues.keys().map(|(topic, _)| *topic).collect()
     }
 
     /// The queues of a topic in which messages wait for their time.

@@ -5,9 +5,9 @@
 //! turns the notes into one batch of rows now and then. So what begins and ends between two batches (the lease of a
 //! message that is acked at once) never reaches the views.
 //!
-//! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`,
-//! `half`, `offsets`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views and back), `keeper`
-//! (when), `dump`.
+//! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`
+//! and `half` over `unwritten`, `offsets`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
+//! and back), `keeper` (when), `dump`.
 
 mod apply;
 mod batch;
@@ -22,6 +22,7 @@ mod oldest;
 mod places;
 mod resend;
 mod tail;
+mod unwritten;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use apogee_model::{
 };
 use bytes::Bytes;
 
-pub(crate) use apply::BadBlock;
+pub(crate) use apply::{BadBlock, Timing};
 pub(crate) use keeper::{Keeper, Kept, Pace};
 
 use crate::block::Lsn;

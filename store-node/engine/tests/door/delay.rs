@@ -1,42 +1,17 @@
 //! Messages that come later, through restarts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, SEGMENT_MIN, Settings};
-use apogee_host::{Clock, Disk, Monotonic, SimDisk, Tasks};
+use apogee_host::{Clock as _, SimDisk, TokioClock};
+use apogee_model::QueueId;
 use apogee_model::store::{Append, Appended, KeptId, Recall, Recalled, RequestId};
-use apogee_model::{QueueId, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Store, message, receive, topic};
 
-/// A wall clock and a stopwatch that follow tokio's time.
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    fn wall(&self) -> Timestamp {
-        Timestamp(1_767_225_600_000).plus(self.0.elapsed())
-    }
-
-    fn monotonic(&self) -> Monotonic {
-        Monotonic::from_duration(self.0.elapsed())
-    }
-}
-
-async fn open(disk: SimDisk, began: Instant) -> Store {
-    let tasks = Tasks::new();
-    let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let meter = opentelemetry::global::meter("test");
-    let parts = EngineParts { disk: on, clock: Arc::new(TokioClock(began)), tasks: tasks.clone(), meter };
-    let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
-    let engine = Engine::open(parts, settings).await.expect("it opens");
-    Store { engine, tasks, disk }
-}
-
 async fn send(store: &Store, began: Instant, body: &str, after: Duration, sequence: u64) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };
-    let due = Some(TokioClock(began).wall().plus(after));
+    let due = Some(TokioClock::since(began).wall().plus(after));
     let append = Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due, half: None };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
@@ -48,7 +23,7 @@ async fn recall(store: &Store, id: KeptId) -> Recalled {
 #[tokio::test(start_paused = true)]
 async fn messages_come_in_their_time_and_wait_through_restarts() {
     let began = Instant::now();
-    let mut store = open(SimDisk::new(1), began).await;
+    let mut store = Store::since(began, SimDisk::new(1)).await;
     let late = Duration::from_millis(10);
     let sent = send(&store, began, "second", Duration::from_secs(20), 1).await;
     send(&store, began, "first", Duration::from_secs(10), 2).await;
@@ -58,7 +33,7 @@ async fn messages_come_in_their_time_and_wait_through_restarts() {
     assert_eq!(recall(&store, never.kept.expect("it waits")).await, Recalled::Done);
 
     assert_eq!(store.tasks.close(Duration::from_secs(10)).await, Vec::<&str>::new());
-    store = open(store.disk, began).await;
+    store = Store::since(began, store.disk).await;
     sleep(Duration::from_secs(10).saturating_sub(began.elapsed() + Duration::from_millis(1))).await;
     assert_eq!(store.bodies(receive(9)).await, Vec::<String>::new());
     sleep(Duration::from_secs(10).saturating_sub(began.elapsed()) + late).await;
@@ -66,7 +41,7 @@ async fn messages_come_in_their_time_and_wait_through_restarts() {
 
     let disk = store.disk.power_cut();
     drop(store);
-    store = open(disk, began).await;
+    store = Store::since(began, disk).await;
     assert_eq!(recall(&store, never.kept.expect("it waits")).await, Recalled::TooLate);
     sleep(Duration::from_secs(20).saturating_sub(began.elapsed()) + late).await;
     let popped = store.engine.pop(receive(9)).await.expect("the store answers");
@@ -81,8 +56,8 @@ async fn messages_come_in_their_time_and_wait_through_restarts() {
 async fn twenty_thousand_messages_are_there_soon_after_they_are_due() {
     const COUNT: u64 = 20_000;
     let began = Instant::now();
-    let store = open(SimDisk::new(1), began).await;
-    let due = Some(TokioClock(began).wall().plus(Duration::from_secs(3600)));
+    let store = Store::since(began, SimDisk::new(1)).await;
+    let due = Some(TokioClock::since(began).wall().plus(Duration::from_secs(3600)));
     for first in (0..COUNT).step_by(1000) {
         let append = |nth: u64| Append {
             topic: topic(),

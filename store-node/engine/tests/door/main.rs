@@ -7,6 +7,7 @@ mod fetch;
 mod fifo;
 mod fifo_model;
 mod full;
+mod metrics;
 mod model;
 mod offsets;
 mod races;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
-use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks};
+use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks, TokioClock};
 use apogee_model::store::{
     Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, QueueReset, RequestId, Reset, ResetTo, Settled, Settlement,
     TopicRef,
@@ -14,6 +14,8 @@ use apogee_model::{
     Topic, TopicId,
 };
 use bytes::Bytes;
+use opentelemetry::metrics::Meter;
+use tokio::time::Instant;
 
 /// Longest time until a block that nobody answers for is committed.
 pub(crate) const COMMIT: Duration = Duration::from_millis(10);
@@ -39,9 +41,22 @@ impl Store {
         Self::open_with(SimDisk::new(1), Arc::new(clock.clone())).await.expect("an empty disk opens")
     }
 
+    /// On a wall clock and a stopwatch that follow tokio's time since then, through restarts.
+    pub(crate) async fn since(began: Instant, disk: SimDisk) -> Self {
+        Self::open_with(disk, Arc::new(TokioClock::since(began))).await.expect("it opens")
+    }
+
+    /// As [`Store::since`], and tells about itself.
+    pub(crate) async fn metered(began: Instant, disk: SimDisk, meter: Meter) -> Self {
+        Self::open_parts(disk, Arc::new(TokioClock::since(began)), meter).await.expect("it opens")
+    }
+
     async fn open_with(disk: SimDisk, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_parts(disk, clock, opentelemetry::global::meter("test")).await
+    }
+
+    async fn open_parts(disk: SimDisk, clock: Arc<dyn Clock>, meter: Meter) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let meter = opentelemetry::global::meter("test");
         let on: Arc<dyn Disk> = Arc::new(disk.clone());
         let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
         let engine = Engine::open(EngineParts { disk: on, clock, tasks: tasks.clone(), meter }, settings).await?;

@@ -1,42 +1,18 @@
 //! Half messages: nobody sees them before they are committed, producers are asked about them, and all of it survives.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Checks, Engine, EngineParts, SEGMENT_MIN, Settings};
-use apogee_host::{Clock, Disk, Monotonic, SimDisk, Tasks};
+use apogee_engine::Checks;
+use apogee_host::{Clock as _, SimDisk, TokioClock};
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, EndTransaction, Half, HalfId, OpenTransaction, RequestId, Resolution,
     TransactionEnded,
 };
-use apogee_model::{QueueId, Timestamp, TopicId};
+use apogee_model::{QueueId, TopicId};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Store, message, receive, topic};
-
-/// A wall clock and a stopwatch that follow tokio's time.
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    fn wall(&self) -> Timestamp {
-        Timestamp(1_767_225_600_000).plus(self.0.elapsed())
-    }
-
-    fn monotonic(&self) -> Monotonic {
-        Monotonic::from_duration(self.0.elapsed())
-    }
-}
-
-async fn open(disk: SimDisk, began: Instant) -> Store {
-    let tasks = Tasks::new();
-    let on: Arc<dyn Disk> = Arc::new(disk.clone());
-    let meter = opentelemetry::global::meter("test");
-    let parts = EngineParts { disk: on, clock: Arc::new(TokioClock(began)), tasks: tasks.clone(), meter };
-    let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
-    let engine = Engine::open(parts, settings).await.expect("it opens");
-    Store { engine, tasks, disk }
-}
 
 const CHECK_AFTER: Duration = Duration::from_secs(6);
 
@@ -79,7 +55,7 @@ fn reached(store: &Store, check: &CheckBack) {
 #[tokio::test(start_paused = true)]
 async fn nobody_sees_what_is_not_committed() {
     let began = Instant::now();
-    let store = open(SimDisk::new(1), began).await;
+    let store = Store::since(began, SimDisk::new(1)).await;
     let sent = send(&store, "yes", 1).await;
     assert_eq!((sent, sent.kept), (send(&store, "again", 1).await, None), "a resend gets the first result");
     let (yes, no) = (sent.half.expect("it is a half message"), half(&store, "no", 2).await);
@@ -100,7 +76,7 @@ async fn nobody_sees_what_is_not_committed() {
 
 #[tokio::test(start_paused = true)]
 async fn two_ends_at_once_agree() {
-    let store = open(SimDisk::new(1), Instant::now()).await;
+    let store = Store::since(Instant::now(), SimDisk::new(1)).await;
     for nth in 0..50 {
         let id = half(&store, "x", nth + 1).await;
         let (commit, rollback) = (Resolution::Commit, Resolution::Rollback);
@@ -113,15 +89,15 @@ async fn two_ends_at_once_agree() {
 #[tokio::test(start_paused = true)]
 async fn ends_and_half_messages_survive() {
     let began = Instant::now();
-    let mut store = open(SimDisk::new(1), began).await;
+    let mut store = Store::since(began, SimDisk::new(1)).await;
     let ids = [half(&store, "a", 1).await, half(&store, "b", 2).await, half(&store, "c", 3).await];
     assert_eq!(end(&store, ids[0], Resolution::Commit).await, TransactionEnded::Done);
     assert_eq!(end(&store, ids[1], Resolution::Rollback).await, TransactionEnded::Done);
     assert_eq!(store.tasks.close(Duration::from_secs(10)).await, Vec::<&str>::new());
-    store = open(store.disk, began).await;
+    store = Store::since(began, store.disk).await;
     let disk = store.disk.power_cut();
     drop(store);
-    store = open(disk, began).await;
+    store = Store::since(began, disk).await;
     assert_eq!(end(&store, ids[0], Resolution::Rollback).await, TransactionEnded::Otherwise);
     assert_eq!(end(&store, ids[1], Resolution::Rollback).await, TransactionEnded::Done);
     assert_eq!(store.bodies(receive(9)).await, ["a"]);
@@ -139,7 +115,7 @@ async fn ends_and_half_messages_survive() {
 #[tokio::test(start_paused = true)]
 async fn a_producer_is_asked_in_time_and_so_often() {
     let began = Instant::now();
-    let store = open(SimDisk::new(1), began).await;
+    let store = Store::since(began, SimDisk::new(1)).await;
     let mut checks = store.engine.checks(topics());
     let stored = began.elapsed();
     let id = half(&store, "x", 1).await;
@@ -163,7 +139,7 @@ async fn a_producer_is_asked_in_time_and_so_often() {
 #[tokio::test(start_paused = true)]
 async fn what_reached_no_producer_is_asked_elsewhere_and_not_counted() {
     let began = Instant::now();
-    let store = open(SimDisk::new(1), began).await;
+    let store = Store::since(began, SimDisk::new(1)).await;
     let id = half(&store, "x", 1).await;
     sleep(Duration::from_secs(3600)).await;
     let [mut one, mut other] = [store.engine.checks(topics()), store.engine.checks(topics())];
@@ -188,7 +164,7 @@ async fn what_reached_no_producer_is_asked_elsewhere_and_not_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn many_are_asked_about_as_fast_as_they_are_answered() {
-    let store = open(SimDisk::new(1), Instant::now()).await;
+    let store = Store::since(Instant::now(), SimDisk::new(1)).await;
     let mut open = BTreeSet::new();
     for nth in 0..1000 {
         open.insert(half(&store, "x", nth + 1).await);
@@ -209,8 +185,8 @@ async fn many_are_asked_about_as_fast_as_they_are_answered() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_topic_goes_with_it() {
     let began = Instant::now();
-    let store = open(SimDisk::new(1), began).await;
-    let due = Some(TokioClock(began).wall().plus(Duration::from_secs(20)));
+    let store = Store::since(began, SimDisk::new(1)).await;
+    let due = Some(TokioClock::since(began).wall().plus(Duration::from_secs(20)));
     for nth in 0..700 {
         half(&store, "x", nth + 1).await;
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };

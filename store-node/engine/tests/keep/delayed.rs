@@ -6,9 +6,9 @@ use std::time::Duration;
 use apogee_engine::{Retention, RocksSettings, RocksViewStore};
 use apogee_host::{Clock as _, RealClock, RealDisk};
 use apogee_model::store::{
-    Append, EndTransaction, Half, HalfId, KeptId, Recall, Recalled, RequestId, Resolution, TransactionEnded,
+    Append, Appended, EndTransaction, Half, HalfId, KeptId, Recall, Recalled, RequestId, Resolution, TransactionEnded,
 };
-use apogee_model::{QueueId, StoredMessage};
+use apogee_model::{QueueId, StoredMessage, Timestamp};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -25,29 +25,26 @@ async fn open(folder: &std::path::Path) -> Site {
     site.unwrap_or_else(|why| panic!("it does not open: {why}"))
 }
 
-async fn delayed(site: &Site, nth: u64) -> KeptId {
+async fn append(site: &Site, nth: u64, due: Option<Timestamp>, half: Option<Half>) -> Appended {
     let append = Append {
         topic: topic(),
         queue: QueueId(1),
         message: StoredMessage { body_part: body(nth, 1000), properties_part: Bytes::new() },
         request: RequestId { proxy_incarnation: 0, sequence: 0 },
-        due: Some(RealClock.wall().plus(Duration::from_secs(3600))),
-        half: None,
+        due,
+        half,
     };
-    let appended = site.engine.append(vec![append]).await.expect("the store takes it");
-    appended[0].kept.expect("it waits")
+    site.engine.append(vec![append]).await.expect("the store takes it")[0]
+}
+
+async fn delayed(site: &Site, nth: u64) -> KeptId {
+    let due = RealClock.wall().plus(Duration::from_secs(3600));
+    append(site, nth, Some(due), None).await.kept.expect("it waits")
 }
 
 async fn half(site: &Site, nth: u64) -> HalfId {
-    let append = Append {
-        topic: topic(),
-        queue: QueueId(1),
-        message: StoredMessage { body_part: body(nth, 1000), properties_part: Bytes::new() },
-        request: RequestId { proxy_incarnation: 0, sequence: 0 },
-        due: None,
-        half: Some(Half { check_after: Duration::from_secs(3600) }),
-    };
-    site.engine.append(vec![append]).await.expect("the store takes it")[0].half.expect("it is a half message")
+    let half = Half { check_after: Duration::from_secs(3600) };
+    append(site, nth, None, Some(half)).await.half.expect("it is a half message")
 }
 
 #[tokio::test]

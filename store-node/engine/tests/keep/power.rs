@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Dump, MemoryViewStore, OpenError, Retention, ViewStore as _};
-use apogee_host::{Clock, Disk as _, Entropy as _, Monotonic, SeededEntropy, SimDisk};
+use apogee_host::{Clock as _, Disk as _, Entropy as _, SeededEntropy, SimDisk, TokioClock};
 use apogee_model::Timestamp;
 use apogee_model::store::DeliveryKey;
 use tokio::time::{Instant, sleep};
@@ -20,19 +20,6 @@ const LIVES: u64 = 5;
 const STEPS: u64 = 60;
 /// Messages older than this go, in seeds with retention by time alone.
 const TIME: Duration = Duration::from_secs(90);
-
-/// Follows tokio's time.
-struct TestClock(Instant);
-
-impl Clock for TestClock {
-    fn wall(&self) -> Timestamp {
-        Timestamp(1_767_225_600_000).plus(self.0.elapsed())
-    }
-
-    fn monotonic(&self) -> Monotonic {
-        Monotonic::from_duration(self.0.elapsed())
-    }
-}
 
 /// What the clients of one store know for sure.
 #[derive(Default)]
@@ -53,7 +40,7 @@ struct Run {
     dice: SeededEntropy,
     disk: SimDisk,
     views: MemoryViewStore,
-    clock: Arc<TestClock>,
+    clock: Arc<TokioClock>,
     retention: Retention,
     model: Model,
     removed: bool,
@@ -69,7 +56,7 @@ impl Run {
             dice: SeededEntropy::new(seed),
             disk: SimDisk::new(seed),
             views: MemoryViewStore::default(),
-            clock: Arc::new(TestClock(Instant::now())),
+            clock: Arc::new(TokioClock::since(Instant::now())),
             retention: Retention { time, bytes, every: Duration::from_secs(2) },
             model: Model::default(),
             removed: false,

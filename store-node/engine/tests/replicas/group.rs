@@ -7,11 +7,11 @@ use std::time::Duration;
 use apogee_engine::{
     Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, SEGMENT_MIN, Settings,
 };
-use apogee_host::{Clock, Disk as _, Monotonic, RealClock, SeededEntropy, SimDisk, Tasks};
+use apogee_host::{Disk as _, SeededEntropy, SimDisk, Tasks, TokioClock};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryOrder, Filter, GroupId, InvisibleDuration, QueueId, ReplicaGroupId, ReplicaId,
-    StoredMessage, Timestamp, Topic, TopicId,
+    StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub(crate) struct Group {
     net: Net,
     machines: BTreeMap<u64, Machine>,
+    /// What is due in seconds comes in a test that pauses time.
+    clock: TokioClock,
     seed: u64,
     sent: u64,
 }
@@ -44,24 +46,12 @@ struct Process {
     engine: Option<Engine>,
 }
 
-/// The wall moves with tokio's time, so that what is due in seconds comes in a test that pauses it.
-struct TokioClock;
-
-impl Clock for TokioClock {
-    fn wall(&self) -> Timestamp {
-        Timestamp(1_767_225_600_000).plus(self.monotonic().saturating_sub(Monotonic::ZERO))
-    }
-
-    fn monotonic(&self) -> Monotonic {
-        RealClock.monotonic()
-    }
-}
-
 impl Group {
     /// Three machines with empty disks, without processes.
     pub(crate) fn new(seed: u64) -> Group {
         let machines = (1..=3).map(|replica| (replica, Machine::new(seed * 31 + replica)));
-        Group { net: Net::default(), machines: machines.collect(), seed, sent: 0 }
+        let clock = TokioClock::since(Instant::now());
+        Group { net: Net::default(), machines: machines.collect(), clock, seed, sent: 0 }
     }
 
     /// Three replicas that founded a group.
@@ -81,7 +71,7 @@ impl Group {
         let members = Members { me, group: ReplicaGroupId(0), voters: [1, 2, 3].map(ReplicaId).into(), cluster_id: 7 };
         let engine = EngineParts {
             disk: Arc::new(machine.disk.clone()),
-            clock: Arc::new(TokioClock),
+            clock: Arc::new(self.clock),
             tasks: tasks.clone(),
             meter: opentelemetry::global::meter("test"),
         };

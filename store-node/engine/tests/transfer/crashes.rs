@@ -6,20 +6,10 @@ use crate::group::{Group, SOON};
 /// Operations beyond what it takes.
 const MANY: u64 = 1000;
 
-/// A group with a replica that is too far behind, and which.
-async fn behind() -> (Group, usize) {
-    let mut group = Group::start().await;
-    group.send(1).await;
-    let late = group.stop_follower().await;
-    group.send(6).await;
-    group.shorten(5).await;
-    (group, late)
-}
-
 /// Cuts the power after so many operations, once, and sees whether all ends well. Says how many there were before the
 /// replica had what it needs, when the cut did not come before.
 async fn cut_after(operations: u64) -> Option<u64> {
-    let (mut group, late) = behind().await;
+    let (mut group, late) = Group::behind().await;
     let (net, site) = (group.net.clone(), &mut group.sites[late]);
     let before = site.disk.operations();
     site.disk.cut_at_op(operations);

@@ -277,6 +277,16 @@ impl Group {
         Self::start_on(|| Some(tempfile::tempdir().expect("a temporary folder"))).await
     }
 
+    /// With a replica that is too far behind, and which.
+    pub(crate) async fn behind() -> (Self, usize) {
+        let mut group = Self::start().await;
+        group.send(1).await;
+        let late = group.stop_follower().await;
+        group.send(6).await;
+        group.shorten(5).await;
+        (group, late)
+    }
+
     async fn start_on(folder: impl Fn() -> Option<TempDir>) -> Self {
         let site = |me| Site {
             folder: folder(),

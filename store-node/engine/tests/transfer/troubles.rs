@@ -13,19 +13,9 @@ const FILE: u8 = 33;
 const SEGMENT: u8 = 34;
 const END: u8 = 35;
 
-/// A group with a replica that is too far behind, and which.
-async fn behind() -> (Group, usize) {
-    let mut group = Group::start().await;
-    group.send(1).await;
-    let late = group.stop_follower().await;
-    group.send(6).await;
-    group.shorten(5).await;
-    (group, late)
-}
-
 /// Meddles with the `nth` frame of a kind, once, and sees that the replica gets there nevertheless.
 async fn meddled(kind: u8, nth: u64, meddle: impl Fn(&Bytes) -> Passage + Send + Sync + 'static) {
-    let (mut group, late) = behind().await;
+    let (mut group, late) = Group::behind().await;
     let (net, seen) = (group.net.clone(), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&seen);
     net.meddle(Some(Arc::new(move |_, _, frame: &Bytes| {
@@ -68,7 +58,7 @@ async fn a_piece_that_was_changed_on_the_way_is_not_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_attempt_that_is_over_counts_for_nothing() {
-    let (mut group, late) = behind().await;
+    let (mut group, late) = Group::behind().await;
     let (net, kept) = (group.net.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
     let keep = Arc::clone(&kept);
     net.meddle(Some(Arc::new(move |_, _, frame: &Bytes| {
@@ -99,7 +89,7 @@ async fn the_end_of_an_attempt_that_is_over_counts_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_base_that_was_damaged_meanwhile_makes_it_a_new_replica() {
-    let (mut group, late) = behind().await;
+    let (mut group, late) = Group::behind().await;
     let net = group.net.clone();
     group.sites[late].start(&net).await.unwrap();
     let engine = group.sites[late].engine().clone();

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, Reset, ResetTo, TopicRef};
 use apogee_model::{
-    BlockIndex, ClientId, ConsumerGroup, DeliveryOrder, Epoch, Filter, GroupId, InvisibleDuration, StoredMessage, Topic,
+    ClientId, ConsumerGroup, DeliveryOrder, Epoch, Filter, GroupId, InvisibleDuration, StoredMessage, Topic,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::super::chain::Chain;
 use super::super::{Answer, Ask, Granted, Moved, Terms, Ticket};
 use super::*;
-use crate::block::{Block, BlockKind, Header};
 use crate::state::State;
 use crate::views::MemoryViews;
 
@@ -60,9 +60,7 @@ fn the_cut_is_the_start_of_a_segment_and_never_inside_the_newest() {
 struct Site {
     leader: Leader,
     now: Now,
-    index: u64,
-    end: u64,
-    hash: u32,
+    chain: Chain,
     room: Arc<Semaphore>,
 }
 
@@ -84,7 +82,7 @@ impl Site {
         let state = State::new(Arc::new(MemoryViews::default()));
         let terms = Terms { in_flight_max: 1000, retention, segment_bytes: SEGMENT };
         let leader = Leader::new(state, Epoch(1), Ticket(1), terms, now);
-        Self { leader, now, index: 0, end: 0, hash: 0, room: Arc::new(Semaphore::new(1 << 20)) }
+        Self { leader, now, chain: Chain::default(), room: Arc::new(Semaphore::new(1 << 20)) }
     }
 
     fn pass(&mut self, ms: u64) {
@@ -94,28 +92,13 @@ impl Site {
 
     /// Commits what was proposed; gives the answers.
     fn commit(&mut self) -> Vec<Answer> {
-        while let Some((ticket, mut draft)) = self.leader.take_block(true) {
-            self.index += 1;
+        while let Some((ticket, draft)) = self.leader.take_block(true) {
             // As the layout does: blocks do not reach over the end of a segment.
             let len = u64::try_from(draft.bytes.len()).unwrap();
-            if self.end % SEGMENT + len > SEGMENT {
-                self.end = self.end.next_multiple_of(SEGMENT);
+            if self.chain.end % SEGMENT + len > SEGMENT {
+                self.chain.end = self.chain.end.next_multiple_of(SEGMENT);
             }
-            let header = Header {
-                kind: BlockKind::Records,
-                records: draft.records,
-                total_len: draft.bytes.len(),
-                previous: self.hash,
-                term: Epoch(1),
-                leader: 0,
-                index: BlockIndex(self.index),
-                lsn: Lsn(self.end),
-                commit: BlockIndex(self.index - 1),
-                log_time: draft.log_time,
-            };
-            self.hash = header.seal(&mut draft.bytes);
-            self.end += len;
-            let block = Block::read(&Bytes::from(draft.bytes), header.lsn).unwrap();
+            let block = self.chain.seal(1, draft);
             self.leader.committed(&block, Some(ticket), self.now).unwrap();
         }
         self.leader.take_answers(Ticket(u64::MAX >> 1), Ticket(0)).into_iter().collect()
@@ -304,7 +287,11 @@ fn a_log_that_outgrew_its_room_loses_whoever_holds_it() {
     site.walk();
     site.settle_down();
     let cut = site.leader.state.oldest().unwrap();
-    assert!(cut.0 >= 2 * SEGMENT && cut.0 - 2 * SEGMENT < 200, "{cut:?} of {}: the first of its segment", site.end);
+    assert!(
+        cut.0 >= 2 * SEGMENT && cut.0 - 2 * SEGMENT < 200,
+        "{cut:?} of {}: the first of its segment",
+        site.chain.end
+    );
     let of = QueueOf { group: GroupId(1), topic: TopicId(1), queue: QueueId(0) };
     assert_eq!(site.leader.state.unsettled(of), 0);
     site.ack(&first);
@@ -382,7 +369,7 @@ fn check(events: Vec<Event>, retention: Retention) {
                         stored.insert((queue, offset), (place.stored_at, place.lsn));
                     }
                 }
-                let (before, cut) = ((0..3).map(|queue| site.held(queue)), retention.cut(Lsn(site.end), SEGMENT));
+                let (before, cut) = ((0..3).map(|queue| site.held(queue)), retention.cut(Lsn(site.chain.end), SEGMENT));
                 let before: Vec<_> = before.collect();
                 let held: Vec<_> =
                     (0..3).map(|queue| site.leader.first_held(TopicId(1), QueueId(queue)).map(|at| at.0)).collect();

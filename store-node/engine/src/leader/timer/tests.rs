@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use apogee_host::Monotonic;
 use apogee_model::store::{Append, Appended, RequestId, TopicRef};
-use apogee_model::{BlockIndex, Epoch, QueueOffset, StoredMessage, Topic};
+use apogee_model::{Epoch, QueueOffset, StoredMessage, Topic};
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::super::chain::Chain;
 use super::super::{Ask, Retention, Terms};
 use super::*;
-use crate::block::{Block, BlockKind, Header, Lsn};
+use crate::block::Block;
 use crate::views::MemoryViews;
 
 const QUEUES: u16 = 2;
@@ -23,9 +24,7 @@ struct Site {
     leader: Option<Box<Leader>>,
     now: Now,
     epoch: u64,
-    index: u64,
-    end: u64,
-    hash: u32,
+    chain: Chain,
     ticket: u64,
     room: Arc<Semaphore>,
     /// What the log said: when a message was let into its queue, by log time.
@@ -49,9 +48,7 @@ impl Site {
             leader: Some(Box::new(leader)),
             now,
             epoch: 1,
-            index: 0,
-            end: 0,
-            hash: 0,
+            chain: Chain::default(),
             ticket: 0,
             room: Arc::new(Semaphore::new(1 << 20)),
             fired: BTreeMap::new(),
@@ -76,24 +73,9 @@ impl Site {
 
     /// Commits what was proposed; gives the answers.
     fn commit(&mut self) {
-        while let Some((ticket, mut draft)) = self.leader().take_block(true) {
-            self.index += 1;
+        while let Some((ticket, draft)) = self.leader().take_block(true) {
             self.ticket = ticket.0;
-            let header = Header {
-                kind: BlockKind::Records,
-                records: draft.records,
-                total_len: draft.bytes.len(),
-                previous: self.hash,
-                term: Epoch(self.epoch),
-                leader: 0,
-                index: BlockIndex(self.index),
-                lsn: Lsn(self.end),
-                commit: BlockIndex(self.index - 1),
-                log_time: draft.log_time,
-            };
-            self.hash = header.seal(&mut draft.bytes);
-            self.end += u64::try_from(draft.bytes.len()).unwrap();
-            let block = Block::read(&Bytes::from(draft.bytes), header.lsn).unwrap();
+            let block = self.chain.seal(self.epoch, draft);
             self.note(&block);
             let now = self.now;
             self.leader().committed(&block, Some(ticket), now).unwrap();
