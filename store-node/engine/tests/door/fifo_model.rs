@@ -114,7 +114,7 @@ impl Model {
 }
 
 async fn run(steps: Vec<Step>) {
-    let (mut store, mut model) = (Store::new().await, Model::default());
+    let (mut store, mut model) = (Store::tiny().await, Model::default());
     for step in steps {
         match step {
             Step::Send { queue, group } => {
@@ -242,7 +242,7 @@ fn judge(model: &Model, places: &[Place], batch: usize, push: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn message_groups_never_overtake_and_never_get_stuck(steps in proptest::collection::vec(step(), 1..80)) {

@@ -95,7 +95,7 @@ impl Model {
 }
 
 async fn run(steps: Vec<Step>) {
-    let (mut store, mut model) = (Store::new().await, Model::default());
+    let (mut store, mut model) = (Store::tiny().await, Model::default());
     for step in steps {
         match step {
             Step::Send { queue } => {
@@ -206,7 +206,7 @@ async fn pop(store: &Store, model: &mut Model, batch: usize, attempt_id: Option<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn the_engine_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..60)) {

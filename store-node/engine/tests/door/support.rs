@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, Settings};
+use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, SEGMENT_TINY, Settings};
 use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks, TokioClock};
 use apogee_model::store::{
     Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, QueueReset, RequestId, Reset, ResetTo, Settled, Settlement,
@@ -25,11 +25,19 @@ pub(crate) struct Store {
     pub(crate) engine: Engine,
     pub(crate) tasks: Tasks,
     pub(crate) disk: SimDisk,
+    segment_bytes: u64,
 }
 
 impl Store {
     pub(crate) async fn new() -> Self {
         Self::open(SimDisk::new(1)).await.expect("an empty disk opens")
+    }
+
+    /// Opens fast, and its log goes from segment to segment.
+    pub(crate) async fn tiny() -> Self {
+        let meter = opentelemetry::global::meter("test");
+        let opened = Self::open_parts(SimDisk::new(1), Arc::new(RealClock), meter, SEGMENT_TINY).await;
+        opened.expect("an empty disk opens")
     }
 
     pub(crate) async fn open(disk: SimDisk) -> Result<Self, OpenError> {
@@ -48,24 +56,31 @@ impl Store {
 
     /// As [`Store::since`], and tells about itself.
     pub(crate) async fn metered(began: Instant, disk: SimDisk, meter: Meter) -> Self {
-        Self::open_parts(disk, Arc::new(TokioClock::since(began)), meter).await.expect("it opens")
+        Self::open_parts(disk, Arc::new(TokioClock::since(began)), meter, SEGMENT_MIN).await.expect("it opens")
     }
 
     async fn open_with(disk: SimDisk, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Self::open_parts(disk, clock, opentelemetry::global::meter("test")).await
+        Self::open_parts(disk, clock, opentelemetry::global::meter("test"), SEGMENT_MIN).await
     }
 
-    async fn open_parts(disk: SimDisk, clock: Arc<dyn Clock>, meter: Meter) -> Result<Self, OpenError> {
+    async fn open_parts(
+        disk: SimDisk,
+        clock: Arc<dyn Clock>,
+        meter: Meter,
+        segment_bytes: u64,
+    ) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
         let on: Arc<dyn Disk> = Arc::new(disk.clone());
-        let settings = Settings { segment_bytes: SEGMENT_MIN, ..Settings::default() };
+        let settings = Settings { segment_bytes, ..Settings::default() };
         let engine = Engine::open(EngineParts { disk: on, clock, tasks: tasks.clone(), meter }, settings).await?;
-        Ok(Self { engine, tasks, disk })
+        Ok(Self { engine, tasks, disk, segment_bytes })
     }
 
     pub(crate) async fn restart(self) -> Self {
         assert_eq!(self.tasks.close(TEN_SECONDS).await, Vec::<&str>::new());
-        Self::open(self.disk).await.expect("a clean stop opens again")
+        let meter = opentelemetry::global::meter("test");
+        let again = Self::open_parts(self.disk, Arc::new(RealClock), meter, self.segment_bytes).await;
+        again.expect("a clean stop opens again")
     }
 
     pub(crate) async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
