@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run cluster demo test sim compat-reference compat-table lint fix bench bench-cluster bench-topics bench-restart
+.PHONY: help run cluster demo test sim compat-reference compat-table lint fix bench bench-cluster bench-topics bench-fifo bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -46,6 +46,7 @@ help:
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
 	@echo "make bench-cluster  what roles apart and three replicas cost  ROUNDS=$(ROUNDS)"
 	@echo "make bench-topics   what a thousand topics cost             ROUNDS=$(ROUNDS)"
+	@echo "make bench-fifo     what order by message group costs the Java SDK  ROUNDS=$(ROUNDS)"
 	@echo "make bench-restart  kill -9 with a large log, and how long until it serves again    ARGS='GIB BODY_BYTES RUNS'"
 
 run:
@@ -127,6 +128,12 @@ bench-topics:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	@tests/setup/bench-topics.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
+
+# Messages of a thousand message groups, one of which always fails, and as many without order, in turn.
+bench-fifo:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@tests/setup/bench-fifo.sh $(CARGO_TARGET_DIR)/release $(ROUNDS)
 
 bench-restart:
 	@tests/setup/build.sh

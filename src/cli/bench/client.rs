@@ -19,8 +19,8 @@ use super::{Receiving, Run};
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What an empty long poll takes.
 pub(super) const POLL: Duration = Duration::from_secs(5);
-/// Until another consumer gets a message that was not acknowledged.
-const INVISIBLE: Duration = Duration::from_secs(60);
+/// Until another consumer gets a message that was not acknowledged, unless the run is about that.
+pub(super) const INVISIBLE: Duration = Duration::from_secs(60);
 /// Messages of one receive, at most.
 const BATCH: i32 = 32;
 /// For the last word.
@@ -98,10 +98,10 @@ impl Client {
     ///
     /// # Panics
     /// On a producer.
-    pub(super) fn receiver(&self, number: u32) -> Receiver {
+    pub(super) fn receiver(&self, number: u32, invisible: Duration) -> Receiver {
         let group = self.role.group.clone().expect("a consumer has a group");
         let (messaging, topic, timeout) = (self.connection(number).clone(), self.role.topic.clone(), self.timeout);
-        Receiver { messaging, topic, group, timeout }
+        Receiver { messaging, topic, group, timeout, invisible }
     }
 
     fn connection(&self, number: u32) -> &Messaging {
@@ -219,6 +219,7 @@ pub(super) struct Receiver {
     topic: v2::Resource,
     group: v2::Resource,
     timeout: Duration,
+    invisible: Duration,
 }
 
 impl Receiver {
@@ -233,7 +234,7 @@ impl Receiver {
             message_queue: Some(queue),
             filter_expression: Some(everything()),
             batch_size: BATCH,
-            invisible_duration: Some(span(INVISIBLE)),
+            invisible_duration: Some(span(self.invisible)),
             auto_renew: false,
             long_polling_timeout: Some(span(POLL)),
             attempt_id: None,

@@ -35,13 +35,14 @@ pub(super) async fn measure(
 
     let load = Load::new(&producer, plan)?;
     let (began, start) = (Instant::now(), load.start);
-    let expected = Expected { names: load.names, plan, start };
+    let expected = Expected { names: load.names, plan, start, expire: delay.expire() };
     let intake = Intake::new(Some(expected));
     let receivers = intake.start(&consumer, receiving);
     let sent = load.send(stop).await?;
     if !stop.is_cancelled() {
         let last = start + plan.visible(plan.messages.saturating_sub(1));
-        let patience = SILENCE_MAX + last.saturating_duration_since(Instant::now());
+        let patience =
+            SILENCE_MAX + delay.expire().unwrap_or_default() + last.saturating_duration_since(Instant::now());
         intake.until(sent.latencies.0.len(), patience).await;
     }
     receivers.end().await;
@@ -67,7 +68,7 @@ async fn first_message(
 ) -> Result<(), CliError> {
     let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1, later };
     let load = Load::new(producer, plan)?;
-    let intake = Intake::new(Some(Expected { names: load.names, plan, start: load.start }));
+    let intake = Intake::new(Some(Expected { names: load.names, plan, start: load.start, expire: None }));
     let receivers = intake.start(consumer, receiving);
     let sent = load.send(stop).await?;
     if let Some(reason) = sent.failures.reasons.into_keys().next() {

@@ -69,6 +69,10 @@ pub(crate) struct Delay {
     /// All of them are due at the same time, that of the last one
     #[arg(long, requires = "delay")]
     together: bool,
+    /// Leaves the first delivery of each message alone, with an invisible duration of so many seconds; latency is then from
+    /// its end to the next arrival
+    #[arg(long, value_name = "SECONDS", conflicts_with = "delay", value_parser = clap::value_parser!(u32).range(10..=3_600))]
+    expire: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +124,10 @@ impl Delay {
     fn later(&self) -> Option<Later> {
         let by = Duration::from_secs(self.delay?.into());
         Some(if self.together { Later::Together(by) } else { Later::Each(by) })
+    }
+
+    fn expire(&self) -> Option<Duration> {
+        self.expire.map(|seconds| Duration::from_secs(seconds.into()))
     }
 }
 

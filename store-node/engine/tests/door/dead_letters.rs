@@ -2,36 +2,15 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{DeadLetters, DeliveryKey, Fetch, FetchFrom, Pop, Settled, Settlement, TopicRef};
-use apogee_model::{Filter, InvisibleDuration, QueueId, QueueOffset, TopicId};
+use apogee_model::InvisibleDuration;
+use apogee_model::store::{DeliveryKey, Pop, Settled, Settlement};
 use futures::FutureExt as _;
 
-use crate::support::{COMMIT, Store, TEN_SECONDS, group, receive};
+use crate::support::{COMMIT, Store, TEN_SECONDS};
+use crate::words::{dead, dead_letters, receive};
 
 /// How long the leader waits for the bytes of a message.
 const ERRAND: Duration = Duration::from_secs(5);
-
-pub(crate) fn dead_letters(max_attempts: u32) -> DeadLetters {
-    let topic = TopicRef { id: TopicId(77), name: group().name.dead_letter_topic(), queues: 3 };
-    DeadLetters { max_attempts, topic, queue: QueueId(2) }
-}
-
-/// The bodies of all dead letters.
-pub(crate) async fn dead(store: &Store) -> Vec<String> {
-    let from = FetchFrom::Offset(QueueOffset(0));
-    let (messages, bytes) = (Fetch::MESSAGES_MAX, Fetch::BYTES_MAX);
-    let fetch = Fetch {
-        topic: TopicId(77),
-        queue: QueueId(2),
-        from,
-        messages,
-        bytes,
-        message_id: None,
-        filter: Filter::default(),
-    };
-    let found = store.engine.fetch(fetch).await.expect("the store answers").messages;
-    found.iter().map(|found| String::from_utf8_lossy(&found.message.body_part).into_owned()).collect()
-}
 
 fn twice(batch: usize) -> Pop {
     Pop { dead_letters: Some(dead_letters(2)), ..receive(batch) }

@@ -7,7 +7,8 @@ use apogee_model::QueueId;
 use apogee_model::store::{Append, Appended, KeptId, Recall, Recalled, RequestId};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Store, message, receive, topic};
+use crate::support::Store;
+use crate::words::{message, receive, topic};
 
 async fn send(store: &Store, began: Instant, body: &str, after: Duration, sequence: u64) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };

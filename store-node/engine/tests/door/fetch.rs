@@ -7,7 +7,8 @@ use apogee_model::store::{Append, Fetch, FetchFrom, Fetched, RequestId};
 use apogee_model::{Filter, QueueId, QueueOffset, StoredMessage, TopicId};
 use bytes::Bytes;
 
-use crate::support::{Store, message, receive, topic};
+use crate::support::Store;
+use crate::words::{message, receive, topic};
 
 fn fetch(queue: u16, from: FetchFrom) -> Fetch {
     let bytes = Fetch::BYTES_MAX;

@@ -6,7 +6,8 @@ use apogee_model::store::{DeliveryKey, LeaseTerms, Pop, ResetTo, Settled, Settle
 use apogee_model::{Filter, InvisibleDuration, TagFilter, TopicId};
 use bytes::Bytes;
 
-use crate::support::{COMMIT, Store, TEN_SECONDS, group, in_order, receive, topic};
+use crate::support::{COMMIT, Store, TEN_SECONDS};
+use crate::words::{group, in_order, receive, topic};
 
 fn bodies(got: &[(String, u32, DeliveryKey)]) -> Vec<&str> {
     got.iter().map(|(body, _, _)| body.as_str()).collect()

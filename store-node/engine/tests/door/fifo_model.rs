@@ -10,7 +10,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use crate::support::{Store, in_order};
+use crate::support::{CASES, Store};
+use crate::words::in_order;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -242,7 +243,7 @@ fn judge(model: &Model, places: &[Place], batch: usize, push: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn message_groups_never_overtake_and_never_get_stuck(steps in proptest::collection::vec(step(), 1..80)) {

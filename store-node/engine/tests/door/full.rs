@@ -5,8 +5,8 @@ use std::time::Duration;
 use apogee_model::store::{Append, Pop, RequestId, Settled, Settlement};
 use apogee_model::{Filter, QueueId, TagFilter};
 
-use crate::dead_letters::{dead, dead_letters};
-use crate::support::{COMMIT, Store, TEN_SECONDS, group, message, push, receive, topic};
+use crate::support::{COMMIT, Store, TEN_SECONDS, push};
+use crate::words::{dead, dead_letters, group, message, receive, topic};
 
 fn appends(count: usize, body: &str, tag: &str) -> Vec<Append> {
     let request = RequestId { proxy_incarnation: 0, sequence: 1 };

@@ -15,13 +15,15 @@ mod reset;
 mod sql;
 mod support;
 mod transactions;
+mod words;
 
 use std::time::Duration;
 
 use apogee_model::store::{Append, GroupRef, Pop, RequestId, Settled, Settlement, StoreError};
 use apogee_model::{GroupId, InvisibleDuration, QueueId, QueueOffset, TagFilter, TopicId};
 use bytes::Bytes;
-use support::{COMMIT, Store, TEN_SECONDS, client, group, message, push, receive, topic};
+use support::{COMMIT, Store, TEN_SECONDS, push};
+use words::{client, group, message, receive, topic};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_is_received_once_and_gone_when_acked() {

@@ -9,7 +9,8 @@ use apogee_model::store::{
 use apogee_model::{QueueId, Timestamp};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{COMMIT, Store, TEN_SECONDS, message, topic};
+use crate::support::{COMMIT, Store, TEN_SECONDS};
+use crate::words::{message, topic};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

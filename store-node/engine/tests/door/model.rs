@@ -9,8 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use crate::dead_letters::{dead, dead_letters};
-use crate::support::{Store, receive};
+use crate::support::{CASES, Store};
+use crate::words::{dead, dead_letters, receive};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -206,7 +206,7 @@ async fn pop(store: &Store, model: &mut Model, batch: usize, attempt_id: Option<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn the_engine_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..60)) {

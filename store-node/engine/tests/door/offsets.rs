@@ -7,7 +7,8 @@ use apogee_model::store::{
 };
 use apogee_model::{Filter, QueueId, QueueOffset, TagFilter};
 
-use crate::support::{Store, group, receive, topic};
+use crate::support::Store;
+use crate::words::{group, receive, topic};
 
 fn commit(queue: u16, offset: u64) -> CommitOffset {
     CommitOffset { group: group(), topic: topic(), queue: QueueId(queue), offset: QueueOffset(offset) }

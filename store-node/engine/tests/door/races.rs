@@ -8,7 +8,8 @@ use apogee_model::store::{Append, DeliveryKey, Pop, RequestId, Settled, Settleme
 use apogee_model::{QueueId, TopicId};
 use bytes::Bytes;
 
-use crate::support::{Store, TEN_SECONDS, message, receive, topic};
+use crate::support::{Store, TEN_SECONDS};
+use crate::words::{message, receive, topic};
 
 fn attempt(id: &'static str) -> Pop {
     Pop { attempt_id: Some(Bytes::from_static(id.as_bytes())), ..receive(8) }

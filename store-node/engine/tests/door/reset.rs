@@ -9,7 +9,8 @@ use apogee_model::{QueueId, QueueOffset};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Store, TEN_SECONDS, group, push, receive, topic};
+use crate::support::{Store, TEN_SECONDS, push};
+use crate::words::{group, receive, topic};
 
 fn at(queue: u16, offset: u64) -> ResetTo {
     ResetTo::Offsets(BTreeMap::from([(QueueId(queue), QueueOffset(offset))]))

@@ -6,8 +6,8 @@ use apogee_model::store::{Append, Pop, RequestId};
 use apogee_model::{Filter, GroupId, QueueId, QueueOffset, StoredMessage};
 use futures::future::join_all;
 
-use crate::dead_letters::{dead, dead_letters};
-use crate::support::{Store, TEN_SECONDS, group, message, receive, topic};
+use crate::support::{Store, TEN_SECONDS};
+use crate::words::{dead, dead_letters, group, message, receive, topic};
 
 fn wanted(sql: &str, batch: usize) -> Pop {
     Pop { filter: Filter::sql(sql).expect("a good expression"), ..receive(batch) }
@@ -29,7 +29,7 @@ async fn patient(store: &Store, pop: &Pop) -> (Vec<String>, usize) {
     for asked in 1.. {
         let popped = store.engine.pop(pop.clone()).await.expect("the store answers");
         if !popped.messages.is_empty() || !popped.more {
-            return (crate::support::seen(&popped).into_iter().map(|(body, _, _)| body).collect(), asked);
+            return (crate::words::seen(&popped).into_iter().map(|(body, _, _)| body).collect(), asked);
         }
     }
     unreachable!("the loop has no end")

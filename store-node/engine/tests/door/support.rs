@@ -1,24 +1,20 @@
-//! A store on a simulated disk, and the words of the tests.
+//! A store on a simulated disk.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Engine, EngineParts, OpenError, SEGMENT_MIN, SEGMENT_TINY, Settings};
 use apogee_host::{Clock, Disk, ManualClock, RealClock, SimDisk, Tasks, TokioClock};
-use apogee_model::store::{
-    Append, DeliveryKey, GroupRef, LeaseTerms, Pop, Popped, QueueReset, RequestId, Reset, ResetTo, Settled, Settlement,
-    TopicRef,
-};
-use apogee_model::{
-    ClientId, ConsumerGroup, DeliveryOrder, Filter, GroupId, InvisibleDuration, QueueId, QueueOffset, StoredMessage,
-    Topic, TopicId,
-};
-use bytes::Bytes;
+use apogee_model::store::{LeaseTerms, Pop};
 use opentelemetry::metrics::Meter;
 use tokio::time::Instant;
 
+use crate::words::receive;
+
 /// Longest time until a block that nobody answers for is committed.
 pub(crate) const COMMIT: Duration = Duration::from_millis(10);
+/// Of each model.
+pub(crate) const CASES: u32 = 10_000;
 pub(crate) const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 pub(crate) struct Store {
@@ -83,92 +79,9 @@ impl Store {
         again.expect("a clean stop opens again")
     }
 
-    pub(crate) async fn send(&self, queue: u16, tag: &str, body: &str) -> QueueOffset {
-        self.append(queue, message(tag, body)).await
-    }
-
-    /// A message of a message group, whose name is short.
-    pub(crate) async fn send_in(&self, queue: u16, group: &str, body: &str) -> QueueOffset {
-        let mut stored = message("", body);
-        if !group.is_empty() {
-            let len = u8::try_from(group.len()).expect("a short name");
-            stored.properties_part = [&[0x8a, 0x01, len], group.as_bytes()].concat().into();
-        }
-        self.append(queue, stored).await
-    }
-
-    async fn append(&self, queue: u16, message: StoredMessage) -> QueueOffset {
-        let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None };
-        self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
-    }
-
-    pub(crate) async fn pop(&self, pop: Pop) -> Vec<(String, u32, DeliveryKey)> {
-        seen(&self.engine.pop(pop).await.expect("the store answers"))
-    }
-
     pub(crate) async fn bodies(&self, pop: Pop) -> Vec<String> {
         self.pop(pop).await.into_iter().map(|(body, _, _)| body).collect()
     }
-
-    pub(crate) async fn reset(&self, to: ResetTo) -> Vec<QueueReset> {
-        self.try_reset(to, false).await
-    }
-
-    pub(crate) async fn try_reset(&self, to: ResetTo, dry_run: bool) -> Vec<QueueReset> {
-        let reset = Reset { group: group(), topic: topic(), to, dry_run };
-        self.engine.reset_offset(reset).await.expect("the store answers")
-    }
-
-    pub(crate) async fn ack(&self, key: DeliveryKey) -> Settled {
-        self.engine.settle(key, Settlement::Ack).await.expect("the store answers")
-    }
-}
-
-pub(crate) fn seen(popped: &Popped) -> Vec<(String, u32, DeliveryKey)> {
-    let body = |message: &StoredMessage| String::from_utf8_lossy(&message.body_part).into_owned();
-    popped.messages.iter().map(|delivery| (body(&delivery.message), delivery.attempt.0, delivery.key)).collect()
-}
-
-pub(crate) fn message(tag: &str, body: &str) -> StoredMessage {
-    let mut properties = Vec::new();
-    if !tag.is_empty() {
-        properties.extend_from_slice(&[0x0a, u8::try_from(tag.len()).expect("short tags")]);
-        properties.extend_from_slice(tag.as_bytes());
-    }
-    StoredMessage { body_part: Bytes::copy_from_slice(body.as_bytes()), properties_part: properties.into() }
-}
-
-pub(crate) fn topic() -> TopicRef {
-    TopicRef { id: TopicId(1), name: Topic::parse("", "orders").expect("a good name"), queues: 4 }
-}
-
-pub(crate) fn group() -> GroupRef {
-    GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") }
-}
-
-pub(crate) fn client() -> ClientId {
-    ClientId::parse("host@1@1").expect("not blank")
-}
-
-pub(crate) fn receive(batch: usize) -> Pop {
-    let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(TEN_SECONDS).expect("in range"));
-    Pop {
-        group: group(),
-        topic: topic(),
-        filter: Filter::default(),
-        batch,
-        lease,
-        attempt_id: None,
-        client: client(),
-        dead_letters: None,
-        order: DeliveryOrder::Concurrent,
-    }
-}
-
-/// For an ordered group.
-pub(crate) fn in_order(batch: usize) -> Pop {
-    Pop { order: DeliveryOrder::Fifo, ..receive(batch) }
 }
 
 pub(crate) fn push(batch: usize) -> Pop {

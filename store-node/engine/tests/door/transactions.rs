@@ -12,7 +12,8 @@ use apogee_model::store::{
 use apogee_model::{QueueId, TopicId};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{Store, message, receive, topic};
+use crate::support::Store;
+use crate::words::{message, receive, topic};
 
 const CHECK_AFTER: Duration = Duration::from_secs(6);
 

@@ -1,11 +1,18 @@
 //! Three replicas in one process: how they come together, and how one that lost its disk comes back.
 
 mod damage;
+#[path = "../door/fifo_model.rs"]
+mod fifo_model;
 mod group;
 mod hand_over;
+#[path = "../door/model.rs"]
+mod model;
 mod net;
 mod offsets;
+mod support;
 mod transactions;
+#[path = "../door/words.rs"]
+mod words;
 
 use std::time::Duration;
 

@@ -9,10 +9,12 @@ mod delay;
 mod fifo;
 mod filter;
 mod invisible;
+mod pull;
 mod receive;
 mod route;
 mod send;
 mod settings;
+mod transaction;
 
 use futures::future::BoxFuture;
 
@@ -48,7 +50,9 @@ pub fn all() -> Vec<Scenario> {
         invisible: nack_comes_again invisible_ends change_extends change_old_handle change_refused;
         filter: filter_tags filter_sql filter_sql_types filter_refused;
         delay: delay_delivers delay_limits recall recall_refused;
+        transaction: transaction_ends transaction_refused;
         fifo: fifo_in_order fifo_failed_comes_first fifo_attempt_id fifo_parallel_groups fifo_simple_batch;
         dead_letters: dead_letter_forwarded dead_letter_by_attempts dead_letter_refused;
+        pull: pull_and_offsets;
     }
 }

@@ -75,12 +75,6 @@ pub(super) async fn send_types(s: &mut Script) -> anyhow::Result<()> {
             ("DELAY", soon),
             ("TRANSACTION", half),
         ] {
-            if draft.message.system_properties.as_ref().is_some_and(|system| {
-                system.message_type() == v2::MessageType::Transaction
-                    && matches!(kind, TopicKind::Transaction | TopicKind::Mixed)
-            }) {
-                continue;
-            }
             s.send(&format!("{name} to a {} topic", kind.name()), &draft).await;
         }
     }
