@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn what_was_sent_counts_once_and_nothing_else_does() {
         let (names, other, start) = (Names::draw(), Names::draw(), Instant::now());
-        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None };
+        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None, ends: None };
         let intake = Intake::new(Some(Expected { names, plan, start }));
         let at = start + Duration::from_millis(90);
         assert!(intake.arrived(&message(&names.id(70)), at));
