@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run cluster demo test sim compat-reference compat-table lint fix bench bench-cluster bench-topics bench-fifo bench-restart
+.PHONY: help run cluster demo test sim fuzz compat-reference compat-table lint fix bench bench-cluster bench-topics bench-fifo bench-restart
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -28,6 +28,8 @@ ARGS ?=
 SCENARIOS ?=
 SIM_SECONDS ?= 300
 SIM_FROM ?= 0
+TARGET ?= log
+FUZZ_SECONDS ?= 600
 ENDPOINT ?= 127.0.0.1:8081
 COUNT ?= 1000
 FOLDER ?= apogee-cluster
@@ -39,6 +41,7 @@ help:
 	@echo "make demo   1,000 messages through the official Java SDK    ENDPOINT=$(ENDPOINT) COUNT=$(COUNT)"
 	@echo "make test   all tests, official SDKs included"
 	@echo "make sim    whole clusters by the seed, in bad weather      SIM_SECONDS=$(SIM_SECONDS) SIM_FROM=$(SIM_FROM), the first seed"
+	@echo "make fuzz   hostile bytes for one of our parsers            TARGET=$(TARGET) FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make compat-reference  what Apache RocketMQ does in the compat scenarios    SCENARIOS='...' for some of them"
 	@echo "make compat-table      the table of them, after a change of differences.toml"
 	@echo "make lint   formatting, clippy, licences; changes nothing"
@@ -84,6 +87,12 @@ test:
 sim:
 	@tests/setup/build.sh
 	$(SIM)
+
+# One target of tests/fuzz/Cargo.toml. The test leaves its valid inputs, and the build RocksDB.
+fuzz:
+	@tests/setup/build.sh
+	cargo test --release --workspace --locked --test fuzz
+	@tests/setup/fuzz.sh $(TARGET) $(FUZZ_SECONDS)
 
 # Starts Apache RocketMQ on loopback, in a temporary folder, and records what it does; `make test` compares with that.
 compat-reference:

@@ -8,6 +8,8 @@
 
 pub mod admin;
 mod edge;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod listen;
 mod metrics;
 mod proxy;

@@ -7,6 +7,8 @@
 
 mod dead_letter;
 mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod ids;
 mod members;

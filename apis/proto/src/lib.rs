@@ -37,6 +37,8 @@ pub mod namesrv {
     }
 }
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod reach;
 pub mod store;
 pub mod token;

@@ -1,6 +1,8 @@
 //! The one door: who calls, until when, and whether there is room for one more call. Bytes are counted before
 //! decoding, in `budget`.
 
+pub(super) mod fuzz;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

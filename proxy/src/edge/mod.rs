@@ -15,6 +15,11 @@ mod status;
 mod stored;
 mod telemetry;
 
+pub(crate) mod fuzz {
+    pub use super::admit::fuzz::{header_seeds, headers};
+    pub use super::convert::fuzz::{request_seeds, requests};
+}
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

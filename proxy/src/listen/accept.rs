@@ -5,20 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{BoxError, Service};
 
 use super::connection::{Connection, Shared};
 use super::metrics::{Closed, DrainState, ListenMetrics};
 use super::seats::{Seat, Seats};
+use super::served::Served;
 use super::settings::ListenSettings;
 use super::tls::Tls;
 use super::{ConnectionId, PeerAddr};
@@ -64,15 +60,7 @@ pub struct Drained {
     pub cut: usize,
 }
 
-impl<S, B> Listener<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: Body + Send + 'static,
-    B::Data: Buf + Send,
-    B::Error: Into<BoxError>,
-{
+impl<S: Served> Listener<S> {
     /// Serves `service` on `tcp`, which is bound already, so that a taken port is known before any heavy work.
     pub fn new(tcp: TcpListener, service: S, settings: ListenSettings, tls: Tls, metrics: ListenMetrics) -> Self {
         let shared = Shared {

@@ -5,10 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,11 +14,11 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{BoxError, Service};
 
 use super::activity::Activity;
 use super::departure::{Departure, Stage};
 use super::metrics::{Closed, IsTls, ListenMetrics};
+use super::served::Served;
 use super::settings::{AgeSettings, ConnectionLimits};
 use super::stream::ConnectionService;
 use super::tls::Tls;
@@ -68,15 +64,7 @@ enum Greeted {
 
 impl Connection {
     /// Serves the connection to its end.
-    pub(super) async fn run<S, B>(self, stream: TcpStream, service: S) -> Closed
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body + Send + 'static,
-        B::Data: Buf + Send,
-        B::Error: Into<BoxError>,
-    {
+    pub(super) async fn run(self, stream: TcpStream, service: impl Served) -> Closed {
         let greeted = tokio::select! {
             () = self.shared.drain.cancelled() => return Closed::Drain,
             greeted = self.greet(stream) => greeted,
@@ -113,14 +101,8 @@ impl Connection {
     }
 
     /// Speaks HTTP/2 until the peer leaves, or until a reason of ours to close and then the end of the open streams.
-    async fn serve<IO, S, B>(self, io: IO, service: S, tls: IsTls) -> Closed
+    async fn serve<IO>(self, io: IO, service: impl Served, tls: IsTls) -> Closed
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: Body + Send + 'static,
-        B::Data: Buf + Send,
-        B::Error: Into<BoxError>,
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _open = self.shared.metrics.open(tls);

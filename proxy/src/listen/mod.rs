@@ -6,7 +6,7 @@
 //! Invariant: knows neither gRPC nor messages. Every task started here ends before [`Listener::run`] returns.
 //!
 //! Reading order: `settings`, `accept` (the loop and its drain), `connection` (the life of one connection), `departure`
-//! (how its calls learn that it leaves), `activity` and `stream` (what "idle" means), `seats`, `tls`, `metrics`.
+//! (how its calls learn that it leaves), `activity` and `stream` (what "idle" means), `served`, `seats`, `tls`, `metrics`.
 
 mod accept;
 mod activity;
@@ -14,6 +14,7 @@ mod connection;
 mod departure;
 mod metrics;
 mod seats;
+mod served;
 mod settings;
 mod stream;
 pub mod tls;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apogee_model::store::{Settled, Settlement};
+use apogee_model::store::Settlement;
 use apogee_model::{ConsumerGroup, Topic};
 use futures::StreamExt as _;
 
@@ -59,10 +59,6 @@ impl Service {
     }
 
     async fn settle(&self, claim: &Claim, handle: &str) -> Result<(), ServiceError> {
-        let (group, delivery) = claim.delivery(handle)?;
-        match self.stores.of(group)?.settle(delivery, Settlement::Ack).await? {
-            Settled::Done => Ok(()),
-            Settled::Stale => Err(receipt::stale(handle)),
-        }
+        receipt::settle(&self.stores, claim.delivery(handle)?, Settlement::Ack, handle).await
     }
 }

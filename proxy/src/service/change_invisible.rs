@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apogee_model::store::{Settled, Settlement};
+use apogee_model::store::Settlement;
 use apogee_model::{ConsumerGroup, InvisibleDuration, Topic};
 
 use super::receipt::{self, Claim};
@@ -46,14 +46,11 @@ impl Service {
 
     async fn change(&self, change: &ChangeInvisible) -> Result<(), ServiceError> {
         let claim = Claim::new(self.directory.routes().cluster(), &change.topic, &change.group);
-        let (group, delivery) = claim.delivery(&change.receipt_handle)?;
+        let delivery = claim.delivery(&change.receipt_handle)?;
         let (.., config) = claim.parties()?;
         let (asked, rests) = (change.after, config.retry.rests());
         let what =
             if asked.get() < rests.shortest() { Settlement::Rest { asked, rests } } else { Settlement::Change(asked) };
-        match self.stores.of(group)?.settle(delivery, what).await? {
-            Settled::Done => Ok(()),
-            Settled::Stale => Err(receipt::stale(&change.receipt_handle)),
-        }
+        receipt::settle(&self.stores, delivery, what, &change.receipt_handle).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apogee_model::store::{DeadLetters, Settled, Settlement, StoreError};
+use apogee_model::store::{DeadLetters, Settlement, StoreError};
 use apogee_model::{Cluster, ConsumerGroup, GroupConfig, ReplicaGroupId, Topic, TopicConfig};
 
 use super::receipt::{self, Claim};
@@ -38,19 +38,17 @@ impl Service {
     pub(crate) async fn run(&self, call: Call, forward: Forward) -> Result<Forwarded, ServiceError> {
         self.sessions.heard(&call);
         let claim = Claim::new(self.directory.routes().cluster(), &forward.topic, &forward.group);
-        let (replica_group, delivery) = claim.delivery(&forward.receipt_handle)?;
+        let delivery = claim.delivery(&forward.receipt_handle)?;
         let (cluster, topic, group) = claim.parties()?;
-        let what = match dead_letters(cluster, topic, group, replica_group) {
+        let what = match dead_letters(cluster, topic, group, delivery.0) {
             Some(dead) => Settlement::DeadLetter(dead),
             // What a group reads among its own dead letters is there already.
             None if topic.topic == group.group.dead_letter_topic() => Settlement::Ack,
             // This proxy hears of the queue in a moment.
             None => return Err(ServiceError::Store(StoreError::NotLeader { leader: None })),
         };
-        match self.stores.of(replica_group)?.settle(delivery, what).await? {
-            Settled::Done => Ok(Forwarded),
-            Settled::Stale => Err(receipt::stale(&forward.receipt_handle)),
-        }
+        receipt::settle(&self.stores, delivery, what, &forward.receipt_handle).await?;
+        Ok(Forwarded)
     }
 }
 

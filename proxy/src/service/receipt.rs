@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use apogee_model::store::DeliveryKey;
+use apogee_model::store::{DeliveryKey, Settled, Settlement};
 use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MacKeys, ReceiptHandle, ReplicaGroupId, Topic, TopicConfig};
 
 use super::ServiceError;
+use crate::store::Stores;
 
 /// The topic and group a request says its handles belong to.
 ///
@@ -60,8 +61,20 @@ pub(crate) fn sign(replica_group: ReplicaGroupId, key: &DeliveryKey, keys: &MacK
     ReceiptHandle { replica_group, epoch, group, topic, queue, offset, delivery }.sign(keys)
 }
 
-pub(crate) fn stale(text: &str) -> ServiceError {
-    invalid(format!("{} was replaced by a later delivery", shorten(text)))
+/// Settles the delivery that a claim found behind a handle.
+///
+/// # Errors
+/// [`ServiceError::Receipt`] when a later delivery replaced it; what the store says.
+pub(crate) async fn settle(
+    stores: &Stores,
+    (replica_group, delivery): (ReplicaGroupId, DeliveryKey),
+    what: Settlement,
+    handle: &str,
+) -> Result<(), ServiceError> {
+    match stores.of(replica_group)?.settle(delivery, what).await? {
+        Settled::Done => Ok(()),
+        Settled::Stale => Err(invalid(format!("{} was replaced by a later delivery", shorten(handle)))),
+    }
 }
 
 fn invalid(problem: String) -> ServiceError {

@@ -13,6 +13,7 @@ mod metrics;
 mod node;
 mod notes;
 mod producers;
+mod reign;
 mod remote;
 mod stores;
 mod watches;

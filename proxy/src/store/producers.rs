@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::Checks;
+use super::reign::{Over, next_word};
 
 /// Check-backs that wait for somebody here. The store gives what does not fit again, later.
 const WAITING_MAX: usize = 512;
@@ -67,21 +68,16 @@ impl Producers {
 
     /// The topics, as soon as the leader does not know them; `None` once another reigns. Cancel safe.
     pub(super) async fn next(&self, reign: u64) -> Option<Ask> {
-        loop {
-            let stirred = self.stirred.notified();
-            {
-                let mut inner = self.inner();
-                if inner.reign != reign {
-                    self.stirred.notify_one(); // it may have been meant for the one who reigns
-                    return None;
-                }
-                if std::mem::take(&mut inner.untold) {
-                    let topics = inner.rows.values().flat_map(|row| &row.topics).copied().collect();
-                    return Some(Ask::Producers(v1::ProducersAsk::of(&topics)));
-                }
+        let look = || {
+            let mut inner = self.inner();
+            if inner.reign != reign {
+                return Err(Over);
             }
-            stirred.await;
-        }
+            let untold = std::mem::take(&mut inner.untold);
+            let topics = || inner.rows.values().flat_map(|row| &row.topics).copied().collect();
+            Ok(untold.then(|| Ask::Producers(v1::ProducersAsk::of(&topics()))))
+        };
+        next_word(&self.stirred, look).await
     }
 
     /// A leader wants to know. Nothing happens when nobody here knows such a producer, or too much waits.

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::Watch;
+use super::reign::{Over, next_word};
 
 /// All watches.
 #[derive(Debug, Default)]
@@ -74,20 +75,11 @@ impl Watches {
     /// The next thing to tell the leader, as soon as there is one; `None` once another reigns. What is returned is
     /// not told again. Cancel safe.
     pub(super) async fn next(&self, reign: u64) -> Option<Ask> {
-        loop {
-            let stirred = self.stirred.notified();
-            {
-                let mut inner = self.inner();
-                if inner.reign != reign {
-                    self.stirred.notify_one(); // it may have been meant for the one who reigns
-                    return None;
-                }
-                if let Some(ask) = inner.next() {
-                    return Some(ask);
-                }
-            }
-            stirred.await;
-        }
+        let look = || {
+            let mut inner = self.inner();
+            if inner.reign == reign { Ok(inner.next()) } else { Err(Over) }
+        };
+        next_word(&self.stirred, look).await
     }
 
     /// A leader says what became ready.

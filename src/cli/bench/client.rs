@@ -91,7 +91,8 @@ impl Client {
 
     /// Sends a message by one of the connections.
     pub(super) fn sender(&self, number: u32) -> Sender {
-        Sender { messaging: self.connection(number).clone(), timeout: self.timeout }
+        let (messaging, topic) = (self.connection(number).clone(), self.role.topic.clone());
+        Sender { messaging, topic, timeout: self.timeout }
     }
 
     /// Receives by one of the connections.
@@ -195,20 +196,47 @@ impl Role {
     }
 }
 
-/// One send.
+/// One send, and the end of its transaction.
 pub(super) struct Sender {
     messaging: Messaging,
+    topic: v2::Resource,
     timeout: Duration,
 }
 
 impl Sender {
+    /// The id of its transaction, empty of a message that has none.
+    ///
     /// # Errors
     /// Why the message may not have been stored, in words.
-    pub(super) async fn send(mut self, message: v2::Message) -> Result<(), String> {
+    pub(super) async fn send(&mut self, message: v2::Message) -> Result<String, String> {
         let ask = timely(v2::SendMessageRequest { messages: vec![message] }, self.timeout);
         let answer = self.messaging.api.send_message(ask).await.map_err(|status| said(&status))?.into_inner();
         ok(answer.status)?;
-        ok(answer.entries.into_iter().next().and_then(|entry| entry.status))
+        let entry = answer.entries.into_iter().next().unwrap_or_default();
+        ok(entry.status)?;
+        Ok(entry.transaction_id)
+    }
+
+    /// Ends a transaction.
+    ///
+    /// # Errors
+    /// Why it may be open still, in words.
+    pub(super) async fn end(
+        &mut self,
+        message_id: String,
+        transaction_id: String,
+        how: v2::TransactionResolution,
+    ) -> Result<(), String> {
+        let ask = v2::EndTransactionRequest {
+            topic: Some(self.topic.clone()),
+            message_id,
+            transaction_id,
+            resolution: how.into(),
+            source: v2::TransactionSource::SourceClient.into(),
+            trace_context: String::new(),
+        };
+        let answer = self.messaging.api.end_transaction(timely(ask, self.timeout)).await;
+        ok(answer.map_err(|status| said(&status))?.into_inner().status)
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn measure(
         let last = start + plan.visible(plan.messages.saturating_sub(1));
         let patience =
             SILENCE_MAX + delay.expire().unwrap_or_default() + last.saturating_duration_since(Instant::now());
-        intake.until(sent.latencies.0.len(), patience).await;
+        intake.until(sent.sends.latencies.0.len(), patience).await;
     }
     receivers.end().await;
     let mut taken = intake.end(began);
@@ -66,12 +66,12 @@ async fn first_message(
     later: Option<Later>,
     stop: &CancellationToken,
 ) -> Result<(), CliError> {
-    let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1, later };
+    let plan = Plan { rate: 1, messages: 1, size: 1, in_flight: 1, later, ends: None };
     let load = Load::new(producer, plan)?;
     let intake = Intake::new(Some(Expected { names: load.names, plan, start: load.start, expire: None }));
     let receivers = intake.start(consumer, receiving);
     let sent = load.send(stop).await?;
-    if let Some(reason) = sent.failures.reasons.into_keys().next() {
+    if let Some(reason) = sent.sends.failures.reasons.into_keys().next() {
         return Err(CliError::BenchFailed { what: format!("the first message could not be sent: {reason}") });
     }
     tokio::select! {

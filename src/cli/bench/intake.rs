@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn what_was_sent_counts_once_and_nothing_else_does() {
         let (names, other, start) = (Names::draw(), Names::draw(), Instant::now());
-        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None };
+        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None, ends: None };
         let expected = Expected { names, plan, start, expire: None };
         let intake = Intake::new(Some(expected));
         let at = start + Duration::from_millis(90);
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_first_delivery_is_left_and_the_second_one_counts_from_its_end() {
         let (names, start) = (Names::draw(), Instant::now());
-        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None };
+        let plan = Plan { rate: 1000, messages: 100, size: 1, in_flight: 1, later: None, ends: None };
         let intake = Intake::new(Some(Expected { names, plan, start, expire: Some(Duration::from_secs(5)) }));
         assert_eq!(intake.arrived(&message(&names.id(70)), start), Arrival::Left);
         assert_eq!(intake.arrived(&message(&names.id(71)), start), Arrival::Left);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apogee_host::{Clock as _, Entropy as _, OsEntropy, RealClock};
 use apogee_model::Timestamp;
-use apogee_proto::v2;
+use apogee_proto::v2::{self, TransactionResolution};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::error::CliError;
 use super::client::Client;
 use super::pace::Pacer;
-use super::tally::{Failures, Latencies};
+use super::tally::Calls;
 
 /// From the beginning of a load to its first message.
 const LEAD: Duration = Duration::from_millis(10);
@@ -30,6 +30,27 @@ pub(super) struct Plan {
     pub(super) in_flight: u32,
     /// Messages are delayed ones.
     pub(super) later: Option<Later>,
+    /// They are half messages, whose transactions end at once.
+    pub(super) ends: Option<Ends>,
+}
+
+/// Of a hundred transactions, so many are rolled back and the others are committed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) rollbacks: u32,
+}
+
+impl Ends {
+    /// How the transaction with this number ends; both kinds are spread evenly.
+    pub(super) fn of(self, number: u32) -> TransactionResolution {
+        let rolled_back = |count: u64| count * u64::from(self.rollbacks) / 100;
+        let number = u64::from(number);
+        if rolled_back(number + 1) > rolled_back(number) {
+            TransactionResolution::Rollback
+        } else {
+            TransactionResolution::Commit
+        }
+    }
 }
 
 /// When delayed messages are due: so long after the message itself, or after the last one, was due to be sent.
@@ -82,8 +103,10 @@ impl Names {
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     /// From when a message was due to its OK.
-    pub(super) latencies: Latencies,
-    pub(super) failures: Failures,
+    pub(super) sends: Calls,
+    /// From when a message was due to the OK of the end of its transaction.
+    pub(super) commits: Calls,
+    pub(super) rollbacks: Calls,
     /// From the first message to the last answer.
     pub(super) took: Duration,
     /// How late sends began: at most, and the last one.
@@ -103,8 +126,11 @@ pub(super) struct Load<'a> {
     born: Timestamp,
 }
 
-/// One send that has ended.
-type Ended = Result<Duration, String>;
+/// One send that has ended, and its transaction.
+struct Ended {
+    sent: Result<Duration, String>,
+    end: Option<(TransactionResolution, Result<Duration, String>)>,
+}
 
 impl<'a> Load<'a> {
     /// The first message is due in a moment.
@@ -129,11 +155,19 @@ impl<'a> Load<'a> {
             };
             sent.behind_last = due.elapsed();
             sent.behind_max = sent.behind_max.max(sent.behind_last);
-            let (sender, message) = (self.client.sender(number), self.message(number));
+            let (mut sender, message, id) = (self.client.sender(number), self.message(number), self.names.id(number));
+            let how = self.plan.ends.map(|ends| ends.of(number));
             sends.spawn(async move {
                 let answer = sender.send(message).await;
+                let sent = answer.as_ref().map(|_| due.elapsed()).map_err(Clone::clone);
+                let end = match (answer, how) {
+                    (Ok(transaction), Some(how)) => {
+                        Some((how, sender.end(id, transaction, how).await.map(|()| due.elapsed())))
+                    }
+                    _ => None,
+                };
                 drop(permit);
-                answer.map(|()| due.elapsed())
+                Ended { sent, end }
             });
             while let Some(ended) = sends.try_join_next() {
                 sent.count(ended);
@@ -160,9 +194,10 @@ impl<'a> Load<'a> {
     fn message(&self, number: u32) -> v2::Message {
         let at = |since_first| wall(Duration::from_millis(self.born.0) + LEAD + since_first);
         let born = at(self.plan.due(number));
-        let (message_type, delivery_timestamp) = match self.plan.later {
-            None => (v2::MessageType::Normal, None),
-            Some(_) => (v2::MessageType::Delay, Some(at(self.plan.visible(number)))),
+        let (message_type, delivery_timestamp) = match (self.plan.later, self.plan.ends) {
+            (None, None) => (v2::MessageType::Normal, None),
+            (None, Some(_)) => (v2::MessageType::Transaction, None),
+            (Some(_), _) => (v2::MessageType::Delay, Some(at(self.plan.visible(number)))),
         };
         let system = v2::SystemProperties {
             message_id: self.names.id(number),
@@ -191,10 +226,15 @@ fn wall(since_epoch: Duration) -> prost_types::Timestamp {
 
 impl Sent {
     fn count(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        match ended {
-            Ok(Ok(latency)) => self.latencies.record(latency),
-            Ok(Err(reason)) => self.failures.add(reason),
-            Err(panicked) => self.failures.add(panicked.to_string()),
+        let Ended { sent, end } = match ended {
+            Ok(ended) => ended,
+            Err(panicked) => Ended { sent: Err(panicked.to_string()), end: None },
+        };
+        self.sends.count(sent);
+        match end {
+            Some((TransactionResolution::Rollback, ended)) => self.rollbacks.count(ended),
+            Some((_, ended)) => self.commits.count(ended),
+            None => {}
         }
     }
 }
@@ -205,7 +245,7 @@ mod tests {
 
     #[test]
     fn messages_are_due_evenly() {
-        let plan = Plan { rate: 3, messages: 9, size: 1, in_flight: 1, later: None };
+        let plan = Plan { rate: 3, messages: 9, size: 1, in_flight: 1, later: None, ends: None };
         assert_eq!(plan.due(0), Duration::ZERO);
         assert_eq!(plan.due(1), Duration::from_nanos(333_333_333));
         assert_eq!(plan.due(3), Duration::from_secs(1));
@@ -213,6 +253,16 @@ mod tests {
         let (each, together) = (Later::Each(Duration::from_secs(2)), Later::Together(Duration::from_secs(2)));
         assert_eq!(Plan { later: Some(each), ..plan }.visible(3), Duration::from_secs(3));
         assert_eq!(Plan { messages: 10, later: Some(together), ..plan }.visible(3), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn so_many_of_a_hundred_are_rolled_back() {
+        for rollbacks in [0, 1, 10, 50, 99, 100] {
+            let rolled_back = |number: &u32| Ends { rollbacks }.of(*number) == TransactionResolution::Rollback;
+            assert_eq!((0..1000).filter(rolled_back).count(), usize::try_from(rollbacks * 10).unwrap());
+        }
+        let ends: Vec<_> = (0..4).map(|number| Ends { rollbacks: 50 }.of(number).as_str_name()).collect();
+        assert_eq!(ends, ["COMMIT", "ROLLBACK", "COMMIT", "ROLLBACK"]);
     }
 
     #[test]

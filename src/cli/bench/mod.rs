@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::client::Client;
 use self::intake::Intake;
-use self::load::{Later, Load, Plan};
+use self::load::{Ends, Later, Load, Plan};
 use self::report::Report;
 use super::error::{CliError, RequestId};
 use super::output::Output;
@@ -57,6 +57,16 @@ pub(crate) enum Verb {
         receiving: Receiving,
         #[command(flatten)]
         delay: Delay,
+    },
+    /// Sends half messages at a steady rate and ends each transaction at once; latency is from the time a send was due
+    Transactions {
+        #[command(flatten)]
+        run: Run,
+        #[command(flatten)]
+        sending: Sending,
+        /// Of a hundred transactions, so many are rolled back and the others are committed
+        #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100))]
+        rollback: u32,
     },
 }
 
@@ -99,7 +109,7 @@ pub(crate) struct Sending {
     /// Bytes of a body
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     size: u32,
-    /// Sends without an answer at most; what is due then waits, and the report says how long
+    /// Sends, or transactions, without an answer at most; what is due then waits, and the report says how long
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: u32,
 }
@@ -136,7 +146,7 @@ impl Sending {
         let messages = u64::from(self.rate) * run.seconds;
         let too_many = || CliError::Usage { message: format!("{messages} messages are more than {MESSAGES_MAX}") };
         let messages = u32::try_from(messages).map_err(|_| too_many())?;
-        Ok(Plan { rate: self.rate, messages, size: self.size, in_flight: self.in_flight, later: None })
+        Ok(Plan { rate: self.rate, messages, size: self.size, in_flight: self.in_flight, later: None, ends: None })
     }
 }
 
@@ -169,7 +179,7 @@ async fn measure(verb: &Verb, target: &Target, id: &RequestId, stop: &Cancellati
             let sent = Load::new(&client, plan)?.send(stop).await?;
             client.end().await;
             let report = Report::new("produce", run).sent(plan, &sent);
-            report.distribution(run, &sent.latencies)?;
+            report.distribution(run, &sent.sends.latencies)?;
             Ok(report)
         }
         Verb::Consume { run, receiving } => {
@@ -183,6 +193,16 @@ async fn measure(verb: &Verb, target: &Target, id: &RequestId, stop: &Cancellati
         }
         Verb::E2e { run, sending, receiving, delay } => {
             e2e::measure(run, sending, receiving, delay, target, id, stop).await
+        }
+        Verb::Transactions { run, sending, rollback } => {
+            let ends = Ends { rollbacks: *rollback };
+            let plan = Plan { ends: Some(ends), ..sending.plan(run)? };
+            let client = Client::producer(target, run, id).await?;
+            let sent = Load::new(&client, plan)?.send(stop).await?;
+            client.end().await;
+            let report = Report::new("transactions", run).sent(plan, &sent).ended(ends, &sent);
+            report.distribution(run, &sent.commits.latencies.clone().and(&sent.rollbacks.latencies))?;
+            Ok(report)
         }
     }
 }

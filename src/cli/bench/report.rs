@@ -9,7 +9,7 @@ use super::super::error::CliError;
 use super::super::output::{Output, Table};
 use super::Run;
 use super::intake::Taken;
-use super::load::{Plan, Sent};
+use super::load::{Ends, Plan, Sent};
 use super::tally::{Failures, Latencies};
 
 /// Marks of the distribution for each halving of what is left.
@@ -45,7 +45,16 @@ impl Report {
         self.document["size"] = plan.size.into();
         self.document["behind_max_ms"] = round(sent.behind_max.as_secs_f64() * 1000.0).into();
         self.document["behind_last_ms"] = round(sent.behind_last.as_secs_f64() * 1000.0).into();
-        self.phase("send", &sent.latencies, Some(&sent.failures), sent.took);
+        self.phase("send", &sent.sends.latencies, Some(&sent.sends.failures), sent.took);
+        self
+    }
+
+    /// Adds how transactions ended.
+    pub(super) fn ended(mut self, ends: Ends, sent: &Sent) -> Report {
+        self.document["rollback_percent"] = ends.rollbacks.into();
+        for (name, calls) in [("commit", &sent.commits), ("rollback", &sent.rollbacks)] {
+            self.phase(name, &calls.latencies, Some(&calls.failures), sent.took);
+        }
         self
     }
 
@@ -64,7 +73,7 @@ impl Report {
 
     /// Adds how many messages of those sent did not come.
     pub(super) fn missing(mut self, sent: &Sent, taken: &Taken) -> Report {
-        let missing = sent.latencies.0.len().saturating_sub(taken.latencies.0.len());
+        let missing = sent.sends.latencies.0.len().saturating_sub(taken.latencies.0.len());
         self.document["missing"] = missing.into();
         if missing > 0 {
             self.failed += missing;

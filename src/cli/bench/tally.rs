@@ -31,6 +31,12 @@ impl Latencies {
         millis(self.0.value_at_quantile(quantile))
     }
 
+    /// Of both.
+    pub(super) fn and(mut self, other: &Latencies) -> Latencies {
+        self.0 += &other.0;
+        self
+    }
+
     /// The largest, in milliseconds.
     pub(super) fn max(&self) -> f64 {
         millis(self.0.max())
@@ -55,6 +61,22 @@ impl Failures {
         self.count += 1;
         if self.reasons.len() < FAILURES_MAX || self.reasons.contains_key(&reason) {
             *self.reasons.entry(reason).or_default() += 1;
+        }
+    }
+}
+
+/// Calls of one kind that have ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls {
+    pub(super) latencies: Latencies,
+    pub(super) failures: Failures,
+}
+
+impl Calls {
+    pub(super) fn count(&mut self, ended: Result<Duration, String>) {
+        match ended {
+            Ok(latency) => self.latencies.record(latency),
+            Err(reason) => self.failures.add(reason),
         }
     }
 }

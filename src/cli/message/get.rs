@@ -8,28 +8,19 @@ use super::super::output::{Format, Output, Table, line, plain};
 use super::super::target::Admin;
 use super::super::topic::split;
 use super::stored::{ANSWER_MAX, body, document};
+use super::which::Which;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the topic
     topic: String,
-    /// Id of the message, as its sender knows it
-    #[arg(required_unless_present = "offset", conflicts_with_all = ["queue", "offset"])]
-    message_id: Option<String>,
-    /// Queue of the message
-    #[arg(long, requires = "offset")]
-    queue: Option<u32>,
-    /// Offset of the message in its queue
-    #[arg(long, requires = "queue")]
-    offset: Option<u64>,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub(super) async fn run(args: Args, admin: Admin, output: &Output) -> Result<(), CliError> {
     let (namespace, topic) = split(&args.topic);
-    let by = match args.message_id {
-        Some(id) => By::MessageId(id),
-        None => By::Place(v1::QueueOffset { queue_id: args.queue, offset: args.offset.unwrap_or_default() }),
-    };
+    let by = args.which.by(By::MessageId, By::Place);
     let ask = v1::GetMessageRequest { namespace, topic, by: Some(by) };
     let answer = admin.api.max_decoding_message_size(ANSWER_MAX).get_message(ask).await;
     let answer = answer.map_err(|status| CliError::call(&admin.address, status))?.into_inner();

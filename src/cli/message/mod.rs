@@ -8,6 +8,7 @@ mod send;
 pub(super) mod stored;
 mod tail;
 mod verify;
+mod which;
 
 use std::process;
 use std::time::Duration;

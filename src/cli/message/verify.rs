@@ -11,20 +11,14 @@ use super::super::error::CliError;
 use super::super::output::{Output, Table, plain};
 use super::super::target::Admin;
 use super::super::topic::split;
+use super::which::Which;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the topic
     topic: String,
-    /// Id of the message, as its sender knows it
-    #[arg(required_unless_present = "offset", conflicts_with_all = ["queue", "offset"])]
-    message_id: Option<String>,
-    /// Queue of the message
-    #[arg(long, requires = "offset")]
-    queue: Option<u32>,
-    /// Offset of the message in its queue
-    #[arg(long, requires = "queue")]
-    offset: Option<u64>,
+    #[command(flatten)]
+    which: Which,
     /// The consumer that is to work on it, see `apogee client list`
     #[arg(long, value_name = "CLIENT_ID")]
     client: String,
@@ -44,10 +38,7 @@ pub(super) async fn run(
         let message = format!("group {} and topic {} are of different namespaces", args.group, args.topic);
         return Err(CliError::Usage { message });
     }
-    let by = match args.message_id {
-        Some(id) => By::MessageId(id),
-        None => By::Place(v1::QueueOffset { queue_id: args.queue, offset: args.offset.unwrap_or_default() }),
-    };
+    let by = args.which.by(By::MessageId, By::Place);
     let (client, by, wait_ms) = (args.client, Some(by), wait_ms(timeout));
     let ask = v1::VerifyMessageRequest { client, namespace, group, topic, by, wait_ms, local_only: false };
     let client = plain(&ask.client);

@@ -22,6 +22,8 @@ mod damage;
 mod deliver;
 mod engine;
 mod floor;
+#[doc(hidden)]
+pub mod fuzz;
 mod hand_over;
 mod incoming;
 mod leader;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use super::{Cli, Options, ephemeral, server};
+use super::{Cli, Options, Server, ephemeral, server};
 
 fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("one document: {ran:?}"))
@@ -47,6 +47,35 @@ async fn what_was_produced_is_consumed_later() {
     assert_eq!(cli.json("group lag g").await["total"]["lag"], 0);
 }
 
+/// Runs a load of 400 messages, and says how many bytes of log each of them took.
+async fn log_bytes(server: &Server, load: &str) -> (Value, f64) {
+    let written = async || {
+        let metrics = apogee_tests::server::metrics(server.ports().metrics).await.expect("it shows metrics");
+        metrics["rocketmq_store_written_bytes_total"]
+    };
+    let before = written().await;
+    let report = Cli(server).json(&format!("bench {load} --rate 200 --seconds 2 --size 500")).await;
+    (report, (written().await - before) / 400.0)
+}
+
+#[tokio::test]
+async fn transactions_are_ended_and_cost_little() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create pay --type transaction").await;
+    cli.ok("bench produce --topic plain --rate 1 --seconds 1").await;
+    let (_, plain) = log_bytes(&server, "produce --topic plain").await;
+    let (report, transaction) = log_bytes(&server, "transactions --topic pay --rollback 25").await;
+    for (phase, count) in [("send", 400), ("commit", 300), ("rollback", 100)] {
+        assert_eq!((&report[phase]["count"], &report[phase]["failed"]), (&json!(count), &json!(0)), "{report}");
+    }
+    assert!(report["commit"]["p50_ms"].as_f64() > report["send"]["p50_ms"].as_f64(), "{report}");
+    assert_eq!(cli.json("topic stats pay").await["stored"], 300, "what was rolled back is nowhere");
+    assert_eq!(cli.json("transaction list pay").await, json!({ "transactions": [] }));
+    // Two records and the header of one more block.
+    assert!(transaction - plain < 256.0, "{transaction} bytes, and {plain} of a message without a transaction");
+}
+
 #[tokio::test]
 async fn a_stalled_server_shows_in_the_latency() {
     let server = server(ephemeral()).await;
@@ -73,6 +102,7 @@ async fn failures_are_counted_and_told() {
     let cli = Cli(&server);
     cli.refused("bench produce --topic nowhere --seconds 1", 3, "topic_not_found").await;
     cli.refused("bench produce --rate 0", 2, "usage").await;
+    cli.refused("bench transactions --rollback 101", 2, "usage").await;
     cli.refused("bench produce --rate 1000000 --seconds 86400", 2, "usage").await;
     cli.ok("topic create fifo --type fifo").await;
     let ran = cli.run("bench produce --topic fifo --rate 10 --seconds 1 -o json").await;

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

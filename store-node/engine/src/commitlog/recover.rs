@@ -4,6 +4,7 @@
 //! unless something proves that the log went on: a checkpoint beyond it, or a later block that knew the missing one
 //! to be committed. A later block alone proves nothing, because a power cut may keep any of several unsynced blocks.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use apogee_host::{Disk, FileId};
@@ -64,8 +65,10 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, format: &Format, from: Lsn, al
         torn = Some(scan.give_up_filler(before, starts).await?);
     }
     if let Some((position, bytes, why)) = torn {
-        scan.prove_torn(&checkpoint, &starts[position..], &bytes, why).await?;
-        scan.cut(&starts[position..], bytes, why).await?;
+        let from = offset_in(starts[position], scan.layout.end);
+        let written = from..from + written_end(&bytes[from..]);
+        scan.prove_torn(&checkpoint, &starts[position..], &bytes, written.clone(), why).await?;
+        scan.cut(&starts[position..], written, why).await?;
     } else {
         scan.check_not_short(&checkpoint)?;
     }
@@ -207,29 +210,30 @@ impl Scan<'_> {
         Ok((position, bytes, NotABlock::Empty))
     }
 
-    /// Refuses when what cannot be read had been committed.
+    /// Refuses when what cannot be read had been committed. `bytes` are those of the segment with the end of the log, behind
+    /// which something is `written`.
     async fn prove_torn(
         &mut self,
         checkpoint: &Checkpoint,
         starts: &[Lsn],
         bytes: &Bytes,
+        written: Range<usize>,
         why: NotABlock,
     ) -> Result<(), OpenError> {
-        let end = self.layout.end;
-        if end < checkpoint.0.end {
+        if self.layout.end < checkpoint.0.end {
             return Err(self.corrupt(starts[0], format!("{why}, yet the log was durable up to {}", checkpoint.0.end.0)));
         }
         if !self.alone {
             return Ok(());
         }
         let lost = BlockIndex(self.layout.index.0 + 1);
-        let mut witness = commit_beyond(starts[0], bytes, offset_in(starts[0], end), lost);
+        let mut witness = commit_beyond(starts[0], bytes, written, lost);
         for start in &starts[1..] {
             if witness.is_some() {
                 break;
             }
             let bytes = self.open(*start).await?;
-            witness = commit_beyond(*start, &bytes, 0, lost);
+            witness = commit_beyond(*start, &bytes, 0..written_end(&bytes), lost);
         }
         match witness {
             None => Ok(()),
@@ -251,17 +255,15 @@ impl Scan<'_> {
         OpenError::Corrupt { file: segment_name(start), offset: self.layout.end.0 - start.0, why }
     }
 
-    /// Zeroes what follows the end of the log, so that nothing of it can rise again.
-    async fn cut(&mut self, starts: &[Lsn], bytes: Bytes, why: NotABlock) -> Result<(), OpenError> {
-        let from = offset_in(starts[0], self.layout.end);
-        let written = written_end(&bytes[from..]);
-        if written > 0 {
+    /// Zeroes what is `written` behind the end of the log, so that nothing of it can rise again.
+    async fn cut(&mut self, starts: &[Lsn], written: Range<usize>, why: NotABlock) -> Result<(), OpenError> {
+        if !written.is_empty() {
             let (file, lsn) = (segment_name(starts[0]), self.layout.end.0);
-            tracing::warn!(event = "torn_tail_cut", file, offset = from, lsn, bytes = written, %why,
+            tracing::warn!(event = "torn_tail_cut", file, offset = written.start, lsn, bytes = written.len(), %why,
                 "the end of the log was torn and is cut");
             let id = self.segments.iter().find(|(start, _)| *start == starts[0]).expect("it was opened to be read").1;
-            let at = u64::try_from(from).expect("an offset in a segment");
-            let zeros = Bytes::from(vec![0; written]);
+            let at = u64::try_from(written.start).expect("an offset in a segment");
+            let zeros = Bytes::from(vec![0; written.len()]);
             self.disk.write_at(id, at, zeros).await.map_err(OpenError::disk(format!("cut {file}")))?;
             self.disk.sync(id).await.map_err(OpenError::disk(format!("sync {file}")))?;
         }
@@ -307,10 +309,10 @@ impl Scan<'_> {
     }
 }
 
-/// The position of a sound block from `from` on that knew `lost` to be committed.
-fn commit_beyond(start: Lsn, bytes: &Bytes, from: usize, lost: BlockIndex) -> Option<Lsn> {
-    let (mut at, end) = (from, from + written_end(&bytes[from..]));
-    while at < end && at + block::HEADER <= bytes.len() {
+/// The position of a sound block among what is `written` that knew `lost` to be committed.
+fn commit_beyond(start: Lsn, bytes: &Bytes, written: Range<usize>, lost: BlockIndex) -> Option<Lsn> {
+    let mut at = written.start;
+    while at < written.end && at + block::HEADER <= bytes.len() {
         let lsn = Lsn(start.0 + u64::try_from(at).expect("an offset in a segment"));
         if bytes[at] != 0
             && let Ok(found) = Block::read(&bytes.slice(at..), lsn)

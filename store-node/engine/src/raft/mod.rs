@@ -4,6 +4,7 @@
 //! `network` and `wire` (how replicas talk), `join` (how a replica comes in), `successor` (who may lead next), `snapshot`,
 //! `let_go` and `transfer` (bases instead of blocks).
 
+pub(crate) mod fuzz;
 mod join;
 mod let_go;
 mod machine;

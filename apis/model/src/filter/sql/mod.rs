@@ -149,6 +149,12 @@ impl Sql {
         self.truth(lookup) == Some(true)
     }
 
+    /// Whether its tree, printed, compiles to the same tree, or is too long for that.
+    pub(crate) fn reads_back(&self) -> bool {
+        let printed = self.expr.to_string();
+        printed.len() > BYTES_MAX || parse::parse(&printed).as_ref() == Ok(&self.expr)
+    }
+
     /// True, false, or NULL.
     fn truth<'a>(&'a self, lookup: impl Fn(&str) -> Option<&'a str>) -> Option<bool> {
         self.expr.evaluate(&lookup).truth()

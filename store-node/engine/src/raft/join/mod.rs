@@ -35,7 +35,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod ear;
-mod frames;
+pub(super) mod frames;
 pub(crate) mod registrar;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@
 //! Reading order: `frames`, `send`, `receive` (questions and answers), `work` (what the receiver does), `chain`.
 
 mod chain;
-mod frames;
+pub(super) mod frames;
 mod receive;
 mod send;
 mod work;
