@@ -163,6 +163,7 @@ pub(crate) fn receive(batch: usize) -> Pop {
         client: client(),
         dead_letters: None,
         order: DeliveryOrder::Concurrent,
+        priority: None,
     }
 }
 
