@@ -41,8 +41,8 @@ impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
         match self {
-            Self::Java => 24,
-            Self::Python | Self::Go | Self::Node => 13,
+            Self::Java => 26,
+            Self::Python | Self::Go | Self::Node => 14,
             Self::Rust => 5,
         }
     }
@@ -54,8 +54,13 @@ impl Sdk {
                 "topic create java-fifo --type fifo --queues 4",
                 "group create java-fifo-push --order fifo",
                 "group create java-fifo-simple --order fifo",
+                "topic create java-priority --type priority --queues 4",
+                "topic create java-priority-again --type priority --queues 4",
             ],
-            Self::Python | Self::Go | Self::Node | Self::Rust => &[],
+            Self::Python => &["topic create python-priority --type priority --queues 4"],
+            Self::Go => &["topic create go-priority --type priority --queues 4"],
+            Self::Node => &["topic create node-priority --type priority --queues 4"],
+            Self::Rust => &[],
         }
     }
 

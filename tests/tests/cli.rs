@@ -100,8 +100,16 @@ async fn groups_from_creation_to_deletion() {
     let listed = cli.json("group list").await;
     assert_eq!((&listed["groups"][1]["name"], &listed["groups"][1]["max_attempts"]), (&json!("g2"), &json!(17)));
 
+    assert_eq!(described["priority_factor"], json!(100));
+    let made = cli.json("group create g3 --priority-factor 80").await;
+    assert_eq!(made["priority_factor"], json!(80));
+    assert_eq!(cli.json("group alter g3 --priority-factor 0").await["priority_factor"], json!(0));
+    assert_eq!(cli.json("group describe g3").await["priority_factor"], json!(0));
+    let told = cli.refused("group alter g3 --priority-factor 101", 2, "invalid_argument").await;
+    assert!(told.contains("priority factor is 101, allowed are 0 to 100"), "{told}");
+
     cli.refused("group create g1", 4, "already_exists").await;
-    let told = cli.refused("group create g3 --max-attempts 0", 2, "invalid_argument").await;
+    let told = cli.refused("group create g4 --max-attempts 0", 2, "invalid_argument").await;
     assert!(told.contains('0') && told.contains('1'), "{told}");
     cli.refused("group delete g1", 2, "not_confirmed").await;
     cli.ok("group delete g1 --yes").await;

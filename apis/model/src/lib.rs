@@ -1,9 +1,8 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `message_group`, `dead_letter`, `message_id`, `wire`, `filter`,
-//! `receipt`, `handle`, `recall`, `transaction`, `metadata`,
-//! `placement`, `members`, `store`.
+//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `message_group`, `priority`, `dead_letter`, `message_id`, `wire`,
+//! `filter`, `receipt`, `handle`, `recall`, `transaction`, `metadata`, `placement`, `members`, `store`.
 
 mod dead_letter;
 mod filter;
@@ -18,6 +17,7 @@ pub mod message_id;
 mod metadata;
 mod name;
 mod placement;
+mod priority;
 mod proxy;
 mod recall;
 mod receipt;
@@ -41,6 +41,7 @@ pub use metadata::{
 };
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
+pub use priority::{PriorityFactor, PriorityTurn, priority_queue};
 pub use proxy::ProxyNode;
 pub use recall::{RecallError, RecallHandle};
 pub use receipt::{MacKey, MacKeys, ReceiptError, ReceiptHandle};

@@ -66,6 +66,7 @@ impl StoredMessage {
     const TAG: u32 = 1;
     const MESSAGE_ID: u32 = 3;
     const MESSAGE_GROUP: u32 = 17;
+    const PRIORITY: u32 = 22;
 
     /// Bytes of both parts.
     pub fn len(&self) -> usize {
@@ -91,10 +92,22 @@ impl StoredMessage {
         self.text(Self::MESSAGE_GROUP)
     }
 
+    /// How urgent it is, if that was said.
+    pub fn priority(&self) -> Option<u32> {
+        match self.field(Self::PRIORITY)? {
+            wire::Value::Number(priority) => u32::try_from(priority).ok(),
+            wire::Value::Bytes(_) => None,
+        }
+    }
+
+    fn field(&self, number: u32) -> Option<wire::Value<'_>> {
+        let field = wire::fields(&self.properties_part).map_while(Result::ok).find(|field| field.number == number)?;
+        Some(field.value)
+    }
+
     /// A property that is not empty.
     fn text(&self, number: u32) -> Option<&str> {
-        let field = wire::fields(&self.properties_part).map_while(Result::ok).find(|field| field.number == number)?;
-        match field.value {
+        match self.field(number)? {
             wire::Value::Bytes(bytes) => std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()),
             wire::Value::Number(_) => None,
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, QueueId, ReplicaGroup, ReplicaGroupId, RetryPolicy,
-    StoreNodeConfig, Timestamp, Topic, TopicId, TopicType,
+    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, PriorityFactor, QueueId, ReplicaGroup, ReplicaGroupId,
+    RetryPolicy, StoreNodeConfig, Timestamp, Topic, TopicId, TopicType, message_group_queue, priority_queue,
 };
 
 /// What clients may do with a topic.
@@ -36,7 +36,7 @@ pub struct TopicConfig {
     pub topic: Topic,
     pub id: TopicId,
     pub topic_type: TopicType,
-    /// Queues are numbered from 0 to `queues − 1`.
+    /// Queues are numbered from 0 to `queues − 1`. Those of a PRIORITY topic are its levels.
     pub queues: u16,
     /// The replica group of each queue; the place in the list is the number of the queue.
     pub placement: Vec<ReplicaGroupId>,
@@ -63,6 +63,9 @@ pub struct GroupConfig {
     pub max_attempts: u32,
     /// Rests between them.
     pub retry: RetryPolicy,
+    /// How often it receives the most urgent messages of a PRIORITY topic first, if it is concurrent.
+    #[serde(default)]
+    pub priority_factor: PriorityFactor,
     pub created: Timestamp,
 }
 
@@ -84,6 +87,14 @@ impl TopicConfig {
     /// The replica group that keeps a queue; `None` when the topic has no such queue.
     pub fn replica_group(&self, queue: QueueId) -> Option<ReplicaGroupId> {
         self.placement.get(usize::from(queue.0)).copied()
+    }
+
+    /// The queue where a message belongs for what it carries: that of its message group, or of its level in a PRIORITY topic.
+    /// `None`: any queue does.
+    pub fn queue_of(&self, message_group: Option<&str>, priority: Option<u32>) -> Option<QueueId> {
+        let level = |priority| priority_queue(priority, self.queues);
+        let of_group = message_group.map(|group| message_group_queue(group, self.queues));
+        of_group.or_else(|| priority.filter(|_| self.topic_type == TopicType::Priority).map(level))
     }
 
     /// The first queue that a replica group keeps.
@@ -160,6 +171,8 @@ pub struct NewGroup {
     /// At least 1.
     pub max_attempts: u32,
     pub retry: RetryPolicy,
+    #[serde(default)]
+    pub priority_factor: PriorityFactor,
 }
 
 /// What somebody wants to be otherwise about a consumer group; `None` leaves it as it is.
@@ -169,6 +182,8 @@ pub struct GroupChanges {
     /// At least 1.
     pub max_attempts: Option<u32>,
     pub retry: Option<RetryPolicy>,
+    #[serde(default)]
+    pub priority_factor: Option<PriorityFactor>,
 }
 
 /// Why namesrv refused a change, or could not make it.

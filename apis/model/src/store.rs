@@ -24,7 +24,7 @@ use bytes::Bytes;
 
 use crate::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
-    QueueId, QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
+    PriorityFactor, QueueId, QueueOffset, ReplicaId, Rests, StoredMessage, Timestamp, Topic, TopicId,
 };
 
 /// A topic by name and id. The id is what the log knows; the name travels along so that the log can explain itself.
@@ -94,6 +94,9 @@ pub struct Pop {
     /// That of the group: [`DeliveryOrder::Fifo`] never delivers a message while an earlier one of its message group is
     /// out, and an auto-renewed batch holds messages of one message group.
     pub order: DeliveryOrder,
+    /// The queues are levels, the highest the most urgent, and so many pops of a concurrent group begin there. `None`: all
+    /// queues are alike.
+    pub priority: Option<PriorityFactor>,
 }
 
 /// How long a delivery is hidden from the rest of its group.

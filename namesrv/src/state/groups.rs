@@ -18,7 +18,7 @@ impl State {
         new: &NewGroup,
         created: Timestamp,
     ) -> Result<Change, MetadataError> {
-        let NewGroup { group, order, max_attempts, retry } = new.clone();
+        let NewGroup { group, order, max_attempts, retry, priority_factor } = new.clone();
         check_attempts(max_attempts)?;
         retry.check()?;
         if cluster.groups.contains_key(&group) {
@@ -35,7 +35,7 @@ impl State {
         };
         let dead_letters = in_all(&dead_letters, cluster.replica_groups.values());
         let id = GroupId(following("group id", self.last_group.0)?);
-        let group = GroupConfig { group, id, order, max_attempts, retry, created };
+        let group = GroupConfig { group, id, order, max_attempts, retry, priority_factor, created };
         Ok(Change::GroupCreated(Arc::new(group), Arc::new(dead_letters)))
     }
 }
@@ -54,6 +54,7 @@ pub(super) fn altered(cluster: &Cluster, changes: &GroupChanges) -> Result<Arc<G
         retry.check()?;
         group.retry = retry.clone();
     }
+    group.priority_factor = changes.priority_factor.unwrap_or(group.priority_factor);
     Ok(Arc::new(group))
 }
 

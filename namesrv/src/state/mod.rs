@@ -162,7 +162,7 @@ impl State {
             return Err(MetadataError::TopicExists { topic: new.topic.clone() });
         }
         let id = TopicId(following("topic id", self.last_topic.0)?);
-        let placement = placement::queues(cluster, id, new.queues);
+        let placement = placement::queues(cluster, id, new.topic_type, new.queues);
         if placement.is_empty() {
             return Err(MetadataError::NoReplicaGroups {
                 nodes: cluster.nodes.len(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, NodeName, NodeStanding, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, TopicId,
+    Cluster, NodeName, NodeStanding, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, TopicId, TopicType,
 };
 
 type Nodes = BTreeMap<NodeName, Arc<StoreNodeConfig>>;
@@ -69,8 +69,9 @@ fn loads(cluster: &Cluster) -> BTreeMap<NodeName, usize> {
 
 /// The replica group of each queue of a topic: in turn, beginning at another one for each topic, so that topics of one
 /// queue are spread too. Replica groups whose home is about to leave get none, unless there is no other.
-/// Empty when there is no replica group.
-pub(super) fn queues(cluster: &Cluster, topic: TopicId, count: u16) -> Vec<ReplicaGroupId> {
+/// Those of a PRIORITY topic are all on one, because only a leader that has all levels knows which message is the most
+/// urgent. Empty when there is no replica group.
+pub(super) fn queues(cluster: &Cluster, topic: TopicId, topic_type: TopicType, count: u16) -> Vec<ReplicaGroupId> {
     let stays = |group: &&Arc<ReplicaGroup>| {
         let home = group.home().and_then(|home| cluster.nodes.get(home));
         home.is_none_or(|home| home.standing != NodeStanding::Draining)
@@ -81,5 +82,6 @@ pub(super) fn queues(cluster: &Cluster, topic: TopicId, count: u16) -> Vec<Repli
         open = groups.map(|group| group.id).collect();
     }
     let from = usize::try_from(topic.0).unwrap_or_default();
-    (0..usize::from(count)).filter_map(|queue| open.get((from + queue) % open.len().max(1)).copied()).collect()
+    let step = if topic_type == TopicType::Priority { 0 } else { 1 };
+    (0..usize::from(count)).filter_map(|queue| open.get((from + queue * step) % open.len().max(1)).copied()).collect()
 }

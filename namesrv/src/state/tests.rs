@@ -1,5 +1,6 @@
 use apogee_model::{
-    DeliveryOrder, GroupChanges, NewGroup, NewNode, NodeName, Permission, RetryPolicy, TopicChanges, TopicType,
+    DeliveryOrder, GroupChanges, NewGroup, NewNode, NodeName, Permission, PriorityFactor, RetryPolicy, TopicChanges,
+    TopicType,
 };
 
 use super::*;
@@ -29,15 +30,21 @@ fn run(state: &mut State, command: &Command) -> Result<Change, Refusal> {
 }
 
 fn create(name: &str, queues: u16) -> Command {
+    create_as(TopicType::Mixed, name, queues)
+}
+
+fn create_as(topic_type: TopicType, name: &str, queues: u16) -> Command {
     let topic = Topic::parse("", name).expect("a plain name");
-    let new = NewTopic { topic, topic_type: TopicType::Mixed, queues, permission: Permission::ReadWrite };
+    let new = NewTopic { topic, topic_type, queues, permission: Permission::ReadWrite };
     Command::CreateTopic { new, created: Timestamp(5) }
 }
 
 fn create_group(max_attempts: u32) -> Command {
     let group = ConsumerGroup::parse("", "g").expect("a plain name");
     let (order, retry) = (DeliveryOrder::Fifo, RetryPolicy::default());
-    Command::CreateGroup { new: NewGroup { group, order, max_attempts, retry }, created: Timestamp(6) }
+    let priority_factor = PriorityFactor::default();
+    let new = NewGroup { group, order, max_attempts, retry, priority_factor };
+    Command::CreateGroup { new, created: Timestamp(6) }
 }
 
 #[test]
@@ -132,17 +139,22 @@ fn a_group_from_before_the_first_store_node_gets_its_queues_later() {
 }
 
 #[test]
-fn attempts_and_rests_of_a_group_can_be_altered() {
+fn attempts_rests_and_priorities_of_a_group_can_be_altered() {
     let mut state = born();
     run(&mut state, &create_group(3)).expect("a new name");
     let group = ConsumerGroup::parse("", "g").expect("a plain name");
-    let changes = |max_attempts, retry| GroupChanges { group: group.clone(), max_attempts, retry };
+    let changes = |max_attempts: Option<u32>, retry| {
+        let priority_factor = max_attempts.and_then(|factor| PriorityFactor::new(factor).ok());
+        GroupChanges { group: group.clone(), max_attempts, retry, priority_factor }
+    };
     let mut alter =
         |max_attempts, retry| run(&mut state, &Command::AlterGroup { changes: changes(max_attempts, retry) });
     let Ok(Change::GroupAltered(altered)) = alter(None, Some(RetryPolicy::EXPONENTIAL)) else { panic!("refused") };
     assert_eq!((altered.max_attempts, &altered.retry), (3, &RetryPolicy::EXPONENTIAL));
+    assert_eq!(altered.priority_factor.percent(), 100);
     let Ok(Change::GroupAltered(altered)) = alter(Some(5), None) else { panic!("refused") };
     assert_eq!((altered.max_attempts, &altered.retry), (5, &RetryPolicy::EXPONENTIAL));
+    assert_eq!(altered.priority_factor.percent(), 5);
     let no_rest = RetryPolicy::Customized { next: Vec::new() };
     for refused in [alter(Some(0), None), alter(None, Some(no_rest))] {
         assert!(matches!(refused, Err(Refusal::Metadata(MetadataError::OutOfRange { min: 1, .. }))), "{refused:?}");
@@ -238,6 +250,16 @@ fn queues_go_round_and_begin_elsewhere_for_each_topic() {
         other => panic!("{other:?}"),
     };
     assert_eq!(placement("t3"), [2, 0, 2, 0]);
+}
+
+#[test]
+fn the_levels_of_a_priority_topic_are_on_one_replica_group() {
+    let mut state = cluster_of(&[("a", ""), ("b", ""), ("c", "")]);
+    let mut placement = |name| match run(&mut state, &create_as(TopicType::Priority, name, 3)) {
+        Ok(Change::TopicCreated(topic)) => topic.placement.iter().map(|group| group.0).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((placement("t1"), placement("t2")), (vec![1; 3], vec![2; 3]));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use apogee_model::{Cluster, MetadataError, TopicChanges, TopicConfig, TopicType}
 use super::groups::belongs_to_nobody;
 use super::{existing_topic, placement, within};
 
-/// The topic as it is wanted. The queues it has stay where they are; new ones go where those of a new topic would.
+/// The topic as it is wanted. The queues it has stay where they are; new ones go where those of a new topic would, and
+/// new levels of a PRIORITY topic to the others.
 ///
 /// # Errors
 /// [`MetadataError::NoSuchTopic`]; [`MetadataError::OutOfRange`] for fewer queues than there are or too many;
@@ -21,7 +22,10 @@ pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<T
             return Err(MetadataError::Refused { why });
         }
         within("queues", u64::from(queues), u64::from(topic.queues)..=u64::from(TopicConfig::QUEUES_MAX))?;
-        let wanted = placement::queues(cluster, topic.id, queues);
+        let wanted = match topic.placement.first() {
+            Some(group) if topic.topic_type == TopicType::Priority => vec![*group; usize::from(queues)],
+            _ => placement::queues(cluster, topic.id, topic.topic_type, queues),
+        };
         topic.placement.extend(wanted.into_iter().skip(usize::from(topic.queues)));
         topic.queues = queues;
     }
@@ -77,6 +81,12 @@ mod tests {
         let placement: Vec<_> = grown.placement.iter().map(|group| group.0).collect();
         assert_eq!((grown.queues, placement), (5, vec![0, 0, 0, 1, 2]));
         assert_eq!((grown.id, grown.permission), (TopicId(1), Permission::ReadWrite));
+    }
+
+    #[test]
+    fn levels_stay_together() {
+        let grown = alter(TopicType::Priority, Some(5), None).unwrap();
+        assert_eq!((grown.queues, &grown.placement), (5, &vec![ReplicaGroupId(0); 5]));
     }
 
     #[test]

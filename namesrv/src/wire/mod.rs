@@ -7,8 +7,8 @@ mod update;
 
 use apogee_model::{
     ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic,
-    NodeName, NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp,
-    Topic, TopicChanges, TopicConfig, TopicId, TopicType,
+    NodeName, NodeStanding, Permission, PriorityFactor, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId,
+    StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
@@ -234,13 +234,15 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
 pub(crate) fn new_group(new: &NewGroup) -> v1::CreateGroupRequest {
     let fifo = new.order == DeliveryOrder::Fifo;
     let (name, retry) = (Some(group_name(&new.group)), Some(retry::policy(&new.retry)));
-    v1::CreateGroupRequest { name, fifo, max_attempts: new.max_attempts, retry }
+    let priority_factor = Some(new.priority_factor.percent().into());
+    v1::CreateGroupRequest { name, fifo, max_attempts: new.max_attempts, retry, priority_factor }
 }
 
 pub(crate) fn read_new_group(new: v1::CreateGroupRequest) -> Read<NewGroup> {
     let group = read_group_name(new.name)?;
     let retry = retry::read_policy(need(new.retry, "the retry policy")?)?;
-    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry })
+    let priority_factor = read_priority_factor(new.priority_factor)?.unwrap_or_default();
+    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry, priority_factor })
 }
 
 pub(crate) fn group_changes(changes: &GroupChanges) -> v1::AlterGroupRequest {
@@ -248,12 +250,17 @@ pub(crate) fn group_changes(changes: &GroupChanges) -> v1::AlterGroupRequest {
         name: Some(group_name(&changes.group)),
         max_attempts: changes.max_attempts,
         retry: changes.retry.as_ref().map(retry::policy),
+        priority_factor: changes.priority_factor.map(|factor| factor.percent().into()),
     }
 }
 
 pub(crate) fn read_group_changes(changes: v1::AlterGroupRequest) -> Read<GroupChanges> {
-    let retry = changes.retry.map(retry::read_policy).transpose()?;
-    Ok(GroupChanges { group: read_group_name(changes.name)?, max_attempts: changes.max_attempts, retry })
+    Ok(GroupChanges {
+        group: read_group_name(changes.name)?,
+        max_attempts: changes.max_attempts,
+        retry: changes.retry.map(retry::read_policy).transpose()?,
+        priority_factor: read_priority_factor(changes.priority_factor)?,
+    })
 }
 
 pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
@@ -264,6 +271,7 @@ pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
         fifo: group.order == DeliveryOrder::Fifo,
         max_attempts: group.max_attempts,
         retry: Some(retry::policy(&group.retry)),
+        priority_factor: Some(group.priority_factor.percent().into()),
         created: group.created.0,
     }
 }
@@ -275,8 +283,13 @@ pub(crate) fn read_group(group: v1::Group) -> Read<GroupConfig> {
         order: order(group.fifo),
         max_attempts: group.max_attempts,
         retry: retry::read_policy(need(group.retry, "the retry policy")?)?,
+        priority_factor: read_priority_factor(group.priority_factor)?.unwrap_or_default(),
         created: Timestamp(group.created),
     })
+}
+
+fn read_priority_factor(percent: Option<u32>) -> Read<Option<PriorityFactor>> {
+    percent.map(|percent| PriorityFactor::new(percent).map_err(|_| bad("the priority factor"))).transpose()
 }
 
 fn order(fifo: bool) -> DeliveryOrder {

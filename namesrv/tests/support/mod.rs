@@ -7,7 +7,8 @@ use std::time::Duration;
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
 use apogee_model::Cluster;
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, RetryPolicy, Topic, TopicType,
+    ConsumerGroup, DeliveryOrder, NewGroup, NewNode, NewTopic, NodeName, Permission, PriorityFactor, RetryPolicy,
+    Topic, TopicType,
 };
 use apogee_namesrv::{Member, Namesrv, NamesrvParts, OpenError};
 
@@ -81,7 +82,7 @@ pub fn new_topic(name: &str, queues: u16) -> NewTopic {
 
 pub fn new_group(name: &str, max_attempts: u32) -> NewGroup {
     let (order, retry) = (DeliveryOrder::Concurrent, RetryPolicy::default());
-    NewGroup { group: group(name), order, max_attempts, retry }
+    NewGroup { group: group(name), order, max_attempts, retry, priority_factor: PriorityFactor::default() }
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use apogee_model::store::{GroupStatus, QueueStatus};
 use apogee_model::{
     Cluster, ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, NodeStanding,
-    Permission, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
+    Permission, PriorityFactor, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
 };
 use apogee_proto::admin::v1;
 
@@ -61,12 +61,17 @@ pub(super) fn new_group(ask: &v1::CreateGroupRequest) -> Result<NewGroup, AdminE
         order: order(ask.order)?,
         max_attempts: ask.max_attempts,
         retry: ask.retry.clone().map(retry::policy).transpose()?.unwrap_or_default(),
+        priority_factor: ask.priority_factor.map(PriorityFactor::new).transpose()?.unwrap_or_default(),
     })
 }
 
 pub(super) fn group_changes(ask: v1::AlterGroupRequest) -> Result<GroupChanges, AdminError> {
-    let group = ConsumerGroup::parse(&ask.namespace, &ask.name)?;
-    Ok(GroupChanges { group, max_attempts: ask.max_attempts, retry: ask.retry.map(retry::policy).transpose()? })
+    Ok(GroupChanges {
+        group: ConsumerGroup::parse(&ask.namespace, &ask.name)?,
+        max_attempts: ask.max_attempts,
+        retry: ask.retry.map(retry::policy).transpose()?,
+        priority_factor: ask.priority_factor.map(PriorityFactor::new).transpose()?,
+    })
 }
 
 pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
@@ -119,6 +124,7 @@ pub(super) fn group(group: &GroupConfig) -> v1::Group {
         order: wire_order(group.order).into(),
         max_attempts: group.max_attempts,
         retry: Some(retry::wire(&group.retry)),
+        priority_factor: group.priority_factor.percent().into(),
         id: group.id.0,
         created: Some(time(group.created)),
     }

@@ -11,7 +11,7 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, InvisibleDuration, QueueId, StoredMessage,
-    Topic, TopicConfig, message_group_queue,
+    Topic, TopicConfig,
 };
 use apogee_proto::admin::v1;
 use futures::future::try_join_all;
@@ -146,6 +146,7 @@ impl Redrive<'_> {
             client: ClientId::parse("apogee-redrive").expect("not blank"),
             dead_letters: None,
             order: DeliveryOrder::Concurrent,
+            priority: None,
         }
     }
 
@@ -173,10 +174,7 @@ impl Redrive<'_> {
         let origin = Topic::parse(self.topic.topic.namespace(), origin).map_err(|error| error.to_string())?;
         let config = self.cluster.topics.get(&origin).ok_or_else(|| format!("topic {origin} does not exist"))?;
         let message = dead.revived(&origin).ok_or("it cannot be read")?;
-        let queue = match message.message_group() {
-            Some(group) => Some(message_group_queue(group, config.queues)),
-            None => self.queue(config),
-        };
+        let queue = config.queue_of(message.message_group(), message.priority()).or_else(|| self.queue(config));
         let queue = queue.ok_or_else(|| format!("nobody leads a queue of topic {origin}"))?;
         let store = config.replica_group(queue).map(|group| self.admin.stores.of(group));
         let store = store.ok_or("the queue is nowhere")?.map_err(|error| error.to_string())?;

@@ -276,7 +276,8 @@ impl Admin {
     async fn do_alter_group(&self, ask: v1::AlterGroupRequest) -> Result<v1::AlterGroupResponse, AdminError> {
         let group = self.routes.alter_group(convert::group_changes(ask)?).await?;
         let (name, max_attempts, retry) = (&group.group, group.max_attempts, &group.retry);
-        tracing::info!(event = "group_altered", group = %name, max_attempts, ?retry, "consumer group altered");
+        let priority_factor = group.priority_factor.percent();
+        tracing::info!(event = "group_altered", group = %name, max_attempts, ?retry, priority_factor, "consumer group altered");
         Ok(v1::AlterGroupResponse { group: Some(convert::group(&group)) })
     }
 

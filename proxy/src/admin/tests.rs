@@ -86,21 +86,22 @@ impl Routes for FakeRoutes {
     }
 
     fn create_group(&self, new: NewGroup) -> Answer<'_, Arc<GroupConfig>> {
-        let NewGroup { group, order, max_attempts, retry } = new;
-        let made =
-            GroupConfig { group: group.clone(), id: GroupId(9), order, max_attempts, retry, created: Timestamp(0) };
+        let NewGroup { group, order, max_attempts, retry, priority_factor } = new;
+        let (id, created) = (GroupId(9), Timestamp(0));
+        let made = GroupConfig { group: group.clone(), id, order, max_attempts, retry, priority_factor, created };
         let made = Arc::new(made);
         self.change(|cluster| cluster.groups.insert(group, Arc::clone(&made)));
         ready(Ok(made)).boxed()
     }
 
     fn alter_group(&self, changes: GroupChanges) -> Answer<'_, Arc<GroupConfig>> {
-        let GroupChanges { group, max_attempts, retry } = changes;
+        let GroupChanges { group, max_attempts, retry, priority_factor } = changes;
         let altered = self.change(|cluster| {
             let known = cluster.groups.get_mut(&group).ok_or(MetadataError::NoSuchGroup { group })?;
             let mut altered = (**known).clone();
             (altered.max_attempts, altered.retry) =
                 (max_attempts.unwrap_or(altered.max_attempts), retry.unwrap_or(altered.retry));
+            altered.priority_factor = priority_factor.unwrap_or(altered.priority_factor);
             *known = Arc::new(altered);
             Ok(Arc::clone(known))
         });
@@ -348,7 +349,7 @@ async fn progress_is_in_order_and_without_deleted_topics() {
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let order = v1::DeliveryOrder::Orderly.into();
     let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
-    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry };
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor: None };
     admin.create_group(ask).await.expect("a fair wish");
     let ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned() };
     let described = admin.describe_group(ask).await.expect("it is there").into_inner();

@@ -30,6 +30,7 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         ServiceError::PollingTime { client_knows_the_code: true, .. } => Code::IllegalPollingTime,
         ServiceError::PollingTime { client_knows_the_code: false, .. }
         | ServiceError::AttemptId { .. }
+        | ServiceError::MixedPriorities { .. }
         | ServiceError::NoEntries
         | ServiceError::TooManyEntries { .. }
         | ServiceError::RecallHandle { .. }
@@ -62,7 +63,7 @@ fn message(error: &MessageError) -> Code {
         MessageError::Tag { .. } => Code::IllegalMessageTag,
         MessageError::Key { .. } => Code::IllegalMessageKey,
         MessageError::MessageId | MessageError::MessageIdTooLong { .. } => Code::IllegalMessageId,
-        MessageError::RecoveryDuration { .. } => Code::BadRequest,
+        MessageError::RecoveryDuration { .. } | MessageError::Priority { .. } => Code::BadRequest,
         MessageError::TransactionWithDelay => Code::MessagePropertyConflictWithType,
         MessageError::DeliveryTimestamp { .. } => Code::IllegalDeliveryTime,
         MessageError::MessageGroup { .. } | MessageError::MessageGroupTooLong { .. } => Code::IllegalMessageGroup,

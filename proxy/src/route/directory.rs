@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_model::store::{GroupRef, TopicRef};
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, RetryPolicy, Topic,
-    TopicConfig, TopicType,
+    ConsumerGroup, DeliveryOrder, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, PriorityFactor,
+    RetryPolicy, Topic, TopicConfig, TopicType,
 };
 
 use super::Routes;
@@ -102,6 +102,7 @@ impl Directory {
             order: DeliveryOrder::Concurrent,
             max_attempts: GroupConfig::MAX_ATTEMPTS_DEFAULT,
             retry: RetryPolicy::default(),
+            priority_factor: PriorityFactor::default(),
         };
         match in_time(self.routes.create_group(new)).await? {
             Ok(created) => {

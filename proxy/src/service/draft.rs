@@ -14,6 +14,8 @@ pub(crate) struct Draft {
     pub message_type: MessageType,
     pub message_id: String,
     pub message_group: Option<Box<str>>,
+    /// How urgent a PRIORITY message is.
+    pub priority: Option<u32>,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
     /// Consumers see it when its transaction is committed.
@@ -74,6 +76,7 @@ mod tests {
             message_type: MessageType::Normal,
             message_id: "id".into(),
             message_group: None,
+            priority: None,
             due: None,
             half: None,
             body,

@@ -49,6 +49,8 @@ pub(crate) enum ServiceError {
     RequestTooLarge { bytes: usize, max: usize },
     #[error("message {index} is of another message group than message 0; one request has one message group, or none")]
     MixedMessageGroups { index: usize },
+    #[error("message {index} has another priority than message 0; one request has one priority, or none")]
+    MixedPriorities { index: usize },
     #[error("topic {topic} takes {} messages, but this one is {}", names(expected), name(*actual))]
     MessageType { topic: Topic, expected: TopicType, actual: MessageType },
 
@@ -154,6 +156,8 @@ pub(crate) enum MessageError {
     MessageGroup { group: String, problem: &'static str },
     #[error("message group has {bytes} bytes, at most {max} are allowed")]
     MessageGroupTooLong { bytes: usize, max: usize },
+    #[error("priority is {priority}, at least 0 is allowed")]
+    Priority { priority: i32 },
     #[error("lite topic {lite_topic:?} {problem}")]
     LiteTopic { lite_topic: String, problem: &'static str },
 }

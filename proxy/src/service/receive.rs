@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, StoreError};
-use apogee_model::{Cluster, ConsumerGroup, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig};
+use apogee_model::{Cluster, ConsumerGroup, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig, TopicType};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
@@ -176,6 +176,7 @@ impl Service {
             client: call.client,
             dead_letters: None,
             order: group.order,
+            priority: (topic.topic_type == TopicType::Priority).then_some(group.priority_factor),
         };
         let renewed = pop.lease == LeaseTerms::AutoRenew;
         let ends_at = patience(call.language);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use apogee_model::store::{Append, Appended, RequestId, StoreError, TopicRef};
-use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType, message_group_queue};
+use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType};
 use futures::future::BoxFuture;
 
 use super::error::name;
@@ -78,10 +78,9 @@ impl Service {
         }
 
         let message_group = one_message_group(&batch.messages)?;
-        let queue = match &message_group {
-            Some(group) => message_group_queue(group, topic.queues),
-            None => self.choose(&topic, batch.queue_hint),
-        };
+        let priority = one_priority(&batch.messages)?;
+        let queue = topic.queue_of(message_group.as_deref(), priority);
+        let queue = queue.unwrap_or_else(|| self.choose(&topic, batch.queue_hint));
         let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
         let replica_group = topic.replica_group(queue).ok_or(nowhere)?;
         let store = self.stores.of(replica_group)?;
@@ -158,6 +157,15 @@ fn one_message_group(messages: &[Draft]) -> Result<Option<Box<str>>, ServiceErro
     }
 }
 
+/// That of the whole request, which is stored in one queue.
+fn one_priority(messages: &[Draft]) -> Result<Option<u32>, ServiceError> {
+    let priority = messages.first().and_then(|first| first.priority);
+    match messages.iter().position(|message| message.priority != priority) {
+        Some(index) => Err(ServiceError::MixedPriorities { index }),
+        None => Ok(priority),
+    }
+}
+
 /// The store counts the messages of a request together.
 fn refusal(error: StoreError) -> ServiceError {
     match error {
@@ -166,14 +174,18 @@ fn refusal(error: StoreError) -> ServiceError {
     }
 }
 
-/// Routes of MIXED topics list four types, but a send may bring any.
+/// Routes of MIXED topics list four types, but a send may bring PRIORITY too, which changes nothing there.
 fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceError> {
     if topic.topic_type != TopicType::Mixed && !topic.topic_type.accepts().contains(&actual) {
         return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
     }
     match actual {
-        MessageType::Normal | MessageType::Fifo | MessageType::Delay | MessageType::Transaction => Ok(()),
-        MessageType::Lite | MessageType::Priority => {
+        MessageType::Normal
+        | MessageType::Fifo
+        | MessageType::Delay
+        | MessageType::Transaction
+        | MessageType::Priority => Ok(()),
+        MessageType::Lite => {
             Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
         }
     }

@@ -103,7 +103,8 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use apogee_model::{
-        DeliveryOrder, GroupId, MacKey, MacKeys, Permission, RetryPolicy, Timestamp, TopicConfig, TopicId,
+        DeliveryOrder, GroupId, MacKey, MacKeys, Permission, PriorityFactor, RetryPolicy, Timestamp, TopicConfig,
+        TopicId,
     };
 
     use super::*;
@@ -114,10 +115,16 @@ mod tests {
     }
 
     fn group(cluster: &mut Cluster, name: &str, max_attempts: u32) {
-        let (group, order, retry) =
-            (ConsumerGroup::parse("", name).unwrap(), DeliveryOrder::Concurrent, RetryPolicy::default());
-        let config =
-            GroupConfig { group: group.clone(), id: GroupId(1), order, max_attempts, retry, created: Timestamp(0) };
+        let group = ConsumerGroup::parse("", name).unwrap();
+        let config = GroupConfig {
+            group: group.clone(),
+            id: GroupId(1),
+            order: DeliveryOrder::Concurrent,
+            max_attempts,
+            retry: RetryPolicy::default(),
+            priority_factor: PriorityFactor::default(),
+            created: Timestamp(0),
+        };
         cluster.groups.insert(group, Arc::new(config));
     }
 

@@ -171,7 +171,7 @@ async fn message_types() {
             let found = status(world.send(vec![one]).await.status);
             let accepted = topic == own || topic == "mixed";
             match (accepted, own) {
-                (true, "normal" | "fifo" | "delay" | "transaction") => check(found, Code::Ok, ""),
+                (true, "normal" | "fifo" | "delay" | "transaction" | "priority") => check(found, Code::Ok, ""),
                 (true, _) => check(found, Code::NotImplemented, name),
                 (false, _) => check(found, Code::MessagePropertyConflictWithType, &format!("but this one is {name}")),
             }

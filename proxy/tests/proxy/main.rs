@@ -13,6 +13,7 @@ mod long_poll;
 mod messages;
 mod metrics;
 mod offsets;
+mod priority;
 mod pull;
 mod push;
 mod sessions;

@@ -27,7 +27,7 @@ async fn nothing(answers: &mut Answers) {
 
 async fn alter(world: &World, max_attempts: Option<u32>, retry: Option<RetryPolicy>) {
     let group = ConsumerGroup::parse("", "workers").unwrap();
-    world.routes.alter_group(GroupChanges { group, max_attempts, retry }).await.unwrap();
+    world.routes.alter_group(GroupChanges { group, max_attempts, retry, priority_factor: None }).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

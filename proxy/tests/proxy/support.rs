@@ -14,8 +14,8 @@ use apogee_model::store::{
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
     GroupConfig, GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic,
-    NodeName, Permission, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy, StoredMessage, Timestamp,
-    Topic, TopicChanges, TopicConfig, TopicId, TopicType,
+    NodeName, Permission, PriorityFactor, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy, StoredMessage,
+    Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
@@ -245,7 +245,8 @@ impl FakeRoutes {
 
     pub(crate) fn group(&self, name: &str, order: DeliveryOrder, max_attempts: u32) {
         let group = ConsumerGroup::parse("", name).unwrap();
-        self.add_group(NewGroup { group, order, max_attempts, retry: RetryPolicy::default() }).unwrap();
+        let (retry, priority_factor) = (RetryPolicy::default(), PriorityFactor::default());
+        self.add_group(NewGroup { group, order, max_attempts, retry, priority_factor }).unwrap();
     }
 
     pub(crate) fn forget_topic(&self, name: &str) {
@@ -282,6 +283,7 @@ impl FakeRoutes {
                 order: new.order,
                 max_attempts: new.max_attempts,
                 retry: new.retry,
+                priority_factor: new.priority_factor,
                 created: Timestamp(0),
             });
             let dead_letters = TopicConfig {
@@ -333,6 +335,7 @@ impl Routes for FakeRoutes {
                 let mut altered = (**known).clone();
                 altered.max_attempts = changes.max_attempts.unwrap_or(altered.max_attempts);
                 altered.retry = changes.retry.unwrap_or(altered.retry);
+                altered.priority_factor = changes.priority_factor.unwrap_or(altered.priority_factor);
                 *known = Arc::new(altered);
                 Ok(Arc::clone(known))
             })
@@ -396,6 +399,8 @@ pub(crate) struct Told {
     pub attempt_ids: Vec<Option<String>>,
     pub batches: Vec<usize>,
     pub orders: Vec<DeliveryOrder>,
+    /// How often each pop begins at the highest level, in percent.
+    pub priorities: Vec<Option<u8>>,
     pub queues: Vec<u16>,
     pub pops: usize,
     /// Rests of the group, of those settlements that told them.
@@ -522,6 +527,7 @@ impl Inner {
         self.told.leases.push(pop.lease);
         self.told.batches.push(pop.batch);
         self.told.orders.push(pop.order);
+        self.told.priorities.push(pop.priority.map(PriorityFactor::percent));
         self.told.attempt_ids.push(pop.attempt_id.as_ref().map(|id| String::from_utf8_lossy(id).into_owned()));
         self.open(pop.group.id, pop.topic.id);
         let (queues, mut popped) = (&self.queues, Popped::default());

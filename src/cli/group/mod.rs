@@ -31,10 +31,13 @@ pub(crate) enum Verb {
         max_attempts: u32,
         #[command(flatten)]
         rests: retry::Rests,
+        /// Percent of receives from PRIORITY topics that begin at the most urgent message, 0 to 100
+        #[arg(long, default_value_t = 100)]
+        priority_factor: u32,
         #[command(flatten)]
         rehearsal: Rehearsal,
     },
-    /// Gives a consumer group other attempts or rests
+    /// Gives a consumer group other attempts, rests or priorities
     Alter(alter::Args),
     /// Lists all consumer groups
     List,
@@ -68,9 +71,9 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, order, max_attempts, rests, rehearsal } => {
+        Verb::Create { name, order, max_attempts, rests, priority_factor, rehearsal } => {
             let retry = rests.policy()?;
-            create(&mut admin, output, New { name, order, max_attempts, retry }, rehearsal).await
+            create(&mut admin, output, New { name, order, max_attempts, retry, priority_factor }, rehearsal).await
         }
         Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
         Verb::List => list(&mut admin, output).await,
@@ -87,10 +90,11 @@ struct New {
     order: Order,
     max_attempts: u32,
     retry: Option<v1::RetryPolicy>,
+    priority_factor: u32,
 }
 
 async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
-    let New { name: full_name, order, max_attempts, retry } = new;
+    let New { name: full_name, order, max_attempts, retry, priority_factor } = new;
     if rehearsal.dry_run {
         return match described(admin, &full_name).await {
             Ok(_) => Err(CliError::Exists { what: format!("consumer group {full_name}") }),
@@ -105,7 +109,8 @@ async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehears
         Order::Concurrent => v1::DeliveryOrder::Concurrent,
         Order::Fifo => v1::DeliveryOrder::Orderly,
     };
-    let ask = v1::CreateGroupRequest { namespace, name, order: order.into(), max_attempts, retry };
+    let (order, priority_factor) = (order.into(), Some(priority_factor));
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor };
     let answer = admin.api.create_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let group = answer.into_inner().group.ok_or(CliError::Incomplete { what: "group" })?;
     Ok(output.tell(&document(&group), &format!("consumer group {full_name} created"))?)
@@ -205,6 +210,7 @@ fn document(group: &v1::Group) -> Value {
         "order": order_name(group),
         "max_attempts": group.max_attempts,
         "retry": retry::document(group.retry.as_ref()),
+        "priority_factor": group.priority_factor,
         "id": group.id,
         "created": group.created.map(|created| created.to_string()),
     })

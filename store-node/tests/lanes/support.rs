@@ -92,9 +92,18 @@ pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Appen
 
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
-    let client = ClientId::parse("host@1@1").expect("not blank");
-    let (filter, order) = (Filter::default(), DeliveryOrder::Concurrent);
-    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None, order }
+    Pop {
+        group: group(),
+        topic: topic(),
+        filter: Filter::default(),
+        batch,
+        lease,
+        attempt_id: None,
+        client: ClientId::parse("host@1@1").expect("not blank"),
+        dead_letters: None,
+        order: DeliveryOrder::Concurrent,
+        priority: None,
+    }
 }
 
 pub(crate) fn bodies(popped: &Popped) -> Vec<Bytes> {

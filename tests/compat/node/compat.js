@@ -13,6 +13,7 @@
 
 const { Clients } = require('./clients');
 const { endureScenarios } = require('./endure');
+const { priorityScenarios } = require('./priority_scenarios');
 const { pushScenarios } = require('./push_scenarios');
 const { simpleScenarios } = require('./simple_scenarios');
 const { transactionScenarios } = require('./transaction_scenarios');
@@ -33,6 +34,7 @@ async function main() {
     : {
       ...simpleScenarios(clients, producer),
       ...pushScenarios(clients, producer),
+      ...priorityScenarios(clients, producer),
       ...transactionScenarios(clients),
     }));
   return passed ? 0 : 1;

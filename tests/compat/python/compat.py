@@ -14,6 +14,7 @@ import traceback
 
 from clients import Clients
 from endure import Endure
+from priority_scenarios import PriorityScenarios
 from push_scenarios import PushScenarios
 from simple_scenarios import SimpleScenarios
 from transaction_scenarios import TransactionScenarios
@@ -32,7 +33,8 @@ def main():
         if how == "endure":
             return 0 if run(Endure(clients, producer, float(seconds)).all()) else 1
         scenarios = SimpleScenarios(clients, producer).all() + PushScenarios(clients, producer).all()
-        return 0 if run(scenarios + TransactionScenarios(clients).all()) else 1
+        scenarios += PriorityScenarios(clients, producer).all() + TransactionScenarios(clients).all()
+        return 0 if run(scenarios) else 1
 
 
 def run(scenarios):

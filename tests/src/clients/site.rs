@@ -150,6 +150,7 @@ impl<D: Door> Site<D> {
             client: ClientId::parse("client").expect("not blank"),
             dead_letters: self.dead_letters(what.group),
             order: if self.is_ordered(what.group) { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
+            priority: None,
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;

@@ -21,7 +21,7 @@ async fn the_sdks_through_arbitrary_proxies() -> anyhow::Result<()> {
     let _alone = ALONE.lock().await;
     let cluster = Cluster::start(Shape::WHOLE, &[]).await?;
     let balancer = Balancer::start(ports(&cluster)).await?;
-    for line in Sdk::Java.needs() {
+    for line in [Sdk::Java, Sdk::Python, Sdk::Go, Sdk::Node].iter().flat_map(|sdk| sdk.needs()) {
         let ran = cluster.cli(0, &line.split(' ').collect::<Vec<_>>()).await?;
         ensure!(ran.code == 0, "{line}: {ran:?}");
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use apogee_model::store::{DeadLetters, Delivery, DeliveryKey, LeaseTerms, Pop, Settled, Settlement};
 use apogee_model::{
-    ClientId, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, QueueId, QueueOffset,
-    Rests, Timestamp, TopicId,
+    ClientId, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, GroupId, InvisibleDuration, PriorityFactor, QueueId,
+    QueueOffset, Rests, Timestamp, TopicId,
 };
 
 use super::{Malformed, narrow, required, v1};
@@ -26,6 +26,7 @@ impl From<&Pop> for v1::PopAsk {
             client: pop.client.as_str().to_owned(),
             dead_letters: pop.dead_letters.as_ref().map(Into::into),
             ordered: pop.order == DeliveryOrder::Fifo,
+            priority_factor: pop.priority.map(|factor| factor.percent().into()),
         }
     }
 }
@@ -48,6 +49,7 @@ impl TryFrom<v1::PopAsk> for Pop {
             client: required(ClientId::parse(&pop.client), "the client")?,
             dead_letters: pop.dead_letters.map(TryInto::try_into).transpose()?,
             order: if pop.ordered { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
+            priority: pop.priority_factor.map(priority).transpose()?,
         })
     }
 }
@@ -179,6 +181,10 @@ impl From<v1::Settled> for Settled {
     fn from(settled: v1::Settled) -> Self {
         if settled.done { Self::Done } else { Self::Stale }
     }
+}
+
+fn priority(percent: u32) -> Result<PriorityFactor, Malformed> {
+    PriorityFactor::new(percent).map_err(|_| Malformed { what: "the priority factor" })
 }
 
 /// A duration somebody asks for.

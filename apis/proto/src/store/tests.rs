@@ -10,7 +10,7 @@ use apogee_model::store::{
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
-    QueueId, QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
+    PriorityFactor, QueueId, QueueOffset, ReplicaId, RetryPolicy, StoredMessage, TagFilter, Timestamp, Topic, TopicId,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -104,18 +104,21 @@ fn pops_and_deliveries_survive() {
     let tags = Filter::from(TagFilter::parse("a||b").unwrap());
     let sql = Filter::sql("a > 5").unwrap();
     let fixed = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
-    for (filter, lease, attempt_id, order) in [
-        (Filter::default(), LeaseTerms::AutoRenew, None, DeliveryOrder::Fifo),
-        (tags, fixed, Some(Bytes::from_static(b"try 1")), DeliveryOrder::Concurrent),
-        (sql, fixed, None, DeliveryOrder::Concurrent),
+    let (often, never) = (PriorityFactor::new(80).ok(), PriorityFactor::new(0).ok());
+    for (filter, lease, attempt_id, order, priority) in [
+        (Filter::default(), LeaseTerms::AutoRenew, None, DeliveryOrder::Fifo, None),
+        (tags, fixed, Some(Bytes::from_static(b"try 1")), DeliveryOrder::Concurrent, often),
+        (sql, fixed, None, DeliveryOrder::Concurrent, never),
     ] {
         let client = ClientId::parse("c1").unwrap();
         let dead_letters = attempt_id.is_some().then(dead_letters);
         let (group, topic) = (group(), topic());
-        let pop = Pop { group, topic, filter, batch: 32, lease, attempt_id, client, dead_letters, order };
+        let pop = Pop { group, topic, filter, batch: 32, lease, attempt_id, client, dead_letters, order, priority };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }
+    let beyond = v1::PopAsk { priority_factor: Some(101), ..v1::PopAsk::default() };
+    assert!(Pop::try_from(beyond).is_err());
     let bad = v1::Filter { tags: Vec::new(), sql: Some("a >".to_owned()) };
     assert!(v1::Filter::into_filter(Some(bad)).is_err());
     let delivery = Delivery {

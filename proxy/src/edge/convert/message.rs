@@ -63,6 +63,7 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
     let message_type = type_of(&properties);
     let message_id = properties.message_id.clone();
     let message_group = Some(properties.message_group()).filter(|group| !group.is_empty()).map(Into::into);
+    let priority = priority(&properties, message_type);
     let due =
         properties.delivery_timestamp.as_ref().filter(|_| message_type == MessageType::Delay).map(time::timestamp);
     let half = (message_type == MessageType::Transaction).then(|| half(&properties));
@@ -70,6 +71,7 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
         message_type,
         message_id,
         message_group,
+        priority,
         due,
         half,
         body,
@@ -102,6 +104,7 @@ fn check(message: &v2::Message, properties: &v2::SystemProperties, call: &Call) 
     check_recovery(properties)?;
     check_delivery(properties, call)?;
     check_message_group(properties.message_group())?;
+    check_priority(properties.priority)?;
     check_lite_topic(properties.lite_topic())
 }
 
@@ -115,6 +118,18 @@ fn check_recovery(properties: &v2::SystemProperties) -> Result<(), MessageError>
         return Err(MessageError::RecoveryDuration { asked, max: RECOVERY_SECONDS_MAX });
     }
     Ok(())
+}
+
+/// Only PRIORITY messages have one: what else a message is comes before it.
+fn priority(properties: &v2::SystemProperties, actual: MessageType) -> Option<u32> {
+    properties.priority.filter(|_| actual == MessageType::Priority).and_then(|priority| priority.try_into().ok())
+}
+
+fn check_priority(priority: Option<i32>) -> Result<(), MessageError> {
+    match priority {
+        Some(priority @ ..0) => Err(MessageError::Priority { priority }),
+        _ => Ok(()),
+    }
 }
 
 /// No time at all would ask while the transaction is under way, and is taken for nothing said.
@@ -183,7 +198,7 @@ fn properties_part(given: v2::SystemProperties, actual: MessageType, call: &Call
         trace_context: text(given.trace_context),
         orphaned_transaction_recovery_duration: given.orphaned_transaction_recovery_duration,
         lite_topic: text(given.lite_topic),
-        priority: given.priority,
+        priority: given.priority.filter(|_| actual == MessageType::Priority),
         ..v2::SystemProperties::default()
     };
     let mut part = BytesMut::with_capacity(properties.encoded_len() + Draft::DIGEST_FIELD);

@@ -116,6 +116,13 @@ fn tags_keys_and_groups() {
 }
 
 #[test]
+fn priorities() {
+    check(|_, p| p.priority = Some(0), Code::Ok, "");
+    check(|_, p| p.priority = Some(i32::MAX), Code::Ok, "");
+    check(|_, p| p.priority = Some(-1), Code::BadRequest, "priority is -1, at least 0 is allowed");
+}
+
+#[test]
 fn times() {
     const DAYS_40: i64 = 40 * 86_400_000;
     check(|_, p| p.delivery_timestamp = at(-1), Code::Ok, "");

@@ -152,6 +152,7 @@ fn pop() -> Pop {
         client: ClientId::parse("c").unwrap(),
         dead_letters: None,
         order: DeliveryOrder::Concurrent,
+        priority: None,
     }
 }
 

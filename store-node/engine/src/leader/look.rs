@@ -14,6 +14,7 @@ use apogee_model::{Filter, GroupId, QueueId, QueueOffset, Sql, TopicId};
 
 use super::Leader;
 use super::pop::Picking;
+use super::ready::Queues;
 use crate::record::QueueOf;
 use crate::views::Place;
 
@@ -55,6 +56,10 @@ impl Unseen {
         self.bytes = bytes;
         self.looks.push(look);
         ControlFlow::Continue(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.looks.is_empty()
     }
 
     pub(super) fn into_looks(self) -> Vec<Look> {
@@ -168,10 +173,10 @@ impl Leader {
 
     /// Messages whose lease ended, as [`Leader::pick_ready`] does it for tags. What an expression refuses stays for
     /// consumers with another filter.
-    pub(super) fn pick_ready_by(&mut self, sql: &Arc<Sql>, picking: &mut Picking<'_>) {
+    pub(super) fn pick_ready_by(&mut self, sql: &Arc<Sql>, picking: &mut Picking<'_>, queues: Queues) {
         let (group, topic) = (picking.pop.group.id, picking.pop.topic.id);
         let count = picking.pop.batch.saturating_add(MESSAGES_MAX);
-        let open = self.ready.get_mut(&(group, topic)).map(|ready| ready.open(sql, count)).unwrap_or_default();
+        let open = self.ready.get_mut(&(group, topic)).map(|ready| ready.open(sql, queues, count)).unwrap_or_default();
         for ((queue, offset), wanted) in open {
             if picking.full() || picking.burials.full() {
                 return;

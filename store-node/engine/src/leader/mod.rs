@@ -4,9 +4,9 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `fifo` with `locks` (pops of ordered groups), `settle`,
-//! `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets` and `retention` for the decisions, `look` for
-//! filters by expression, and `fetch`.
+//! Reading order: `ask` (what callers want), this file, then `pop`, `levels` (pops from PRIORITY topics), `fifo` with `locks`
+//! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets` and
+//! `retention` for the decisions, `look` for filters by expression, and `fetch`.
 
 mod ask;
 mod block;
@@ -17,6 +17,7 @@ mod chain;
 mod dropping;
 mod fetch;
 mod fifo;
+mod levels;
 mod locks;
 mod look;
 mod offsets;

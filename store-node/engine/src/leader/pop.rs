@@ -5,13 +5,15 @@ use std::ops::ControlFlow;
 
 use apogee_model::store::{DeliveryKey, GroupRef, LeaseTerms, Pop, TopicRef};
 use apogee_model::{
-    DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, QueueId, QueueOffset, TopicId,
+    DeliveryAttempt, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration, PriorityTurn, QueueId, QueueOffset,
+    TopicId,
 };
 use tokio::sync::oneshot::Sender;
 
 use super::bury::Burials;
 use super::look::Unseen;
-use super::{Answer, Ask, Grant, Granted, Leader, Now};
+use super::ready::{ALL_QUEUES, Queues};
+use super::{Answer, Ask, Grant, Granted, Leader, Now, levels};
 use crate::pop::Entry;
 use crate::record::{ChangedBy, Deliveries, Lease, QueueOf, Record};
 use crate::views::Place;
@@ -27,7 +29,7 @@ pub(super) struct Picking<'a> {
     pub(super) picked: Vec<(QueueId, QueueOffset, Place)>,
     /// New cursor positions.
     cursors: BTreeMap<QueueId, QueueOffset>,
-    budget: usize,
+    pub(super) budget: usize,
     pub(super) burials: Burials,
     pub(super) now: Now,
     /// Messages of which nobody has told whether the filter wants them.
@@ -101,6 +103,7 @@ impl Leader {
         if grants.is_empty() {
             return None;
         }
+        levels::sort(pop, &mut grants);
         for ((queue, delivery), offsets) in batches {
             let deliveries = Deliveries { delivery, offsets: offsets.into() };
             let duration_ms = duration.as_millis();
@@ -153,31 +156,36 @@ impl Leader {
             now,
             unseen: Unseen::default(),
         };
-        if turn.is_multiple_of(RETRY_FIRST_EVERY) {
-            self.pick_ready(&mut picking);
-            self.pick_new(&mut picking, turn);
-        } else {
-            self.pick_new(&mut picking, turn);
-            self.pick_ready(&mut picking);
+        match pop.priority.map_or(PriorityTurn::Rotating(turn), |factor| factor.turn(turn)) {
+            PriorityTurn::Highest(turn) => self.pick_by_level(&mut picking, turn),
+            PriorityTurn::Rotating(turn) if turn.is_multiple_of(RETRY_FIRST_EVERY) => {
+                self.pick_ready(&mut picking, ALL_QUEUES);
+                self.pick_new(&mut picking, turn);
+            }
+            PriorityTurn::Rotating(turn) => {
+                self.pick_new(&mut picking, turn);
+                self.pick_ready(&mut picking, ALL_QUEUES);
+            }
         }
         let exhausted = picking.budget == 0;
         let (full, Picking { picked, cursors, burials, unseen, .. }) = (picking.full(), picking);
         let (burials, look) = (burials.into_vec(), unseen.into_looks());
-        let grants = self.lease(pop, picked, &cursors, BTreeMap::new(), now);
+        let mut grants = self.lease(pop, picked, &cursors, BTreeMap::new(), now);
+        levels::sort(pop, &mut grants);
         let more = !burials.is_empty() || (full || exhausted || !look.is_empty()) && self.has_more(pop);
         (Granted { grants, more, burials, look }, exhausted)
     }
 
-    /// Messages whose lease ended.
-    fn pick_ready(&mut self, picking: &mut Picking<'_>) {
+    /// Messages of some queues whose lease ended.
+    pub(super) fn pick_ready(&mut self, picking: &mut Picking<'_>, queues: Queues) {
         let (group, topic) = (picking.pop.group.id, picking.pop.topic.id);
         let tags = match &picking.pop.filter {
             Filter::Tags(tags) => tags,
-            Filter::Sql(sql) => return self.pick_ready_by(sql, picking),
+            Filter::Sql(sql) => return self.pick_ready_by(sql, picking, queues),
         };
         while !picking.full() && !picking.burials.full() {
             let ready = self.ready.get(&(group, topic));
-            let Some((queue, offset)) = ready.and_then(|ready| ready.first(tags)) else { return };
+            let Some((queue, offset)) = ready.and_then(|ready| ready.first(tags, queues)) else { return };
             self.forget_ready((picking.of(queue), offset));
             if offset >= self.min(topic, queue)
                 && let (Some(entry), Some(place)) =
@@ -203,7 +211,7 @@ impl Leader {
         }
     }
 
-    fn pick_new_in(&self, picking: &mut Picking<'_>, queue: QueueId) {
+    pub(super) fn pick_new_in(&self, picking: &mut Picking<'_>, queue: QueueId) {
         let (of, topic) = (picking.of(queue), picking.pop.topic.id);
         let state = self.state.queue(topic, queue);
         let from = self.cursor(of).max(self.min(topic, queue));

@@ -1,11 +1,17 @@
 //! Messages whose lease ended and that nobody took since, found by place, by tag, and by what expressions made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use apogee_model::{QueueId, QueueOffset, Sql, TagFilter};
 
 type Place = (QueueId, QueueOffset);
+
+/// The first and the last of some queues.
+pub(super) type Queues = (QueueId, QueueId);
+
+pub(super) const ALL_QUEUES: Queues = (QueueId(0), QueueId(u16::MAX));
 
 /// Expressions of which the verdicts are remembered; a group has one, or two while its consumers are replaced.
 const EXPRESSIONS_MAX: usize = 4;
@@ -46,8 +52,9 @@ impl Ready {
         self.tags.contains_key(&place)
     }
 
-    /// The first messages that an expression does not refuse, at most so many, and whether it is known to want them.
-    pub(super) fn open(&mut self, sql: &Arc<Sql>, count: usize) -> Vec<(Place, bool)> {
+    /// The first messages of some queues that an expression does not refuse, at most so many, and whether it is known to
+    /// want them.
+    pub(super) fn open(&mut self, sql: &Arc<Sql>, queues: Queues, count: usize) -> Vec<(Place, bool)> {
         let known = self.by_expression.iter().position(|(known, _)| known == sql);
         let at = known.unwrap_or_else(|| {
             if self.by_expression.len() >= EXPRESSIONS_MAX {
@@ -57,7 +64,7 @@ impl Ready {
             self.by_expression.push((Arc::clone(sql), open));
             self.by_expression.len() - 1
         });
-        self.by_expression[at].1.iter().take(count).map(|(place, wanted)| (*place, *wanted)).collect()
+        self.by_expression[at].1.range(places(queues)).take(count).map(|(place, wanted)| (*place, *wanted)).collect()
     }
 
     /// What an expression makes of a message.
@@ -74,14 +81,19 @@ impl Ready {
         self.tags.is_empty()
     }
 
-    /// The message at the lowest place that the filter may want.
-    pub(super) fn first(&self, filter: &TagFilter) -> Option<Place> {
+    /// The message at the lowest place in some queues that the filter may want.
+    pub(super) fn first(&self, filter: &TagFilter, queues: Queues) -> Option<Place> {
+        let within = places(queues);
         match filter {
-            TagFilter::All => self.tags.keys().next().copied(),
+            TagFilter::All => self.tags.range(within).next().map(|(place, _)| *place),
             TagFilter::AnyOf(_) => {
                 let wanted = self.by_tag.iter().filter(|(tag_hash, _)| filter.may_want(**tag_hash));
-                wanted.filter_map(|(_, places)| places.first().copied()).min()
+                wanted.filter_map(|(_, places)| places.range(within.clone()).next().copied()).min()
             }
         }
     }
+}
+
+fn places((first, last): Queues) -> RangeInclusive<Place> {
+    (first, QueueOffset(0))..=(last, QueueOffset(u64::MAX))
 }

@@ -10,6 +10,7 @@ mod full;
 mod metrics;
 mod model;
 mod offsets;
+mod priority;
 mod races;
 mod reset;
 mod sql;

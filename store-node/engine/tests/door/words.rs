@@ -89,6 +89,7 @@ pub(crate) fn receive(batch: usize) -> Pop {
         client: client(),
         dead_letters: None,
         order: DeliveryOrder::Concurrent,
+        priority: None,
     }
 }
 

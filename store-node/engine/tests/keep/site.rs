@@ -96,6 +96,7 @@ impl Site {
             client: ClientId::parse("host@1@1").expect("not blank"),
             dead_letters: None,
             order: DeliveryOrder::Concurrent,
+            priority: None,
         };
         self.engine.pop(pop).await
     }

@@ -144,10 +144,18 @@ impl Group {
         let engine = self.open(leader).await;
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(LONG).expect("in range"));
         let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") };
-        let (filter, client) = (Filter::default(), ClientId::parse("host@1@1").expect("not blank"));
-        let order = DeliveryOrder::Concurrent;
-        let pop =
-            Pop { group, topic: topic(), filter, batch: 1, lease, attempt_id: None, client, dead_letters: None, order };
+        let pop = Pop {
+            group,
+            topic: topic(),
+            filter: Filter::default(),
+            batch: 1,
+            lease,
+            attempt_id: None,
+            client: ClientId::parse("host@1@1").expect("not blank"),
+            dead_letters: None,
+            order: DeliveryOrder::Concurrent,
+            priority: None,
+        };
         loop {
             match engine.pop(pop.clone()).await {
                 Ok(popped) => assert!(!popped.messages.is_empty(), "all messages can be read"),

@@ -434,6 +434,7 @@ impl Group {
                 client: ClientId::parse("host@1@1").expect("not blank"),
                 dead_letters: None,
                 order: DeliveryOrder::Concurrent,
+                priority: None,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {

@@ -124,9 +124,18 @@ impl Site {
         let group = group();
         let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(Duration::from_secs(30)).unwrap());
         let client = ClientId::parse("c@1@1").unwrap();
-        let (filter, order) = (Filter::default(), DeliveryOrder::Concurrent);
-        let pop =
-            Pop { group, topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None, order };
+        let pop = Pop {
+            group,
+            topic: topic(),
+            filter: Filter::default(),
+            batch,
+            lease,
+            attempt_id: None,
+            client,
+            dead_letters: None,
+            order: DeliveryOrder::Concurrent,
+            priority: None,
+        };
         let (reply, granted) = oneshot::channel();
         if let Some(answer) = self.leader.decide(Ask::Pop { pop, reply }, self.now) {
             answer.give();

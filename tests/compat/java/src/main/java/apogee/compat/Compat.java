@@ -40,6 +40,7 @@ public final class Compat {
             new PushScenarios(clients, producer).addTo(scenarios);
             new FifoScenarios(clients, producer).addTo(scenarios);
             new DelayScenarios(clients, producer).addTo(scenarios);
+            new PriorityScenarios(clients, producer).addTo(scenarios);
             new TransactionScenarios(clients, undecided).addTo(scenarios);
             passed = run(scenarios);
         }
