@@ -41,7 +41,7 @@ impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
         match self {
-            Self::Java => 24,
+            Self::Java => 25,
             Self::Python | Self::Go | Self::Node => 13,
             Self::Rust => 5,
         }
@@ -54,6 +54,8 @@ impl Sdk {
                 "topic create java-fifo --type fifo --queues 4",
                 "group create java-fifo-push --order fifo",
                 "group create java-fifo-simple --order fifo",
+                "topic create java-lite --type lite --lite-expiration 1h",
+                "group create java-lite-push --order fifo --lite-topic java-lite",
             ],
             Self::Python | Self::Go | Self::Node | Self::Rust => &[],
         }

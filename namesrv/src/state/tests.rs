@@ -30,14 +30,20 @@ fn run(state: &mut State, command: &Command) -> Result<Change, Refusal> {
 
 fn create(name: &str, queues: u16) -> Command {
     let topic = Topic::parse("", name).expect("a plain name");
-    let new = NewTopic { topic, topic_type: TopicType::Mixed, queues, permission: Permission::ReadWrite };
+    let new = NewTopic {
+        topic,
+        topic_type: TopicType::Mixed,
+        queues,
+        permission: Permission::ReadWrite,
+        lite_expiration: None,
+    };
     Command::CreateTopic { new, created: Timestamp(5) }
 }
 
 fn create_group(max_attempts: u32) -> Command {
     let group = ConsumerGroup::parse("", "g").expect("a plain name");
     let (order, retry) = (DeliveryOrder::Fifo, RetryPolicy::default());
-    Command::CreateGroup { new: NewGroup { group, order, max_attempts, retry }, created: Timestamp(6) }
+    Command::CreateGroup { new: NewGroup { group, order, max_attempts, retry, lite: None }, created: Timestamp(6) }
 }
 
 #[test]

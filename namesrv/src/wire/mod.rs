@@ -5,10 +5,12 @@ mod refusal;
 mod retry;
 mod update;
 
+use std::time::Duration;
+
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic,
-    NodeName, NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig, Timestamp,
-    Topic, TopicChanges, TopicConfig, TopicId, TopicType,
+    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, LiteGroup, MacKey, MacKeys, NewGroup, NewNode,
+    NewTopic, NodeName, NodeStanding, Permission, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId, StoreNodeConfig,
+    Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
@@ -172,6 +174,7 @@ pub(crate) fn new_topic(new: &NewTopic) -> v1::CreateTopicRequest {
         topic_type: topic_type(new.topic_type).into(),
         queues: new.queues.into(),
         permission: permission(new.permission).into(),
+        lite_expiration_ms: new.lite_expiration.map(as_millis),
     }
 }
 
@@ -179,7 +182,8 @@ pub(crate) fn read_new_topic(new: v1::CreateTopicRequest) -> Read<NewTopic> {
     let (topic_type, permission) = (read_topic_type(new.topic_type())?, read_permission(new.permission())?);
     // More queues than there can be are refused with the limit, not here.
     let queues = u16::try_from(new.queues).unwrap_or(u16::MAX);
-    Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission })
+    let lite_expiration = new.lite_expiration_ms.map(Duration::from_millis);
+    Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission, lite_expiration })
 }
 
 pub(crate) fn topic_changes(changes: &TopicChanges) -> v1::AlterTopicRequest {
@@ -211,6 +215,7 @@ pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
         placement: topic.placement.iter().map(|group| group.0).collect(),
         permission: permission(topic.permission).into(),
         created: topic.created.0,
+        lite_expiration_ms: topic.lite_expiration.map(as_millis),
     }
 }
 
@@ -227,6 +232,7 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
         queues,
         placement: topic.placement.into_iter().map(ReplicaGroupId).collect(),
         permission,
+        lite_expiration: topic.lite_expiration_ms.map(Duration::from_millis),
         created: Timestamp(topic.created),
     })
 }
@@ -234,13 +240,14 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
 pub(crate) fn new_group(new: &NewGroup) -> v1::CreateGroupRequest {
     let fifo = new.order == DeliveryOrder::Fifo;
     let (name, retry) = (Some(group_name(&new.group)), Some(retry::policy(&new.retry)));
-    v1::CreateGroupRequest { name, fifo, max_attempts: new.max_attempts, retry }
+    v1::CreateGroupRequest { name, fifo, max_attempts: new.max_attempts, retry, lite: new.lite.as_ref().map(lite) }
 }
 
 pub(crate) fn read_new_group(new: v1::CreateGroupRequest) -> Read<NewGroup> {
     let group = read_group_name(new.name)?;
     let retry = retry::read_policy(need(new.retry, "the retry policy")?)?;
-    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry })
+    let lite = new.lite.map(read_lite).transpose()?;
+    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry, lite })
 }
 
 pub(crate) fn group_changes(changes: &GroupChanges) -> v1::AlterGroupRequest {
@@ -265,6 +272,7 @@ pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
         max_attempts: group.max_attempts,
         retry: Some(retry::policy(&group.retry)),
         created: group.created.0,
+        lite: group.lite.as_ref().map(lite),
     }
 }
 
@@ -275,8 +283,31 @@ pub(crate) fn read_group(group: v1::Group) -> Read<GroupConfig> {
         order: order(group.fifo),
         max_attempts: group.max_attempts,
         retry: retry::read_policy(need(group.retry, "the retry policy")?)?,
+        lite: group.lite.map(read_lite).transpose()?,
         created: Timestamp(group.created),
     })
+}
+
+fn lite(lite: &LiteGroup) -> v1::LiteGroup {
+    let LiteGroup { topic, exclusive, client_max, reset_on_takeover, reset_on_unsubscribe } = lite;
+    v1::LiteGroup {
+        topic: Some(topic_name(topic)),
+        exclusive: *exclusive,
+        client_max: *client_max,
+        reset_on_takeover: *reset_on_takeover,
+        reset_on_unsubscribe: *reset_on_unsubscribe,
+    }
+}
+
+fn read_lite(lite: v1::LiteGroup) -> Read<LiteGroup> {
+    let v1::LiteGroup { topic, exclusive, client_max, reset_on_takeover, reset_on_unsubscribe } = lite;
+    let topic = read_topic_name(topic)?;
+    Ok(LiteGroup { topic, exclusive, client_max, reset_on_takeover, reset_on_unsubscribe })
+}
+
+/// More than there can be is refused with the limit, not here.
+fn as_millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn order(fifo: bool) -> DeliveryOrder {

@@ -163,6 +163,10 @@ impl Conversation {
                 Command::Settings(told)
             }
             Word::CheckBack { check, transaction_id } => self.orphan(&check, transaction_id)?,
+            Word::Evicted { lite_topic } => {
+                let lite_topic = lite_topic.into();
+                Command::NotifyUnsubscribeLiteCommand(v2::NotifyUnsubscribeLiteCommand { lite_topic })
+            }
         };
         Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
     }

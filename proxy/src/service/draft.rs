@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     pub message_type: MessageType,
     pub message_id: String,
     pub message_group: Option<Box<str>>,
+    pub lite_topic: Option<Box<str>>,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
     /// Consumers see it when its transaction is committed.
@@ -74,6 +75,7 @@ mod tests {
             message_type: MessageType::Normal,
             message_id: "id".into(),
             message_group: None,
+            lite_topic: None,
             due: None,
             half: None,
             body,

@@ -84,7 +84,10 @@ impl Followed {
 /// Whether consumers of both are told the same.
 fn told_alike(one: &Arc<GroupConfig>, other: &Arc<GroupConfig>) -> bool {
     Arc::ptr_eq(one, other)
-        || (one.order == other.order && one.max_attempts == other.max_attempts && one.retry == other.retry)
+        || (one.order == other.order
+            && one.max_attempts == other.max_attempts
+            && one.retry == other.retry
+            && one.lite == other.lite)
 }
 
 impl Sessions {
@@ -116,8 +119,8 @@ mod tests {
     fn group(cluster: &mut Cluster, name: &str, max_attempts: u32) {
         let (group, order, retry) =
             (ConsumerGroup::parse("", name).unwrap(), DeliveryOrder::Concurrent, RetryPolicy::default());
-        let config =
-            GroupConfig { group: group.clone(), id: GroupId(1), order, max_attempts, retry, created: Timestamp(0) };
+        let (id, created) = (GroupId(1), Timestamp(0));
+        let config = GroupConfig { group: group.clone(), id, order, max_attempts, retry, lite: None, created };
         cluster.groups.insert(group, Arc::new(config));
     }
 
@@ -130,6 +133,7 @@ mod tests {
             queues: 1,
             placement: Vec::new(),
             permission: Permission::ReadWrite,
+            lite_expiration: None,
             created: Timestamp(0),
         };
         cluster.topics.insert(topic, Arc::new(config));

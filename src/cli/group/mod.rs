@@ -2,6 +2,7 @@
 
 mod alter;
 mod lag;
+mod lite;
 mod reset;
 mod retry;
 
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
         max_attempts: u32,
         #[command(flatten)]
         rests: retry::Rests,
+        #[command(flatten)]
+        lite: lite::Flags,
         #[command(flatten)]
         rehearsal: Rehearsal,
     },
@@ -68,9 +71,9 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, order, max_attempts, rests, rehearsal } => {
-            let retry = rests.policy()?;
-            create(&mut admin, output, New { name, order, max_attempts, retry }, rehearsal).await
+        Verb::Create { name, order, max_attempts, rests, lite, rehearsal } => {
+            let (retry, lite) = (rests.policy()?, lite.wire());
+            create(&mut admin, output, New { name, order, max_attempts, retry, lite }, rehearsal).await
         }
         Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
         Verb::List => list(&mut admin, output).await,
@@ -87,10 +90,11 @@ struct New {
     order: Order,
     max_attempts: u32,
     retry: Option<v1::RetryPolicy>,
+    lite: Option<v1::LiteGroup>,
 }
 
 async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
-    let New { name: full_name, order, max_attempts, retry } = new;
+    let New { name: full_name, order, max_attempts, retry, lite } = new;
     if rehearsal.dry_run {
         return match described(admin, &full_name).await {
             Ok(_) => Err(CliError::Exists { what: format!("consumer group {full_name}") }),
@@ -105,7 +109,7 @@ async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehears
         Order::Concurrent => v1::DeliveryOrder::Concurrent,
         Order::Fifo => v1::DeliveryOrder::Orderly,
     };
-    let ask = v1::CreateGroupRequest { namespace, name, order: order.into(), max_attempts, retry };
+    let ask = v1::CreateGroupRequest { namespace, name, order: order.into(), max_attempts, retry, lite };
     let answer = admin.api.create_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let group = answer.into_inner().group.ok_or(CliError::Incomplete { what: "group" })?;
     Ok(output.tell(&document(&group), &format!("consumer group {full_name} created"))?)
@@ -205,6 +209,7 @@ fn document(group: &v1::Group) -> Value {
         "order": order_name(group),
         "max_attempts": group.max_attempts,
         "retry": retry::document(group.retry.as_ref()),
+        "lite": group.lite.as_ref().map(lite::document),
         "id": group.id,
         "created": group.created.map(|created| created.to_string()),
     })

@@ -87,14 +87,25 @@ pub(crate) fn group() -> GroupRef {
 pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Append {
     let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
     let request = RequestId { proxy_incarnation: 1, sequence };
-    Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None }
+    Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None }
 }
 
 pub(crate) fn receive(batch: usize) -> Pop {
     let lease = LeaseTerms::Fixed(InvisibleDuration::for_receive(SOON).expect("in range"));
     let client = ClientId::parse("host@1@1").expect("not blank");
     let (filter, order) = (Filter::default(), DeliveryOrder::Concurrent);
-    Pop { group: group(), topic: topic(), filter, batch, lease, attempt_id: None, client, dead_letters: None, order }
+    Pop {
+        group: group(),
+        topic: topic(),
+        filter,
+        batch,
+        lease,
+        attempt_id: None,
+        client,
+        dead_letters: None,
+        order,
+        lite: false,
+    }
 }
 
 pub(crate) fn bodies(popped: &Popped) -> Vec<Bytes> {

@@ -26,6 +26,7 @@ impl From<&Pop> for v1::PopAsk {
             client: pop.client.as_str().to_owned(),
             dead_letters: pop.dead_letters.as_ref().map(Into::into),
             ordered: pop.order == DeliveryOrder::Fifo,
+            lite: pop.lite,
         }
     }
 }
@@ -48,6 +49,7 @@ impl TryFrom<v1::PopAsk> for Pop {
             client: required(ClientId::parse(&pop.client), "the client")?,
             dead_letters: pop.dead_letters.map(TryInto::try_into).transpose()?,
             order: if pop.ordered { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
+            lite: pop.lite,
         })
     }
 }
@@ -144,6 +146,7 @@ impl v1::SettleAsk {
         match what {
             Settlement::Ack => ask,
             Settlement::Change(invisible) => Self { change_ms: Some(invisible.as_millis()), ..ask },
+            Settlement::Suspend(invisible) => Self { change_ms: Some(invisible.as_millis()), suspend: true, ..ask },
             Settlement::Rest { asked, rests } => {
                 Self { change_ms: Some(asked.as_millis()), rests_ms: rests.as_millis().collect(), ..ask }
             }
@@ -162,6 +165,7 @@ impl v1::SettleAsk {
                 None => Settlement::Ack,
                 Some(dead) => Settlement::DeadLetter(dead.try_into()?),
             },
+            Some(millis) if self.suspend => Settlement::Suspend(invisible(millis)?),
             Some(millis) if self.rests_ms.is_empty() => Settlement::Change(invisible(millis)?),
             Some(millis) => Settlement::Rest { asked: invisible(millis)?, rests: Rests::from_millis(self.rests_ms) },
         };

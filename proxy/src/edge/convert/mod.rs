@@ -1,5 +1,6 @@
 //! v2 requests to our types. Whatever passes is valid for good; the v2 types stop here.
 
+mod lite;
 mod message;
 mod offsets;
 mod property;

@@ -146,8 +146,18 @@ impl Group {
         let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "billing").expect("a good name") };
         let (filter, client) = (Filter::default(), ClientId::parse("host@1@1").expect("not blank"));
         let order = DeliveryOrder::Concurrent;
-        let pop =
-            Pop { group, topic: topic(), filter, batch: 1, lease, attempt_id: None, client, dead_letters: None, order };
+        let pop = Pop {
+            group,
+            topic: topic(),
+            filter,
+            batch: 1,
+            lease,
+            attempt_id: None,
+            client,
+            dead_letters: None,
+            order,
+            lite: false,
+        };
         loop {
             match engine.pop(pop.clone()).await {
                 Ok(popped) => assert!(!popped.messages.is_empty(), "all messages can be read"),
@@ -277,7 +287,7 @@ impl Machine {
 pub(crate) fn append(sequence: u64, size: usize) -> Append {
     let request = RequestId { proxy_incarnation: 1, sequence };
     let message = StoredMessage { body_part: Bytes::from(vec![7; size]), properties_part: Bytes::new() };
-    Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None }
+    Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None }
 }
 
 fn topic() -> TopicRef {

@@ -434,6 +434,7 @@ impl Group {
                 client: ClientId::parse("host@1@1").expect("not blank"),
                 dead_letters: None,
                 order: DeliveryOrder::Concurrent,
+                lite: false,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {
@@ -453,7 +454,7 @@ pub(crate) async fn send(engine: &Engine, number: u64) {
     body.resize(BODY, b'.');
     let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
     let request = RequestId { proxy_incarnation: 1, sequence: number };
-    let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None };
+    let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None };
     engine.append(vec![append]).await.expect("the leader takes it");
 }
 
