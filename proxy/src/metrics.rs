@@ -150,5 +150,7 @@ fn mode_name(mode: ConsumeMode) -> &'static str {
     match mode {
         ConsumeMode::Push => "push",
         ConsumeMode::Simple => "simple",
+        ConsumeMode::LitePush => "lite_push",
+        ConsumeMode::LiteSimple => "lite_simple",
     }
 }

@@ -22,7 +22,7 @@ use crate::service::in_order::InOrder;
 use crate::service::mismatch::Mismatches;
 use crate::service::readiness::{Readiness, ReadinessLimits};
 use crate::service::{
-    ack, change_invisible, dead_letter, end_transaction, heartbeat, offsets, pull, query_assignment, query_route,
+    ack, change_invisible, dead_letter, end_transaction, heartbeat, lite, offsets, pull, query_assignment, query_route,
     recall, receive, send, telemetry, terminate,
 };
 use crate::session::{self, Sessions, Streams};
@@ -125,6 +125,7 @@ impl Proxy {
             directory: directory.clone(),
             stores: stores.clone(),
             sessions: Arc::clone(&sessions),
+            streams: Arc::clone(&streams),
             readiness: Readiness::new(stores.clone(), tasks.clone(), settings.readiness),
             metrics: Arc::clone(&metrics),
             since: Instant::now(),
@@ -138,7 +139,7 @@ impl Proxy {
                 store_host: settings.store_host.into(),
             },
             query_route: query_route::Service::new(directory.clone(), Arc::clone(&broker)),
-            heartbeat: heartbeat::Service::new(Arc::clone(&sessions)),
+            heartbeat: heartbeat::Service::new(directory.clone(), Arc::clone(&sessions)),
             recall: recall::Service::new(directory.clone(), stores.clone()),
             end_transaction: end_transaction::Service::new(directory.clone(), stores.clone()),
             send: send::Service::new(directory.clone(), stores.clone(), Arc::clone(&metrics), in_order, incarnation),
@@ -149,6 +150,7 @@ impl Proxy {
             ack: ack::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             change_invisible: change_invisible::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             dead_letter: dead_letter::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
+            lite: lite::Service::new(directory.clone(), stores.clone(), Arc::clone(&sessions)),
             telemetry: Arc::new(telemetry::Service::new(directory, Arc::clone(&sessions))),
             terminate: terminate::Service::new(Arc::clone(&sessions), stores.clone()),
             sessions,

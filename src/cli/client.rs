@@ -198,6 +198,8 @@ fn kind(client: &v1::Client) -> &'static str {
         v1::ClientKind::Producer => "producer",
         v1::ClientKind::PushConsumer => "push_consumer",
         v1::ClientKind::SimpleConsumer => "simple_consumer",
+        v1::ClientKind::LitePushConsumer => "lite_push_consumer",
+        v1::ClientKind::LiteSimpleConsumer => "lite_simple_consumer",
     }
 }
 

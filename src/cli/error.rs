@@ -304,7 +304,7 @@ fn refused_hint(code: v2::Code) -> &'static str {
     match code {
         v2::Code::TopicNotFound => "create it with `apogee topic create`",
         v2::Code::ConsumerGroupNotFound => "create it with `apogee group create`",
-        v2::Code::NotImplemented => "use a normal topic and a concurrent group until this is there",
+        v2::Code::NotImplemented => "compare `apogee version` with the version of the server",
         v2::Code::TooManyRequests => "try again in a moment",
         code => match refused_exit(code) {
             USAGE => "correct the value and try again",

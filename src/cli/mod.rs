@@ -11,6 +11,7 @@ mod confirm;
 mod dlq;
 mod error;
 mod group;
+mod lite;
 mod message;
 mod mqadmin;
 mod node;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Dlq(Noun<dlq::Verb>),
     /// Shows transactions that nobody has ended, and ends them
     Transaction(Noun<transaction::Verb>),
+    /// Shows lite topics
+    Lite(Noun<lite::Verb>),
     /// Sends and receives messages
     Message(Noun<message::Verb>),
     /// Shows who is connected
@@ -88,6 +91,7 @@ pub(crate) fn run<Line: CommandFactory>(command: Command, output: &Output) -> Ex
         Command::Group(noun) => wait(group::run(noun.verb, &noun.target, output, &id)),
         Command::Dlq(noun) => wait(dlq::run(noun.verb, &noun.target, output, &id)),
         Command::Transaction(noun) => wait(transaction::run(noun.verb, &noun.target, output, &id)),
+        Command::Lite(noun) => wait(lite::run(noun.verb, &noun.target, output, &id)),
         Command::Message(noun) => wait(message::run(noun.verb, &noun.target, output, &id)),
         Command::Client(noun) => wait(client::run(noun.verb, &noun.target, output, &id)),
         Command::Bench(noun) => bench::run(noun.verb, &noun.target, output, &id),

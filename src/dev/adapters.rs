@@ -7,8 +7,9 @@ use std::time::Duration;
 use apogee_engine::Engine;
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    GroupRef, GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember,
@@ -126,6 +127,18 @@ impl StoreNode for LocalStore {
 
     fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch> {
         Box::new(LocalWatch(self.0.watch(&group, &topic, filter)))
+    }
+
+    fn watch_lite(&self, group: GroupRef, topic: TopicRef, client: ClientId) -> Box<dyn Watch> {
+        Box::new(LocalWatch(self.0.watch_lite(&group, &topic, &client)))
+    }
+
+    fn lite_subscribe(&self, subscription: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
+        Box::pin(self.0.lite_subscribe(subscription))
+    }
+
+    fn lite_list(&self, list: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
+        Box::pin(self.0.lite_list(list))
     }
 
     fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {

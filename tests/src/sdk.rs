@@ -41,7 +41,7 @@ impl Sdk {
     /// How many scenarios its program has: one that silently runs fewer fails.
     fn scenarios(self) -> usize {
         match self {
-            Self::Java => 26,
+            Self::Java => 27,
             Self::Python | Self::Go | Self::Node => 14,
             Self::Rust => 5,
         }
@@ -56,6 +56,8 @@ impl Sdk {
                 "group create java-fifo-simple --order fifo",
                 "topic create java-priority --type priority --queues 4",
                 "topic create java-priority-again --type priority --queues 4",
+                "topic create java-lite --type lite --lite-expiration 1h",
+                "group create java-lite-push --order fifo --lite-topic java-lite",
             ],
             Self::Python => &["topic create python-priority --type priority --queues 4"],
             Self::Go => &["topic create go-priority --type priority --queues 4"],

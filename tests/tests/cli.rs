@@ -6,6 +6,8 @@ mod bench;
 mod cluster;
 #[path = "cli/dlq.rs"]
 mod dlq;
+#[path = "cli/lite.rs"]
+mod lite;
 #[path = "cli/sessions.rs"]
 mod sessions;
 #[path = "cli/shapes.rs"]

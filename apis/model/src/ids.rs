@@ -21,7 +21,7 @@ macro_rules! number {
 }
 
 number!(
-    /// Id of a topic; namesrv gives it once and never again.
+    /// Id of a topic; namesrv gives it once and never again, unless [`TopicId::is_lite`].
     TopicId(u32)
 );
 number!(
@@ -65,6 +65,16 @@ impl ReplicaGroupId {
     /// The name that RocketMQ users know for it: `broker-0`.
     pub fn broker_name(self) -> String {
         format!("broker-{self}")
+    }
+}
+
+impl TopicId {
+    /// From here on ids are those of lite topics: the log of a replica group gives them, each its own.
+    pub const LITE: Self = Self(1 << 31);
+
+    /// Whether it is the id of a lite topic.
+    pub fn is_lite(self) -> bool {
+        self >= Self::LITE
     }
 }
 

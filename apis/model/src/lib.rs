@@ -36,8 +36,8 @@ pub use members::{NamesrvMember, NamesrvMembers};
 pub use message::{MessageType, StoredMessage, TopicType};
 pub use message_group::{message_group_hash, message_group_queue};
 pub use metadata::{
-    Cluster, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, Permission, TopicChanges,
-    TopicConfig,
+    Cluster, DeliveryOrder, GroupChanges, GroupConfig, LiteGroup, MetadataError, NewGroup, NewTopic, Permission,
+    TopicChanges, TopicConfig,
 };
 pub use name::{ConsumerGroup, NameError, Topic};
 pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};

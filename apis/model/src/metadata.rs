@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub struct TopicConfig {
     /// The replica group of each queue; the place in the list is the number of the queue.
     pub placement: Vec<ReplicaGroupId>,
     pub permission: Permission,
+    /// How long lite topics of it outlive their last message. `None`: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lite_expiration: Option<Duration>,
     pub created: Timestamp,
 }
 
@@ -66,7 +70,30 @@ pub struct GroupConfig {
     /// How often it receives the most urgent messages of a PRIORITY topic first, if it is concurrent.
     #[serde(default)]
     pub priority_factor: PriorityFactor,
+    /// Set: the group reads lite topics, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lite: Option<LiteGroup>,
     pub created: Timestamp,
+}
+
+/// How a consumer group reads lite topics: each client those that it subscribes to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LiteGroup {
+    /// The topic that they are parts of.
+    pub topic: Topic,
+    /// One client at a time: the newest takes a lite topic over from the others.
+    pub exclusive: bool,
+    /// Lite topics of one client.
+    pub client_max: u32,
+    /// Who takes over begins at the first message.
+    pub reset_on_takeover: bool,
+    /// When the last one leaves, the group is back at the first message.
+    pub reset_on_unsubscribe: bool,
+}
+
+impl LiteGroup {
+    /// Source: apache/rocketmq 5.5 `LiteSubscriptionGroupAttributes` (lite.sub.client.quota).
+    pub const CLIENT_MAX_DEFAULT: u32 = 2000;
 }
 
 impl GroupConfig {
@@ -78,6 +105,11 @@ impl TopicConfig {
     /// Queues of a topic when nobody says otherwise.
     pub const QUEUES_DEFAULT: u16 = 8;
     pub const QUEUES_MAX: u16 = 1024;
+    /// Shortest and longest life of lite topics behind their last message.
+    ///
+    /// Source: apache/rocketmq 5.5 (lite.topic.expiration, in minutes, at most 30 days).
+    pub const LITE_EXPIRATION_MIN: Duration = Duration::from_secs(60);
+    pub const LITE_EXPIRATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
     /// The replica groups that keep queues of this topic, each once.
     pub fn replica_groups(&self) -> BTreeSet<ReplicaGroupId> {
@@ -150,6 +182,9 @@ pub struct NewTopic {
     /// 1 to [`TopicConfig::QUEUES_MAX`].
     pub queues: u16,
     pub permission: Permission,
+    /// 1 minute to 30 days, of a LITE topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lite_expiration: Option<Duration>,
 }
 
 /// What somebody wants to be otherwise about a topic.
@@ -157,7 +192,7 @@ pub struct NewTopic {
 pub struct TopicChanges {
     pub topic: Topic,
     /// `None` leaves them as they are. Never fewer than there are, and never others where message groups are hashed over
-    /// them: in FIFO and MIXED topics.
+    /// them: in FIFO and MIXED topics, and lite topics in LITE ones.
     pub queues: Option<u16>,
     /// `None` leaves it as it is.
     pub permission: Option<Permission>,
@@ -173,6 +208,9 @@ pub struct NewGroup {
     pub retry: RetryPolicy,
     #[serde(default)]
     pub priority_factor: PriorityFactor,
+    /// Of a group that reads lite topics; their topic must be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lite: Option<LiteGroup>,
 }
 
 /// What somebody wants to be otherwise about a consumer group; `None` leaves it as it is.

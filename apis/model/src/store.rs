@@ -5,6 +5,7 @@
 mod dead_letters;
 mod fetch;
 mod kept;
+mod lite;
 mod offsets;
 mod reset;
 mod transaction;
@@ -14,6 +15,9 @@ use std::time::Duration;
 pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
 pub use kept::{KeptId, Recall, Recalled};
+pub use lite::{
+    LiteChange, LiteGroupStatus, LiteList, LiteName, LiteStart, LiteStatus, LiteSubscribed, LiteSubscription, LiteTerms,
+};
 pub use offsets::{CommitOffset, GroupQueue, OffsetCommitted};
 pub use reset::{QueueReset, Reset, ResetTo};
 pub use transaction::{
@@ -62,6 +66,8 @@ pub struct Append {
     pub due: Option<Timestamp>,
     /// Consumers see it when its transaction is committed, whatever `due` says.
     pub half: Option<Half>,
+    /// It goes into this lite topic of the topic, at once, and the queue only says where that is.
+    pub lite: Option<LiteName>,
 }
 
 /// Where a message is now; it is durable and committed.
@@ -97,6 +103,8 @@ pub struct Pop {
     /// The queues are levels, the highest the most urgent, and so many pops of a concurrent group begin there. `None`: all
     /// queues are alike.
     pub priority: Option<PriorityFactor>,
+    /// From lite topics of the topic that the client is subscribed to, each in order.
+    pub lite: bool,
 }
 
 /// How long a delivery is hidden from the rest of its group.
@@ -113,6 +121,10 @@ pub struct Popped {
     pub messages: Vec<Delivery>,
     /// More is ready for this group: another waiting call may try at once.
     pub more: bool,
+    /// Nothing was granted: the client has so many messages of lite topics that it did not settle.
+    pub unsettled: Option<usize>,
+    /// Lite topics that the client lost to another one of its group; it is to be told.
+    pub evicted: Vec<Box<str>>,
 }
 
 /// One message given to one consumer.
@@ -143,7 +155,9 @@ pub enum Settlement {
     Ack,
     /// Visible again after this time, counted from now.
     Change(InvisibleDuration),
-    /// The same, but a push consumer gets no less than its group's rest for this attempt when it asks for less than the
+    /// The same, and the attempt does not count: the consumer puts the message off.
+    Suspend(InvisibleDuration),
+    /// The same as [`Settlement::Change`], but a push consumer gets no less than its group's rest for this attempt when it asks for less than the
     /// shortest of them: it did not read the policy.
     Rest { asked: InvisibleDuration, rests: Rests },
     /// Never deliver it to this group again, and store a copy among its dead letters.
@@ -182,6 +196,8 @@ pub enum StoreError {
     /// Nothing was done; the replica that was to lead is not in touch, has no vote, or lacks too much of the log.
     #[error("replica {replica} cannot take the lead now")]
     CannotLead { replica: ReplicaId },
+    #[error("there are as many lite topics in this replica group as there may be: {max}")]
+    TooManyLiteTopics { max: usize },
 }
 
 /// Counters of one queue.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use apogee_model::store::{
     Append, Appended, CheckBack, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, FetchFrom,
-    Fetched, GroupQueue, GroupRef, Half, HalfId, KeptId, LeaseTerms, Pop, Recall, RequestId, Reset, ResetTo,
-    Resolution, Settlement, StoreError, TopicRef, TransactionEnded,
+    Fetched, GroupQueue, GroupRef, Half, HalfId, KeptId, LeaseTerms, LiteSubscribed, LiteSubscription, Pop, Recall,
+    RequestId, Reset, ResetTo, Resolution, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -77,8 +77,10 @@ fn asked(ask: Ask) {
         Ask::Checked(ask) => stays(ask, |ask| Ok(ask.into_checked()), |checked| v1::Checked::of(checked)),
         Ask::CommitOffset(ask) => stays(ask, CommitOffset::try_from, |commit| commit.into()),
         Ask::CommittedOffset(ask) => stays(ask, GroupQueue::try_from, |of| (*of).into()),
+        Ask::LiteSubscribe(ask) => stays(ask, LiteSubscription::try_from, |subscription| subscription.into()),
         Ask::Append(_)
         | Ask::Unwatch(_)
+        | Ask::LiteList(_)
         | Ask::TopicStatus(_)
         | Ask::GroupStatus(_)
         | Ask::DropTopic(_)
@@ -102,7 +104,9 @@ fn answered(answer: Answered) {
         Answered::Fetched(it) => stays(it, Fetched::try_from, |fetched| fetched.into()),
         Answered::TransactionEnded(it) => stays(it, TransactionEnded::try_from, |ended| (*ended).into()),
         Answered::Transactions(it) => stays(it, v1::Transactions::into_open, |all| v1::Transactions::of(all)),
+        Answered::LiteSubscribed(it) => stays(it, LiteSubscribed::try_from, |subscribed| (*subscribed).into()),
         Answered::Settled(_)
+        | Answered::LiteList(_)
         | Answered::Done(_)
         | Answered::Recalled(_)
         | Answered::OffsetCommitted(_)
@@ -121,7 +125,7 @@ fn asks() -> Vec<Ask> {
     let (group, topic) = (group(), topic());
     let append = |due, half| {
         let request = RequestId { proxy_incarnation: 5, sequence: 6 };
-        Append { topic: topic.clone(), queue: QueueId(5), message: message(), request, due, half }
+        Append { topic: topic.clone(), queue: QueueId(5), message: message(), request, due, half, lite: None }
     };
     let half = Some(Half { check_after: Duration::from_millis(6000) });
     let dead = DeadLetters { max_attempts: 16, topic: topic.clone(), queue: QueueId(0) };
@@ -136,6 +140,8 @@ fn asks() -> Vec<Ask> {
         client: client(),
         dead_letters: Some(dead.clone()),
         order: DeliveryOrder::Fifo,
+        priority: None,
+        lite: true,
     };
     let change = Settlement::Change(InvisibleDuration::from_millis(30_000));
     let offsets = ResetTo::Offsets([(QueueId(3), QueueOffset(7))].into());
@@ -150,7 +156,13 @@ fn asks() -> Vec<Ask> {
         Ask::Settle(v1::SettleAsk::of(key(), &Settlement::DeadLetter(dead))),
         Ask::Release(v1::DeliveryKeys::of(&[key()])),
         Ask::Heard(v1::Clients::heard([(&client(), Duration::from_millis(9))])),
-        Ask::Watch(v1::WatchAsk { id: 1, group: Some((&group).into()), topic: Some((&topic).into()), filter: None }),
+        Ask::Watch(v1::WatchAsk {
+            id: 1,
+            group: Some((&group).into()),
+            topic: Some((&topic).into()),
+            filter: None,
+            client: None,
+        }),
         Ask::Reset((&Reset { group: group.clone(), topic: topic.clone(), to: offsets, dry_run: true }).into()),
         Ask::Fetch((&fetch).into()),
         Ask::Recall(Recall { topic: topic.id, id: KeptId { due: Timestamp(8), number: 9 } }.into()),
@@ -171,7 +183,8 @@ fn answers() -> Vec<Answered> {
         invisible: InvisibleDuration::from_millis(30_000),
         message: message(),
     };
-    let part = v1::PoppedPart { messages: vec![(&delivery).into()], last: true, more: true };
+    let part =
+        v1::PoppedPart { messages: vec![(&delivery).into()], last: true, more: true, ..v1::PoppedPart::default() };
     let error = StoreError::NoSuchQueue { topic: topic().name, queue, queues: 4 };
     vec![
         Answered::Appended(v1::Appended::of(&[appended])),

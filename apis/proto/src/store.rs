@@ -7,6 +7,7 @@ mod deliver;
 mod fail;
 mod fetch;
 mod kept;
+mod lite;
 mod name;
 mod offsets;
 mod reset;

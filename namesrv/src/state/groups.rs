@@ -3,24 +3,26 @@
 use std::sync::Arc;
 
 use apogee_model::{
-    Cluster, GroupChanges, GroupConfig, GroupId, MetadataError, NewGroup, Permission, ReplicaGroup, Timestamp, Topic,
-    TopicConfig, TopicId, TopicType,
+    Cluster, GroupChanges, GroupConfig, GroupId, LiteGroup, MetadataError, NewGroup, Permission, ReplicaGroup,
+    Timestamp, Topic, TopicConfig, TopicId, TopicType,
 };
 
-use super::{Change, State, existing_group, following, within};
+use super::{Change, State, existing_group, existing_topic, following, within};
 
 impl State {
     /// # Errors
-    /// [`MetadataError::GroupExists`]; [`MetadataError::OutOfRange`] for attempts and rests beyond their bounds.
+    /// [`MetadataError::GroupExists`]; [`MetadataError::OutOfRange`] for attempts and rests beyond their bounds; as
+    /// [`check_lite`].
     pub(super) fn new_group(
         &self,
         cluster: &Cluster,
         new: &NewGroup,
         created: Timestamp,
     ) -> Result<Change, MetadataError> {
-        let NewGroup { group, order, max_attempts, retry, priority_factor } = new.clone();
+        let NewGroup { group, order, max_attempts, retry, priority_factor, lite } = new.clone();
         check_attempts(max_attempts)?;
         retry.check()?;
+        lite.as_ref().map_or(Ok(()), |lite| check_lite(cluster, lite))?;
         if cluster.groups.contains_key(&group) {
             return Err(MetadataError::GroupExists { group });
         }
@@ -31,11 +33,12 @@ impl State {
             queues: 0,
             placement: Vec::new(),
             permission: Permission::ReadWrite,
+            lite_expiration: None,
             created,
         };
         let dead_letters = in_all(&dead_letters, cluster.replica_groups.values());
         let id = GroupId(following("group id", self.last_group.0)?);
-        let group = GroupConfig { group, id, order, max_attempts, retry, priority_factor, created };
+        let group = GroupConfig { group, id, order, max_attempts, retry, priority_factor, lite, created };
         Ok(Change::GroupCreated(Arc::new(group), Arc::new(dead_letters)))
     }
 }
@@ -85,6 +88,17 @@ fn in_all<'a>(topic: &TopicConfig, groups: impl Iterator<Item = &'a Arc<ReplicaG
     }
     let queues = u16::try_from(placement.len()).expect("no more than fit");
     TopicConfig { placement, queues, ..topic.clone() }
+}
+
+/// # Errors
+/// [`MetadataError::NoSuchTopic`]; [`MetadataError::Refused`] for a topic without lite topics; [`MetadataError::OutOfRange`].
+fn check_lite(cluster: &Cluster, lite: &LiteGroup) -> Result<(), MetadataError> {
+    let topic = existing_topic(cluster, &lite.topic)?;
+    if topic.topic_type != TopicType::Lite {
+        let why = format!("topic {} is of another type than LITE: it has no lite topics", topic.topic);
+        return Err(MetadataError::Refused { why });
+    }
+    within("lite topics of a client", u64::from(lite.client_max), 1..=u64::from(u32::MAX))
 }
 
 fn check_attempts(max_attempts: u32) -> Result<(), MetadataError> {

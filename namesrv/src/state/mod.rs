@@ -158,6 +158,9 @@ impl State {
         created: Timestamp,
     ) -> Result<Arc<TopicConfig>, MetadataError> {
         within("queues", u64::from(new.queues), 1..=u64::from(TopicConfig::QUEUES_MAX))?;
+        if let Some(expiration) = new.lite_expiration {
+            topics::check_lite_expiration(new, expiration)?;
+        }
         if cluster.topics.contains_key(&new.topic) {
             return Err(MetadataError::TopicExists { topic: new.topic.clone() });
         }
@@ -176,6 +179,7 @@ impl State {
             queues: new.queues,
             placement,
             permission: new.permission,
+            lite_expiration: new.lite_expiration,
             created,
         }))
     }

@@ -35,7 +35,7 @@ fn create(name: &str, queues: u16) -> Command {
 
 fn create_as(topic_type: TopicType, name: &str, queues: u16) -> Command {
     let topic = Topic::parse("", name).expect("a plain name");
-    let new = NewTopic { topic, topic_type, queues, permission: Permission::ReadWrite };
+    let new = NewTopic { topic, topic_type, queues, permission: Permission::ReadWrite, lite_expiration: None };
     Command::CreateTopic { new, created: Timestamp(5) }
 }
 
@@ -43,7 +43,7 @@ fn create_group(max_attempts: u32) -> Command {
     let group = ConsumerGroup::parse("", "g").expect("a plain name");
     let (order, retry) = (DeliveryOrder::Fifo, RetryPolicy::default());
     let priority_factor = PriorityFactor::default();
-    let new = NewGroup { group, order, max_attempts, retry, priority_factor };
+    let new = NewGroup { group, order, max_attempts, retry, priority_factor, lite: None };
     Command::CreateGroup { new, created: Timestamp(6) }
 }
 

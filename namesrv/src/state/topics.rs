@@ -1,8 +1,9 @@
 //! Topics that become otherwise.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use apogee_model::{Cluster, MetadataError, TopicChanges, TopicConfig, TopicType};
+use apogee_model::{Cluster, MetadataError, NewTopic, TopicChanges, TopicConfig, TopicType};
 
 use super::groups::belongs_to_nobody;
 use super::{existing_topic, placement, within};
@@ -12,13 +13,14 @@ use super::{existing_topic, placement, within};
 ///
 /// # Errors
 /// [`MetadataError::NoSuchTopic`]; [`MetadataError::OutOfRange`] for fewer queues than there are or too many;
-/// [`MetadataError::Refused`] for other queues of a topic that hashes message groups over them.
+/// [`MetadataError::Refused`] for other queues of a topic that hashes message groups or lite topics over them.
 pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<TopicConfig>, MetadataError> {
     let mut topic = (*existing_topic(cluster, &changes.topic)?).clone();
     if let Some(queues) = changes.queues.filter(|queues| *queues != topic.queues) {
         belongs_to_nobody(&topic.topic)?;
-        if matches!(topic.topic_type, TopicType::Fifo | TopicType::Mixed) {
-            let why = format!("topic {} keeps message groups in order, so its queues stay as they are", topic.topic);
+        if matches!(topic.topic_type, TopicType::Fifo | TopicType::Mixed | TopicType::Lite) {
+            let what = if topic.topic_type == TopicType::Lite { "lite topics" } else { "message groups" };
+            let why = format!("topic {} keeps {what} in order, so its queues stay as they are", topic.topic);
             return Err(MetadataError::Refused { why });
         }
         within("queues", u64::from(queues), u64::from(topic.queues)..=u64::from(TopicConfig::QUEUES_MAX))?;
@@ -31,6 +33,17 @@ pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<T
     }
     topic.permission = changes.permission.unwrap_or(topic.permission);
     Ok(Arc::new(topic))
+}
+
+/// # Errors
+/// [`MetadataError::OutOfRange`]; [`MetadataError::Refused`] for a topic without lite topics.
+pub(super) fn check_lite_expiration(new: &NewTopic, expiration: Duration) -> Result<(), MetadataError> {
+    if new.topic_type != TopicType::Lite {
+        let why = format!("topic {} is of another type than LITE: it has no lite topics", new.topic);
+        return Err(MetadataError::Refused { why });
+    }
+    let allowed = TopicConfig::LITE_EXPIRATION_MIN.as_secs()..=TopicConfig::LITE_EXPIRATION_MAX.as_secs();
+    within("lite expiration in seconds", expiration.as_secs(), allowed)
 }
 
 #[cfg(test)]
@@ -57,6 +70,7 @@ mod tests {
             queues: 2,
             placement: vec![ReplicaGroupId(0); 2], // of a time when there was only one
             permission: Permission::ReadWrite,
+            lite_expiration: None,
             created: Timestamp(0),
         };
         cluster.topics.insert(orders(), Arc::new(topic));
@@ -99,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_queues_of_message_groups_are_fixed_and_the_permission_is_not() {
-        for topic_type in [TopicType::Fifo, TopicType::Mixed] {
+        for topic_type in [TopicType::Fifo, TopicType::Mixed, TopicType::Lite] {
             assert!(matches!(alter(topic_type, Some(3), None), Err(MetadataError::Refused { .. })));
             let altered = alter(topic_type, Some(2), Some(Permission::Read)).unwrap();
             assert_eq!((altered.queues, altered.permission), (2, Permission::Read));

@@ -5,9 +5,11 @@ mod refusal;
 mod retry;
 mod update;
 
+use std::time::Duration;
+
 use apogee_model::{
-    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, NewGroup, NewNode, NewTopic,
-    NodeName, NodeStanding, Permission, PriorityFactor, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId,
+    ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, LiteGroup, MacKey, MacKeys, NewGroup, NewNode,
+    NewTopic, NodeName, NodeStanding, Permission, PriorityFactor, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId,
     StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
@@ -172,6 +174,7 @@ pub(crate) fn new_topic(new: &NewTopic) -> v1::CreateTopicRequest {
         topic_type: topic_type(new.topic_type).into(),
         queues: new.queues.into(),
         permission: permission(new.permission).into(),
+        lite_expiration_ms: new.lite_expiration.map(as_millis),
     }
 }
 
@@ -179,7 +182,8 @@ pub(crate) fn read_new_topic(new: v1::CreateTopicRequest) -> Read<NewTopic> {
     let (topic_type, permission) = (read_topic_type(new.topic_type())?, read_permission(new.permission())?);
     // More queues than there can be are refused with the limit, not here.
     let queues = u16::try_from(new.queues).unwrap_or(u16::MAX);
-    Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission })
+    let lite_expiration = new.lite_expiration_ms.map(Duration::from_millis);
+    Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission, lite_expiration })
 }
 
 pub(crate) fn topic_changes(changes: &TopicChanges) -> v1::AlterTopicRequest {
@@ -211,6 +215,7 @@ pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
         placement: topic.placement.iter().map(|group| group.0).collect(),
         permission: permission(topic.permission).into(),
         created: topic.created.0,
+        lite_expiration_ms: topic.lite_expiration.map(as_millis),
     }
 }
 
@@ -227,6 +232,7 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
         queues,
         placement: topic.placement.into_iter().map(ReplicaGroupId).collect(),
         permission,
+        lite_expiration: topic.lite_expiration_ms.map(Duration::from_millis),
         created: Timestamp(topic.created),
     })
 }
@@ -235,14 +241,22 @@ pub(crate) fn new_group(new: &NewGroup) -> v1::CreateGroupRequest {
     let fifo = new.order == DeliveryOrder::Fifo;
     let (name, retry) = (Some(group_name(&new.group)), Some(retry::policy(&new.retry)));
     let priority_factor = Some(new.priority_factor.percent().into());
-    v1::CreateGroupRequest { name, fifo, max_attempts: new.max_attempts, retry, priority_factor }
+    v1::CreateGroupRequest {
+        name,
+        fifo,
+        max_attempts: new.max_attempts,
+        retry,
+        priority_factor,
+        lite: new.lite.as_ref().map(lite),
+    }
 }
 
 pub(crate) fn read_new_group(new: v1::CreateGroupRequest) -> Read<NewGroup> {
     let group = read_group_name(new.name)?;
     let retry = retry::read_policy(need(new.retry, "the retry policy")?)?;
     let priority_factor = read_priority_factor(new.priority_factor)?.unwrap_or_default();
-    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry, priority_factor })
+    let lite = new.lite.map(read_lite).transpose()?;
+    Ok(NewGroup { group, order: order(new.fifo), max_attempts: new.max_attempts, retry, priority_factor, lite })
 }
 
 pub(crate) fn group_changes(changes: &GroupChanges) -> v1::AlterGroupRequest {
@@ -273,6 +287,7 @@ pub(crate) fn group(version: u64, group: &GroupConfig) -> v1::Group {
         retry: Some(retry::policy(&group.retry)),
         priority_factor: Some(group.priority_factor.percent().into()),
         created: group.created.0,
+        lite: group.lite.as_ref().map(lite),
     }
 }
 
@@ -284,12 +299,35 @@ pub(crate) fn read_group(group: v1::Group) -> Read<GroupConfig> {
         max_attempts: group.max_attempts,
         retry: retry::read_policy(need(group.retry, "the retry policy")?)?,
         priority_factor: read_priority_factor(group.priority_factor)?.unwrap_or_default(),
+        lite: group.lite.map(read_lite).transpose()?,
         created: Timestamp(group.created),
     })
 }
 
 fn read_priority_factor(percent: Option<u32>) -> Read<Option<PriorityFactor>> {
     percent.map(|percent| PriorityFactor::new(percent).map_err(|_| bad("the priority factor"))).transpose()
+}
+
+fn lite(lite: &LiteGroup) -> v1::LiteGroup {
+    let LiteGroup { topic, exclusive, client_max, reset_on_takeover, reset_on_unsubscribe } = lite;
+    v1::LiteGroup {
+        topic: Some(topic_name(topic)),
+        exclusive: *exclusive,
+        client_max: *client_max,
+        reset_on_takeover: *reset_on_takeover,
+        reset_on_unsubscribe: *reset_on_unsubscribe,
+    }
+}
+
+fn read_lite(lite: v1::LiteGroup) -> Read<LiteGroup> {
+    let v1::LiteGroup { topic, exclusive, client_max, reset_on_takeover, reset_on_unsubscribe } = lite;
+    let topic = read_topic_name(topic)?;
+    Ok(LiteGroup { topic, exclusive, client_max, reset_on_takeover, reset_on_unsubscribe })
+}
+
+/// More than there can be is refused with the limit, not here.
+fn as_millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn order(fifo: bool) -> DeliveryOrder {

@@ -77,12 +77,18 @@ pub fn group(name: &str) -> ConsumerGroup {
 }
 
 pub fn new_topic(name: &str, queues: u16) -> NewTopic {
-    NewTopic { topic: topic(name), topic_type: TopicType::Mixed, queues, permission: Permission::ReadWrite }
+    NewTopic {
+        topic: topic(name),
+        topic_type: TopicType::Mixed,
+        queues,
+        permission: Permission::ReadWrite,
+        lite_expiration: None,
+    }
 }
 
 pub fn new_group(name: &str, max_attempts: u32) -> NewGroup {
     let (order, retry) = (DeliveryOrder::Concurrent, RetryPolicy::default());
-    NewGroup { group: group(name), order, max_attempts, retry, priority_factor: PriorityFactor::default() }
+    NewGroup { group: group(name), order, max_attempts, retry, priority_factor: PriorityFactor::default(), lite: None }
 }
 
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {

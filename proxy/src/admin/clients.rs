@@ -190,6 +190,15 @@ impl Ask {
     }
 }
 
+fn client_kind(mode: ConsumeMode) -> v1::ClientKind {
+    match mode {
+        ConsumeMode::Push => v1::ClientKind::PushConsumer,
+        ConsumeMode::Simple => v1::ClientKind::SimpleConsumer,
+        ConsumeMode::LitePush => v1::ClientKind::LitePushConsumer,
+        ConsumeMode::LiteSimple => v1::ClientKind::LiteSimpleConsumer,
+    }
+}
+
 impl Here {
     pub(super) fn client(&self, known: Known) -> v1::Client {
         let Known { id, role, topics, subscriptions, language, version, peer, silent, connections } = known;
@@ -197,8 +206,7 @@ impl Here {
         let (kind, group) = match &role {
             None => (v1::ClientKind::Unspecified, None),
             Some(Role::Producer) => (v1::ClientKind::Producer, None),
-            Some(Role::Consumer { mode: ConsumeMode::Push, group }) => (v1::ClientKind::PushConsumer, Some(group)),
-            Some(Role::Consumer { mode: ConsumeMode::Simple, group }) => (v1::ClientKind::SimpleConsumer, Some(group)),
+            Some(Role::Consumer { mode, group }) => (client_kind(*mode), Some(group)),
         };
         let silent = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
         v1::Client {

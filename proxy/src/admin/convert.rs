@@ -1,11 +1,12 @@
 //! Admin messages to our types and back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use apogee_model::store::{GroupStatus, QueueStatus};
 use apogee_model::{
-    Cluster, ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, MetadataError, NewGroup, NewTopic, NodeStanding,
-    Permission, PriorityFactor, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
+    Cluster, ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, LiteGroup, MetadataError, NewGroup, NewTopic,
+    NodeStanding, Permission, PriorityFactor, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
 };
 use apogee_proto::admin::v1;
 
@@ -22,6 +23,7 @@ pub(super) fn new_topic(ask: &v1::CreateTopicRequest) -> Result<NewTopic, AdminE
         topic_type: topic_type(ask.r#type)?,
         queues: u16::try_from(read).map_err(|_| too_many_queues(read))?,
         permission: Permission::ReadWrite,
+        lite_expiration: ask.lite_expiration_ms.map(Duration::from_millis),
     })
 }
 
@@ -62,7 +64,29 @@ pub(super) fn new_group(ask: &v1::CreateGroupRequest) -> Result<NewGroup, AdminE
         max_attempts: ask.max_attempts,
         retry: ask.retry.clone().map(retry::policy).transpose()?.unwrap_or_default(),
         priority_factor: ask.priority_factor.map(PriorityFactor::new).transpose()?.unwrap_or_default(),
+        lite: ask.lite.as_ref().map(|lite| lite_group(&ask.namespace, lite)).transpose()?,
     })
+}
+
+fn lite_group(namespace: &str, lite: &v1::LiteGroup) -> Result<LiteGroup, AdminError> {
+    let client_max = if lite.client_max == 0 { LiteGroup::CLIENT_MAX_DEFAULT } else { lite.client_max };
+    Ok(LiteGroup {
+        topic: Topic::parse(namespace, &lite.topic)?,
+        exclusive: lite.exclusive,
+        client_max,
+        reset_on_takeover: lite.reset_on_takeover,
+        reset_on_unsubscribe: lite.reset_on_unsubscribe,
+    })
+}
+
+fn wire_lite_group(lite: &LiteGroup) -> v1::LiteGroup {
+    v1::LiteGroup {
+        topic: lite.topic.name().to_owned(),
+        exclusive: lite.exclusive,
+        client_max: lite.client_max,
+        reset_on_takeover: lite.reset_on_takeover,
+        reset_on_unsubscribe: lite.reset_on_unsubscribe,
+    }
 }
 
 pub(super) fn group_changes(ask: v1::AlterGroupRequest) -> Result<GroupChanges, AdminError> {
@@ -84,6 +108,7 @@ pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
         id: topic.id.0,
         created: Some(time(topic.created)),
         permission: wire_permission(topic.permission).into(),
+        lite_expiration_ms: topic.lite_expiration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 
@@ -127,6 +152,7 @@ pub(super) fn group(group: &GroupConfig) -> v1::Group {
         priority_factor: group.priority_factor.percent().into(),
         id: group.id.0,
         created: Some(time(group.created)),
+        lite: group.lite.as_ref().map(wire_lite_group),
     }
 }
 

@@ -108,7 +108,7 @@ impl Redrive<'_> {
                     self.answer.more = true;
                     return Ok(());
                 }
-                let Popped { messages, more } = store.pop(self.pop(left.min(BATCH))).await?;
+                let Popped { messages, more, .. } = store.pop(self.pop(left.min(BATCH))).await?;
                 if messages.is_empty() && !more {
                     break;
                 }
@@ -147,6 +147,7 @@ impl Redrive<'_> {
             dead_letters: None,
             order: DeliveryOrder::Concurrent,
             priority: None,
+            lite: false,
         }
     }
 
@@ -180,7 +181,7 @@ impl Redrive<'_> {
         let store = store.ok_or("the queue is nowhere")?.map_err(|error| error.to_string())?;
         // Nobody remembers a send without a proxy: it may be stored twice when an answer gets lost on its way.
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
-        let append = Append { topic: topic_ref(config), queue, message, request, due: None, half: None };
+        let append = Append { topic: topic_ref(config), queue, message, request, due: None, half: None, lite: None };
         store.append(vec![append]).await.map(drop).map_err(|error| error.to_string())
     }
 

@@ -48,6 +48,8 @@ pub enum AdminError {
     EndedOtherwise { message_id: String, asked: Resolution },
     #[error("there is no transaction of message {message_id} any more; it ended so long ago that it is forgotten")]
     NoSuchTransaction { message_id: String },
+    #[error("topic {topic} has no lite topic {name:?}")]
+    NoSuchLiteTopic { topic: Topic, name: String },
     #[error("no telemetry stream of client {id} is open, so it cannot be asked anything")]
     NoStream { id: ClientId },
     #[error("client {id} did not answer within {waited:?}; its SDK may know nothing of such questions")]
@@ -131,7 +133,9 @@ fn code(error: &AdminError) -> Code {
         AdminError::HungUp { .. } => Code::Unavailable,
         AdminError::TooManyQuestions => Code::ResourceExhausted,
         AdminError::Passed(status) => status.code(),
-        AdminError::NoSuchMessage { .. } | AdminError::NoSuchTransaction { .. } => Code::NotFound,
+        AdminError::NoSuchMessage { .. }
+        | AdminError::NoSuchTransaction { .. }
+        | AdminError::NoSuchLiteTopic { .. } => Code::NotFound,
         AdminError::SearchTooLong { .. } => Code::ResourceExhausted,
         AdminError::Metadata(error) => metadata_code(error),
         AdminError::Store(cause) | AdminError::NotFreed { cause, .. } => store_code(cause),
@@ -163,6 +167,9 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Timeout { .. } => Code::DeadlineExceeded,
         StoreError::Unreadable { .. } => Code::DataLoss,
         // No admin call asks for that.
-        StoreError::TooLarge { .. } | StoreError::NoSuchQueue { .. } | StoreError::CannotLead { .. } => Code::Internal,
+        StoreError::TooLarge { .. }
+        | StoreError::NoSuchQueue { .. }
+        | StoreError::TooManyLiteTopics { .. }
+        | StoreError::CannotLead { .. } => Code::Internal,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
 //! Reading order: this table of contents, `cluster`, `clients`, `subscriptions`, `relay` (questions to clients), `offsets`
-//! (resets), `dead_letters`, `find` and `tail` (messages), `transactions`, `convert`,
+//! (resets), `dead_letters`, `find` and `tail` (messages), `transactions`, `lite`, `convert`,
 //! `stored`, `page`, `error`.
 
 mod clients;
@@ -11,6 +11,7 @@ mod convert;
 mod dead_letters;
 mod error;
 mod find;
+mod lite;
 mod offsets;
 mod page;
 mod relay;
@@ -201,6 +202,17 @@ impl v1::admin_server::Admin for Admin {
 
     async fn verify_message(&self, request: Request<v1::VerifyMessageRequest>) -> Reply<v1::VerifyMessageResponse> {
         answer(self.do_verify_message(request.into_inner()).await)
+    }
+
+    async fn list_lite_topics(&self, request: Request<v1::ListLiteTopicsRequest>) -> Reply<v1::ListLiteTopicsResponse> {
+        answer(self.do_list_lite_topics(request.into_inner()).await)
+    }
+
+    async fn describe_lite_topic(
+        &self,
+        request: Request<v1::DescribeLiteTopicRequest>,
+    ) -> Reply<v1::DescribeLiteTopicResponse> {
+        answer(self.do_describe_lite_topic(request.into_inner()).await)
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
     Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupQueue,
-    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    GroupRef, GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -58,12 +59,21 @@ impl Routes for FakeRoutes {
     }
 
     fn create_topic(&self, new: NewTopic) -> Answer<'_, Arc<TopicConfig>> {
-        let NewTopic { topic, topic_type, queues, permission } = new;
+        let NewTopic { topic, topic_type, queues, permission, lite_expiration } = new;
         let created = Timestamp(1_700_000_000_123);
         let placement = vec![ReplicaGroupId(0); usize::from(queues)];
         let topic_id = TopicId(7);
-        let made =
-            TopicConfig { topic: topic.clone(), id: topic_id, topic_type, queues, placement, permission, created };
+        let id = topic_id;
+        let made = TopicConfig {
+            topic: topic.clone(),
+            id,
+            topic_type,
+            queues,
+            placement,
+            permission,
+            lite_expiration,
+            created,
+        };
         let made = Arc::new(made);
         let before = self.change(|cluster| cluster.topics.insert(topic.clone(), Arc::clone(&made)));
         ready(if before.is_some() { Err(MetadataError::TopicExists { topic }) } else { Ok(made) }).boxed()
@@ -86,9 +96,9 @@ impl Routes for FakeRoutes {
     }
 
     fn create_group(&self, new: NewGroup) -> Answer<'_, Arc<GroupConfig>> {
-        let NewGroup { group, order, max_attempts, retry, priority_factor } = new;
+        let NewGroup { group, order, max_attempts, retry, priority_factor, lite } = new;
         let (id, created) = (GroupId(9), Timestamp(0));
-        let made = GroupConfig { group: group.clone(), id, order, max_attempts, retry, priority_factor, created };
+        let made = GroupConfig { group: group.clone(), id, order, max_attempts, retry, priority_factor, lite, created };
         let made = Arc::new(made);
         self.change(|cluster| cluster.groups.insert(group, Arc::clone(&made)));
         ready(Ok(made)).boxed()
@@ -175,6 +185,18 @@ impl StoreNode for FakeStore {
 
     fn watch(&self, _: GroupRef, _: TopicRef, _: Filter) -> Box<dyn Watch> {
         unreachable!("the admin API waits for nothing")
+    }
+
+    fn watch_lite(&self, _: GroupRef, _: TopicRef, _: ClientId) -> Box<dyn Watch> {
+        unreachable!("the admin API waits for nothing")
+    }
+
+    fn lite_subscribe(&self, _: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
+        unreachable!("the admin API subscribes to nothing")
+    }
+
+    fn lite_list(&self, _: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
+        ready(Ok(Vec::new())).boxed()
     }
 
     fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
@@ -295,7 +317,9 @@ fn client(store: &Arc<FakeStore>) -> Client {
 
 fn new_topic(name: &str) -> v1::CreateTopicRequest {
     let r#type = v1::TopicType::Normal.into();
-    v1::CreateTopicRequest { namespace: String::new(), name: name.to_owned(), r#type, read_queues: 2, write_queues: 2 }
+    let (read_queues, write_queues, lite_expiration_ms) = (2, 2, None);
+    let (namespace, name) = (String::new(), name.to_owned());
+    v1::CreateTopicRequest { namespace, name, r#type, read_queues, write_queues, lite_expiration_ms }
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, Status>) -> (Code, String) {
@@ -349,7 +373,7 @@ async fn progress_is_in_order_and_without_deleted_topics() {
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let order = v1::DeliveryOrder::Orderly.into();
     let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
-    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor: None };
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor: None, lite: None };
     admin.create_group(ask).await.expect("a fair wish");
     let ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned() };
     let described = admin.describe_group(ask).await.expect("it is there").into_inner();

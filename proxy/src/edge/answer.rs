@@ -10,6 +10,7 @@ use crate::service::change_invisible::Changed;
 use crate::service::dead_letter::Forwarded;
 use crate::service::end_transaction::Ended;
 use crate::service::heartbeat::Alive;
+use crate::service::lite;
 use crate::service::offsets::{Offset, Updated};
 use crate::service::query_assignment::{Assigned, AssignedQueues};
 use crate::service::query_route::{AccessPoint, NamedTopic, Route, Scheme};
@@ -35,6 +36,18 @@ pub(super) trait Answer: Sized {
             Ok(answer) => answer.wire(),
             Err(error) => Self::refused(failed(&error)),
         }
+    }
+}
+
+impl Answer for lite::Done {
+    type Wire = v2::SyncLiteSubscriptionResponse;
+
+    fn wire(self) -> Self::Wire {
+        v2::SyncLiteSubscriptionResponse { status: Some(ok()) }
+    }
+
+    fn refused(status: v2::Status) -> Self::Wire {
+        v2::SyncLiteSubscriptionResponse { status: Some(status) }
     }
 }
 

@@ -40,7 +40,6 @@ pub(crate) use self::budget::ByteBudget;
 use self::convert::Parse;
 use self::deliver::Parts;
 pub(crate) use self::deliver::Receiver;
-use self::status::failed;
 use crate::metrics::{Metrics, Rpc, ours};
 use crate::service::{self, Call, ServiceError, UNARY_MAX};
 
@@ -69,6 +68,7 @@ pub(crate) struct Edge {
     pub(crate) dead_letter: service::dead_letter::Service,
     pub(crate) telemetry: Arc<service::telemetry::Service>,
     pub(crate) terminate: service::terminate::Service,
+    pub(crate) lite: service::lite::Service,
 }
 
 #[tonic::async_trait]
@@ -156,8 +156,7 @@ impl v2::messaging_service_server::MessagingService for Edge {
         &self,
         request: Request<v2::SyncLiteSubscriptionRequest>,
     ) -> Reply<v2::SyncLiteSubscriptionResponse> {
-        let status = self.not_yet(Rpc::SyncLiteSubscription, &request, "subscribing to lite topics");
-        Ok(Response::new(v2::SyncLiteSubscriptionResponse { status }))
+        self.unary(Rpc::SyncLiteSubscription, request, |call, subscribe| self.lite.run(call, subscribe)).await
     }
 
     async fn pull_message(&self, request: Request<v2::PullMessageRequest>) -> Reply<Self::PullMessageStream> {
@@ -258,17 +257,6 @@ impl Edge {
         let code = outcome.as_ref().map_or_else(status::code, deliver::code);
         self.done(rpc, code, outcome.as_ref().err(), started.elapsed());
         Ok(Response::new(self.receiver.parts(outcome)))
-    }
-
-    /// What an RPC answers that this server does not serve yet; callers are admitted like all others.
-    fn not_yet<W>(&self, rpc: Rpc, request: &Request<W>, what: &str) -> Option<v2::Status> {
-        let started = Instant::now();
-        let error = match self.gate.admit(rpc, request) {
-            Ok(_admitted) => ServiceError::not_implemented(what),
-            Err(error) => error,
-        };
-        self.done(rpc, status::code(&error), Some(&error), started.elapsed());
-        Some(failed(&error))
     }
 
     /// Counts an answer, and logs what a person may have to look after.

@@ -12,13 +12,16 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         ServiceError::ClientId { .. } => Code::ClientIdRequired,
         ServiceError::TooMany { .. } => Code::TooManyRequests,
         ServiceError::DeadlinePassed { .. } => Code::ProxyTimeout,
-        ServiceError::NotImplemented { .. } => Code::NotImplemented,
         ServiceError::AccessPoint { .. } => Code::IllegalAccessPoint,
-        ServiceError::TopicName(_) => Code::IllegalTopic,
-        ServiceError::GroupName(_) => Code::IllegalConsumerGroup,
+        ServiceError::TopicName(_) | ServiceError::OtherLiteTopic { .. } => Code::IllegalTopic,
+        ServiceError::GroupName(_) | ServiceError::NoLiteGroup { .. } => Code::IllegalConsumerGroup,
         ServiceError::TopicNotFound { .. } => Code::TopicNotFound,
         ServiceError::GroupNotFound { .. } => Code::ConsumerGroupNotFound,
-        ServiceError::NotReadable { .. } | ServiceError::NotWritable { .. } => Code::Forbidden,
+        ServiceError::NotReadable { .. } | ServiceError::NotWritable { .. } | ServiceError::TooManyUnsettled { .. } => {
+            Code::Forbidden
+        }
+        ServiceError::TooManyLiteSubscriptions { .. } => Code::LiteSubscriptionQuotaExceeded,
+        ServiceError::MixedLiteTopics { .. } => Code::IllegalLiteTopic,
         ServiceError::ClientType { .. } => Code::UnrecognizedClientType,
         ServiceError::NoMessages | ServiceError::MixedTopics { .. } => Code::MessageCorrupted,
         ServiceError::Message(error) => message(error),
@@ -75,6 +78,7 @@ fn store(error: &StoreError) -> Code {
     match error {
         StoreError::Busy { .. } => Code::TooManyRequests,
         StoreError::TooLarge { .. } => Code::PayloadTooLarge,
+        StoreError::TooManyLiteTopics { .. } => Code::LiteTopicQuotaExceeded,
         StoreError::Timeout { .. } => Code::ProxyTimeout,
         // SDKs try again after each of these, and after a timeout.
         StoreError::NotLeader { .. } => Code::HaNotAvailable,

@@ -163,6 +163,10 @@ impl Conversation {
                 Command::Settings(told)
             }
             Word::CheckBack { check, transaction_id } => self.orphan(&check, transaction_id)?,
+            Word::Evicted { lite_topic } => {
+                let lite_topic = lite_topic.into();
+                Command::NotifyUnsubscribeLiteCommand(v2::NotifyUnsubscribeLiteCommand { lite_topic })
+            }
         };
         Some(Ok(v2::TelemetryCommand { status: Some(ok()), command: Some(command) }))
     }
@@ -288,7 +292,7 @@ async fn leaves(departure: &Departure, stage: Stage, began: bool) {
 /// Source: apache/rocketmq `proxy/.../ClientActivity.java`.
 fn refusal(error: &ServiceError) -> Reply {
     match code(error) {
-        Code::TooManyRequests | Code::NotImplemented => Ok(status_only(error)),
+        Code::TooManyRequests => Ok(status_only(error)),
         Code::UnrecognizedClientType | Code::InternalServerError => Err(Status::internal(format!("settings: {error}"))),
         _ => Err(Status::invalid_argument(format!("settings: {error}"))),
     }

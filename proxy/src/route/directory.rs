@@ -74,6 +74,7 @@ impl Directory {
             topic_type: TopicType::Mixed,
             queues: TopicConfig::QUEUES_DEFAULT,
             permission: Permission::ReadWrite,
+            lite_expiration: None,
         };
         match in_time(self.routes.create_topic(new)).await? {
             Ok(created) => {
@@ -103,6 +104,7 @@ impl Directory {
             max_attempts: GroupConfig::MAX_ATTEMPTS_DEFAULT,
             retry: RetryPolicy::default(),
             priority_factor: PriorityFactor::default(),
+            lite: None,
         };
         match in_time(self.routes.create_group(new)).await? {
             Ok(created) => {

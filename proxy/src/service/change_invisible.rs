@@ -18,6 +18,8 @@ pub(crate) struct ChangeInvisible {
     pub topic: Topic,
     pub receipt_handle: String,
     pub after: InvisibleDuration,
+    /// The attempt does not count.
+    pub suspend: bool,
 }
 
 /// What became of it. The handle stays the same and is told in any case: a client may overwrite its own with it.
@@ -49,8 +51,11 @@ impl Service {
         let delivery = claim.delivery(&change.receipt_handle)?;
         let (.., config) = claim.parties()?;
         let (asked, rests) = (change.after, config.retry.rests());
-        let what =
-            if asked.get() < rests.shortest() { Settlement::Rest { asked, rests } } else { Settlement::Change(asked) };
+        let what = match asked {
+            asked if change.suspend => Settlement::Suspend(asked),
+            asked if asked.get() < rests.shortest() => Settlement::Rest { asked, rests },
+            asked => Settlement::Change(asked),
+        };
         receipt::settle(&self.stores, delivery, what, &change.receipt_handle).await
     }
 }

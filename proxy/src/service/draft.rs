@@ -16,6 +16,7 @@ pub(crate) struct Draft {
     pub message_group: Option<Box<str>>,
     /// How urgent a PRIORITY message is.
     pub priority: Option<u32>,
+    pub lite_topic: Option<Box<str>>,
     /// When consumers may see it; a time that has come, or none, is now.
     pub due: Option<Timestamp>,
     /// Consumers see it when its transaction is committed.
@@ -77,6 +78,7 @@ mod tests {
             message_id: "id".into(),
             message_group: None,
             priority: None,
+            lite_topic: None,
             due: None,
             half: None,
             body,

@@ -17,8 +17,6 @@ pub(crate) enum ServiceError {
     TooMany { what: &'static str, limit: usize },
     #[error("not answered within {waited:?}; whether the request was carried out is unknown")]
     DeadlinePassed { waited: Duration },
-    #[error("{what} is not implemented yet")]
-    NotImplemented { what: String },
 
     #[error("endpoints {problem}")]
     AccessPoint { problem: String },
@@ -97,6 +95,17 @@ pub(crate) enum ServiceError {
     #[error("query offset policy: {problem}")]
     OffsetPolicy { problem: String },
 
+    #[error("consumer group {group} {problem}")]
+    NoLiteGroup { group: ConsumerGroup, problem: &'static str },
+    #[error("consumer group {group} reads {}, not those of topic {topic}", lite_topics_of(reads.as_ref()))]
+    OtherLiteTopic { group: ConsumerGroup, topic: Topic, reads: Option<Topic> },
+    #[error("there would be more than {max} subscriptions to lite topics")]
+    TooManyLiteSubscriptions { max: usize },
+    #[error("the client holds {unsettled} messages of lite topics that it did not settle")]
+    TooManyUnsettled { unsettled: usize },
+    #[error("message {index} is for another lite topic than message 0; one request has one lite topic, or none")]
+    MixedLiteTopics { index: usize },
+
     #[error("settings carry neither publishing nor subscription")]
     SettingsWithoutRole,
     #[error("settings say client type {client_type}, but carry a {carried}")]
@@ -163,10 +172,6 @@ pub(crate) enum MessageError {
 }
 
 impl ServiceError {
-    pub(crate) fn not_implemented(what: impl Into<String>) -> Self {
-        Self::NotImplemented { what: what.into() }
-    }
-
     /// The same failure of message `index` of `count`: told only where there is more than one.
     pub(crate) fn of_message(self, index: usize, count: usize) -> Self {
         if count > 1 { Self::InBatch { index, error: Box::new(self) } } else { self }
@@ -183,6 +188,10 @@ pub(crate) fn name(message_type: MessageType) -> &'static str {
         MessageType::Lite => "LITE",
         MessageType::Priority => "PRIORITY",
     }
+}
+
+fn lite_topics_of(topic: Option<&Topic>) -> String {
+    topic.map_or_else(|| "no lite topics".to_owned(), |topic| format!("lite topics of {topic}"))
 }
 
 fn ended(resolution: Resolution) -> &'static str {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::lite::check_role;
 use super::{Call, ServiceError};
+use crate::route::Directory;
 use crate::session::{Role, Sessions};
 
 /// Who says it lives.
@@ -17,17 +19,21 @@ pub(crate) struct Beat {
 pub(crate) struct Alive;
 
 pub(crate) struct Service {
+    directory: Directory,
     sessions: Arc<Sessions>,
 }
 
 impl Service {
-    pub(crate) fn new(sessions: Arc<Sessions>) -> Self {
-        Self { sessions }
+    pub(crate) fn new(directory: Directory, sessions: Arc<Sessions>) -> Self {
+        Self { directory, sessions }
     }
 
     pub(crate) async fn run(&self, call: Call, beat: Beat) -> Result<Alive, ServiceError> {
         match beat.role {
-            Some(role) => self.sessions.beat(&call, role)?,
+            Some(role) => {
+                check_role(&self.directory, &role, &[])?;
+                self.sessions.beat(&call, role)?;
+            }
             None if self.sessions.heard(&call) => {}
             None => return Err(ServiceError::ClientType { client_type: "CLIENT_TYPE_UNSPECIFIED".to_owned() }),
         }

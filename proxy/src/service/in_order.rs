@@ -186,6 +186,7 @@ fn is_known(answer: &Answer) -> bool {
             StoreError::NotLeader { .. }
             | StoreError::Busy { .. }
             | StoreError::TooLarge { .. }
+            | StoreError::TooManyLiteTopics { .. }
             | StoreError::NoSuchQueue { .. },
         ) => true,
         Err(

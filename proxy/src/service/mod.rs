@@ -12,6 +12,7 @@ pub(crate) mod end_transaction;
 mod error;
 pub(crate) mod heartbeat;
 pub(crate) mod in_order;
+pub(crate) mod lite;
 pub(crate) mod mismatch;
 pub(crate) mod offsets;
 pub(crate) mod pull;

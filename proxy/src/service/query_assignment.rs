@@ -49,6 +49,8 @@ impl Service {
             return Err(ServiceError::NotReadable { topic: query.topic.topic });
         }
         let queues = match group.order {
+            // What a client gets is where its lite topics are, not where it looks.
+            _ if group.lite.is_some() => AssignedQueues::Any,
             DeliveryOrder::Concurrent => AssignedQueues::Any,
             DeliveryOrder::Fifo => AssignedQueues::Each((0..topic.queues).map(QueueId).collect()),
         };

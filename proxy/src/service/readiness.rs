@@ -1,6 +1,6 @@
 //! Long polls that sleep until there is something for them: no polling loops, no herd.
 //!
-//! Receives of one (group, topic, filter) wait in one line, first come, first woken. Every replica group of the topic
+//! Receives of one (group, topic, filter), or of one client that is subscribed to lite topics, wait in one line, first come, first woken. Every replica group of the topic
 //! tells edges: "at least n messages became ready". An edge wakes as many sleepers as it takes to carry n away; whoever
 //! finds more than it can take wakes the next. A wake is a debt: a receive that is cancelled before it used its wake
 //! passes it on, so no message waits while somebody waits for it.
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::GroupRef;
-use apogee_model::{Filter, GroupId, ReplicaGroupId, TopicConfig, TopicId};
+use apogee_model::{ClientId, Filter, GroupId, ReplicaGroupId, TopicConfig, TopicId};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -76,7 +76,15 @@ struct Lines {
 }
 
 /// With the number of queues: a topic that has grown begins new lines, which watch the replica groups that it has now.
-type Key = (GroupId, TopicId, u16, Filter);
+type Key = (GroupId, TopicId, u16, Interest);
+
+/// What receives of a line can be given.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Interest {
+    All(Filter),
+    /// Messages of lite topics that the client is subscribed to.
+    Lite(ClientId),
+}
 
 struct Line {
     /// By ticket, hence in order of arrival.
@@ -114,16 +122,21 @@ impl Readiness {
         &self,
         group: &GroupRef,
         topic: &TopicConfig,
-        filter: &Filter,
+        interest: &Interest,
         batch: usize,
         attempt: Option<Bytes>,
     ) -> Result<Place, ServiceError> {
-        let key = (group.id, topic.id, topic.queues, filter.clone());
+        let key = (group.id, topic.id, topic.queues, interest.clone());
         let bell = Arc::new(Notify::new());
         let waiter = Waiter { batch: u64::try_from(batch).unwrap_or(u64::MAX).max(1), bell: Arc::clone(&bell) };
         let watch = |replica_group| {
             let store = self.stores.of(replica_group)?;
-            Ok((replica_group, store.watch(group.clone(), topic_ref(topic), filter.clone())))
+            let (group, topic) = (group.clone(), topic_ref(topic));
+            let watch = match interest {
+                Interest::All(filter) => store.watch(group, topic, filter.clone()),
+                Interest::Lite(client) => store.watch_lite(group, topic, client.clone()),
+            };
+            Ok((replica_group, watch))
         };
         let begin = || topic.replica_groups().into_iter().map(watch).collect();
         let joined = self.shared.join(&key, waiter, begin)?;

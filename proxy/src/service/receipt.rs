@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use apogee_model::store::{DeliveryKey, Settled, Settlement};
-use apogee_model::{Cluster, ConsumerGroup, GroupConfig, MacKeys, ReceiptHandle, ReplicaGroupId, Topic, TopicConfig};
+use apogee_model::{
+    Cluster, ConsumerGroup, GroupConfig, MacKeys, ReceiptHandle, ReplicaGroupId, Topic, TopicConfig, TopicType,
+};
 
 use super::ServiceError;
 use crate::store::Stores;
@@ -44,7 +46,9 @@ impl Claim {
         let (topic, group) = self.target.as_ref().map_err(Clone::clone)?;
         let handle = ReceiptHandle::verify(text, &self.cluster.mac_keys)
             .map_err(|_| invalid(format!("{} is corrupt or was not given by this cluster", shorten(text))))?;
-        if handle.topic != topic.id {
+        // Lite topics are known by name where they are, and the cluster knows the topic that they are parts of.
+        let lite = handle.topic.is_lite() && topic.topic_type == TopicType::Lite;
+        if handle.topic != topic.id && !lite {
             return Err(invalid(format!("{} is not for topic {}", shorten(text), topic.topic)));
         }
         if handle.group != group.id {

@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{Delivery, DeliveryKey, LeaseTerms, Pop, Popped, StoreError};
-use apogee_model::{Cluster, ConsumerGroup, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig, TopicType};
+use apogee_model::{
+    Cluster, ConsumerGroup, DeliveryOrder, Filter, GroupConfig, ReplicaGroupId, Topic, TopicConfig, TopicType,
+};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::dead_letter::dead_letters;
+use super::lite::reads_lite;
 use super::mismatch::Mismatches;
-use super::readiness::{Place, Readiness};
+use super::readiness::{Interest, Place, Readiness};
 use super::{Call, Language, ServiceError};
 use crate::listen::{Departure, Stage};
 use crate::metrics::Metrics;
 use crate::route::{Directory, group_ref, topic_ref};
-use crate::session::Sessions;
+use crate::session::{Sessions, Streams};
 use crate::store::{StoreNode, Stores};
 
 /// Most messages of one answer.
@@ -102,6 +105,7 @@ pub(crate) struct Service {
     pub(crate) directory: Directory,
     pub(crate) stores: Stores,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) mismatches: Mismatches,
@@ -166,17 +170,19 @@ impl Service {
             return Err(ServiceError::NotReadable { topic: ask.topic });
         }
         self.mismatches.look(&topic, &group);
+        let lite = reads_lite(&group, &topic)?;
         let pop = Pop {
             group: group_ref(&group),
             topic: topic_ref(&topic),
-            filter: ask.filter,
+            filter: if lite { Filter::default() } else { ask.filter },
             batch: ask.batch,
             lease: ask.lease,
             attempt_id: ask.attempt_id,
             client: call.client,
             dead_letters: None,
-            order: group.order,
             priority: (topic.topic_type == TopicType::Priority).then_some(group.priority_factor),
+            order: if lite { DeliveryOrder::Fifo } else { group.order },
+            lite,
         };
         let renewed = pop.lease == LeaseTerms::AutoRenew;
         let ends_at = patience(call.language);
@@ -201,7 +207,8 @@ impl Service {
         if waited.has_to_end() {
             return Ok(None);
         }
-        let mut place = self.readiness.join(&pop.group, topic, &pop.filter, pop.batch, pop.attempt_id.clone())?;
+        let interest = if pop.lite { Interest::Lite(pop.client.clone()) } else { Interest::All(pop.filter.clone()) };
+        let mut place = self.readiness.join(&pop.group, topic, &interest, pop.batch, pop.attempt_id.clone())?;
         loop {
             while let Some(offer) = place.offer() {
                 if waited.has_to_end() {
@@ -211,9 +218,15 @@ impl Service {
                 let dead_letters = dead_letters(&self.directory.routes().cluster(), topic, group, offer.group);
                 let popped = timeout_at(until.answer, store.pop(Pop { dead_letters, ..pop.clone() })).await;
                 match popped.map_err(|_| ServiceError::DeadlinePassed { waited: since.elapsed() })? {
-                    Ok(Popped { messages, more }) if !messages.is_empty() => {
+                    Ok(Popped { messages, more, .. }) if !messages.is_empty() => {
                         place.served(offer, more);
                         return Ok(Some((offer.group, messages)));
+                    }
+                    Ok(Popped { unsettled: Some(unsettled), .. }) => {
+                        return Err(ServiceError::TooManyUnsettled { unsettled });
+                    }
+                    Ok(Popped { evicted, .. }) if !evicted.is_empty() => {
+                        evicted.into_iter().for_each(|lite_topic| self.streams.evicted(&pop.client, lite_topic));
                     }
                     Ok(Popped { more: true, .. }) => tokio::task::yield_now().await, // skipped what the filter refuses, or is dead
                     Ok(Popped { .. }) => place.found_nothing(offer),

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apogee_model::store::{Append, Appended, RequestId, StoreError, TopicRef};
+use apogee_model::store::{Append, Appended, LiteName, RequestId, StoreError, TopicRef};
 use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType};
 use futures::future::BoxFuture;
 
-use super::error::name;
 use super::in_order::InOrder;
 use super::{Call, Draft, ServiceError, end_transaction, recall};
 use crate::metrics::Metrics;
@@ -77,9 +76,9 @@ impl Service {
             return Err(ServiceError::NotWritable { topic: batch.topic });
         }
 
-        let message_group = one_message_group(&batch.messages)?;
+        let line = one_line(&batch.messages)?;
         let priority = one_priority(&batch.messages)?;
-        let queue = topic.queue_of(message_group.as_deref(), priority);
+        let queue = topic.queue_of(line.as_deref(), priority);
         let queue = queue.unwrap_or_else(|| self.choose(&topic, batch.queue_hint));
         let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
         let replica_group = topic.replica_group(queue).ok_or(nowhere)?;
@@ -90,17 +89,19 @@ impl Service {
         for mut message in batch.messages {
             sizes.push(message.body.len());
             ids.push(std::mem::take(&mut message.message_id));
-            appends.push(self.append(&target, queue, message).await);
+            let expiration = topic.lite_expiration;
+            let lite = message.lite_topic.take().map(|name| LiteName { name, expiration });
+            appends.push(self.append(&target, queue, message, lite).await);
         }
-        let appended = match message_group {
-            Some(group) => {
+        let appended = match line {
+            Some(name) => {
                 let until = call.answer_by(HELD_BACK_MAX);
                 let bytes = appends.iter().map(|append| append.message.len()).sum();
                 let tries = move || {
                     let (store, appends) = (Arc::clone(&store), appends.clone());
                     Box::pin(async move { store.append(appends).await }) as BoxFuture<'static, _>
                 };
-                self.in_order.append((topic.id, group), bytes, tries, until).await.map_err(counted)?
+                self.in_order.append((topic.id, name), bytes, tries, until).await.map_err(counted)?
             }
             None => store.append(appends).await.map_err(refusal)?,
         };
@@ -133,11 +134,11 @@ impl Service {
             .unwrap_or_else(|| queue(wanted))
     }
 
-    async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft) -> Append {
+    async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft, lite: Option<LiteName>) -> Append {
         let request =
             RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
         let (due, half) = (message.due, message.half);
-        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half }
+        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half, lite }
     }
 }
 
@@ -148,12 +149,16 @@ fn counted(error: ServiceError) -> ServiceError {
     }
 }
 
-/// The message group of the whole request, which is stored in one queue.
-fn one_message_group(messages: &[Draft]) -> Result<Option<Box<str>>, ServiceError> {
+/// The message group or the lite topic of the whole request, which is stored in one queue, in order.
+fn one_line(messages: &[Draft]) -> Result<Option<Box<str>>, ServiceError> {
     let group = messages.first().and_then(|first| first.message_group.clone());
-    match messages.iter().position(|message| message.message_group != group) {
-        Some(index) => Err(ServiceError::MixedMessageGroups { index }),
-        None => Ok(group),
+    let lite = messages.first().and_then(|first| first.lite_topic.clone());
+    if let Some(index) = messages.iter().position(|message| message.message_group != group) {
+        return Err(ServiceError::MixedMessageGroups { index });
+    }
+    match messages.iter().position(|message| message.lite_topic != lite) {
+        Some(index) => Err(ServiceError::MixedLiteTopics { index }),
+        None => Ok(lite.or(group)),
     }
 }
 
@@ -174,19 +179,11 @@ fn refusal(error: StoreError) -> ServiceError {
     }
 }
 
-/// Routes of MIXED topics list four types, but a send may bring PRIORITY too, which changes nothing there.
+/// Routes of MIXED topics list four types, but a send may bring any that needs no topic of its own.
 fn check_type(topic: &TopicConfig, actual: MessageType) -> Result<(), ServiceError> {
-    if topic.topic_type != TopicType::Mixed && !topic.topic_type.accepts().contains(&actual) {
+    let any = topic.topic_type == TopicType::Mixed && actual != MessageType::Lite;
+    if !any && !topic.topic_type.accepts().contains(&actual) {
         return Err(ServiceError::MessageType { topic: topic.topic.clone(), expected: topic.topic_type, actual });
     }
-    match actual {
-        MessageType::Normal
-        | MessageType::Fifo
-        | MessageType::Delay
-        | MessageType::Transaction
-        | MessageType::Priority => Ok(()),
-        MessageType::Lite => {
-            Err(ServiceError::not_implemented(format!("sending {} messages (topic {})", name(actual), topic.topic)))
-        }
-    }
+    Ok(())
 }

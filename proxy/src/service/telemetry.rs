@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_model::{DeliveryOrder, GroupConfig, RetryPolicy, Topic};
+use apogee_model::{DeliveryOrder, GroupConfig, LiteGroup, RetryPolicy, Topic};
 
+use super::lite::check_role;
 use super::{Call, Language, ServiceError};
 use crate::route::Directory;
 use crate::session::{Named, Role, Sessions, Subscriptions};
@@ -26,7 +27,7 @@ pub(crate) struct ClientSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Agreed {
     Producer,
-    Consumer { fifo: bool, max_attempts: u32, retry: RetryPolicy },
+    Consumer { fifo: bool, max_attempts: u32, retry: RetryPolicy, lite_max: u32 },
 }
 
 pub(crate) struct Service {
@@ -42,6 +43,7 @@ impl Service {
     /// Remembers the client and says how it should behave. The first settings of a group create it, where that is
     /// allowed; where not, its defaults are told, and its first receive will say that it does not exist.
     pub(crate) async fn run(&self, call: &Call, settings: ClientSettings) -> Result<Agreed, ServiceError> {
+        check_role(&self.directory, &settings.role, &settings.named)?;
         if let Role::Consumer { group, .. } = &settings.role {
             match self.directory.group_on_first_use(group).await {
                 Ok(_) | Err(ServiceError::GroupNotFound { .. }) => {}
@@ -60,10 +62,17 @@ impl Service {
             Role::Consumer { group, .. } => {
                 let config = self.directory.group(group);
                 Agreed::Consumer {
-                    fifo: config.as_ref().is_some_and(|config| config.order == DeliveryOrder::Fifo),
+                    // Lite topics are in order, whatever else the group says.
+                    fifo: config
+                        .as_ref()
+                        .is_some_and(|config| config.order == DeliveryOrder::Fifo || config.lite.is_some()),
                     max_attempts: config
                         .as_ref()
                         .map_or(GroupConfig::MAX_ATTEMPTS_DEFAULT, |config| config.max_attempts),
+                    lite_max: config
+                        .as_ref()
+                        .and_then(|config| config.lite.as_ref())
+                        .map_or(LiteGroup::CLIENT_MAX_DEFAULT, |lite| lite.client_max),
                     retry: told(config.map(|config| config.retry.clone()).unwrap_or_default(), call.language),
                 }
             }

@@ -43,6 +43,15 @@ pub(crate) enum Role {
 pub(crate) enum ConsumeMode {
     Push,
     Simple,
+    LitePush,
+    LiteSimple,
+}
+
+impl ConsumeMode {
+    /// Receives messages of lite topics, each client of those that it subscribes to.
+    pub(crate) fn is_lite(self) -> bool {
+        matches!(self, Self::LitePush | Self::LiteSimple)
+    }
 }
 
 /// All clients of a proxy. One small lock, never held across a wait.

@@ -84,7 +84,10 @@ impl Followed {
 /// Whether consumers of both are told the same.
 fn told_alike(one: &Arc<GroupConfig>, other: &Arc<GroupConfig>) -> bool {
     Arc::ptr_eq(one, other)
-        || (one.order == other.order && one.max_attempts == other.max_attempts && one.retry == other.retry)
+        || (one.order == other.order
+            && one.max_attempts == other.max_attempts
+            && one.retry == other.retry
+            && one.lite == other.lite)
 }
 
 impl Sessions {
@@ -123,6 +126,7 @@ mod tests {
             max_attempts,
             retry: RetryPolicy::default(),
             priority_factor: PriorityFactor::default(),
+            lite: None,
             created: Timestamp(0),
         };
         cluster.groups.insert(group, Arc::new(config));
@@ -137,6 +141,7 @@ mod tests {
             queues: 1,
             placement: Vec::new(),
             permission: Permission::ReadWrite,
+            lite_expiration: None,
             created: Timestamp(0),
         };
         cluster.topics.insert(topic, Arc::new(config));

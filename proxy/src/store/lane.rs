@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use apogee_model::store::{Delivery, StoreError};
+use apogee_model::store::{Delivery, Popped, StoreError};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
@@ -59,7 +59,7 @@ struct Waiting {
 /// An answer.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Popped { messages: Vec<Delivery>, more: bool },
+    Popped(Popped),
     Other(Answered),
 }
 
@@ -196,7 +196,9 @@ impl Asked {
                 None => return Taken::Homeless(part),
                 Some(waiting) => match add(&mut waiting.batch, part) {
                     Ok(None) => return Taken::Home,
-                    Ok(Some(more)) => Ok(Reply::Popped { messages: std::mem::take(&mut waiting.batch), more }),
+                    Ok(Some(popped)) => {
+                        Ok(Reply::Popped(Popped { messages: std::mem::take(&mut waiting.batch), ..popped }))
+                    }
                     Err(malformed) => Err(malformed),
                 },
             },
@@ -210,12 +212,14 @@ impl Asked {
     }
 }
 
-/// Adds a part to its batch. When that is complete, says whether there is more for the group.
-fn add(batch: &mut Vec<Delivery>, part: PoppedPart) -> Result<Option<bool>, Malformed> {
+/// Adds a part to its batch. When that is complete, says what else there is to say.
+fn add(batch: &mut Vec<Delivery>, part: PoppedPart) -> Result<Option<Popped>, Malformed> {
     for delivery in part.messages {
         batch.push(delivery.try_into()?);
     }
-    Ok(part.last.then_some(part.more))
+    let unsettled = part.unsettled.map(|unsettled| usize::try_from(unsettled).unwrap_or(usize::MAX));
+    let evicted = part.evicted.into_iter().map(Into::into).collect();
+    Ok(part.last.then_some(Popped { messages: Vec::new(), more: part.more, unsettled, evicted }))
 }
 
 fn unreadable(malformed: Malformed) -> StoreError {
@@ -233,7 +237,7 @@ impl Drop for Interest<'_> {
     fn drop(&mut self) {
         let gone = self.lane.asked().waiting.remove(&self.id);
         let came = match self.answer.try_recv() {
-            Ok(Ok(Reply::Popped { messages, .. })) => messages,
+            Ok(Ok(Reply::Popped(popped))) => popped.messages,
             _ => gone.map(|waiting| waiting.batch).unwrap_or_default(),
         };
         if !came.is_empty() {

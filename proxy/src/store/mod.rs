@@ -29,8 +29,9 @@ use std::collections::BTreeSet;
 
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupRef, GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall,
-    Recalled, Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    GroupRef, GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TopicRef, TransactionEnded,
 };
 use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaId, TopicId};
 use futures::future::BoxFuture;
@@ -77,6 +78,15 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Tells when messages become ready for the group; interest ends when the watch is dropped.
     fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch>;
+
+    /// As [`StoreNode::watch`], of a client that is subscribed to lite topics of the topic.
+    fn watch_lite(&self, group: GroupRef, topic: TopicRef, client: ClientId) -> Box<dyn Watch>;
+
+    /// Changes what a client is subscribed to, of the lite topics that are here.
+    fn lite_subscribe(&self, subscription: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>>;
+
+    /// Lite topics of a topic that are here, by name; fewer than asked for when the store gives no more at once.
+    fn lite_list(&self, list: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>>;
 
     /// Counters of every queue of a topic.
     fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>>;

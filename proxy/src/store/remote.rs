@@ -13,8 +13,9 @@ use std::time::Duration;
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
     Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, GroupRef,
-    GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
-    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop,
+    Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    TransactionEnded,
 };
 use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
@@ -227,6 +228,7 @@ impl Fate {
                 | StoreError::NoSuchQueue { .. }
                 | StoreError::Timeout { .. }
                 | StoreError::Unreadable { .. }
+                | StoreError::TooManyLiteTopics { .. }
                 | StoreError::CannotLead { .. }),
             ) => Err(error),
         }
@@ -238,7 +240,7 @@ fn other<T>(reply: Reply, read: impl FnOnce(Answered) -> Option<Result<T, Malfor
     let strange = |why: String| StoreError::Unreadable { why: format!("the answer of the store-node: {why}") };
     let answer = match reply {
         Reply::Other(answered) => read(answered),
-        Reply::Popped { .. } => None,
+        Reply::Popped(_) => None,
     };
     let answer = answer.ok_or_else(|| strange("it answers another question".to_owned()))?;
     answer.map_err(|malformed| strange(malformed.to_string()))
@@ -278,7 +280,7 @@ impl StoreNode for RemoteGroup {
         Box::pin(async move {
             let reply = self.resender.ask(|lanes| &lanes.pop, 0, CALL_MAX, || Ask::Pop((&pop).into())).await?;
             match reply {
-                Reply::Popped { messages, more } => Ok(Popped { messages, more }),
+                Reply::Popped(popped) => Ok(popped),
                 Reply::Other(_) => other(reply, |_| None),
             }
         })
@@ -315,7 +317,31 @@ impl StoreNode for RemoteGroup {
     }
 
     fn watch(&self, group: GroupRef, topic: TopicRef, filter: Filter) -> Box<dyn Watch> {
-        Box::new(self.shared.watches.add(group, topic, filter))
+        Box::new(self.shared.watches.add(group, topic, filter, None))
+    }
+
+    fn watch_lite(&self, group: GroupRef, topic: TopicRef, client: ClientId) -> Box<dyn Watch> {
+        Box::new(self.shared.watches.add(group, topic, Filter::default(), Some(client)))
+    }
+
+    fn lite_subscribe(&self, subscription: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::LiteSubscribe((&subscription).into()),
+            |answered| match answered {
+                Answered::LiteSubscribed(done) => Some(done.try_into()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn lite_list(&self, list: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::LiteList((&list).into()),
+            |answered| match answered {
+                Answered::LiteList(statuses) => Some(statuses.into_statuses()),
+                _ => None,
+            },
+        ))
     }
 
     fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use apogee_model::Filter;
 use apogee_model::store::{GroupRef, TopicRef};
+use apogee_model::{ClientId, Filter};
 use apogee_proto::store::v1;
 use apogee_proto::store::v1::lane_request::Ask;
 use futures::future::BoxFuture;
@@ -38,6 +38,8 @@ struct Row {
     group: GroupRef,
     topic: TopicRef,
     filter: Filter,
+    /// Of a client that is subscribed to lite topics.
+    client: Option<ClientId>,
     edge: Arc<Edge>,
 }
 
@@ -49,13 +51,19 @@ struct Edge {
 }
 
 impl Watches {
-    pub(super) fn add(self: &Arc<Self>, group: GroupRef, topic: TopicRef, filter: Filter) -> RemoteWatch {
+    pub(super) fn add(
+        self: &Arc<Self>,
+        group: GroupRef,
+        topic: TopicRef,
+        filter: Filter,
+        client: Option<ClientId>,
+    ) -> RemoteWatch {
         let edge = Arc::<Edge>::default();
         let id = {
             let mut inner = self.inner();
             inner.last_id += 1;
             let id = inner.last_id;
-            inner.rows.insert(id, Row { group, topic, filter, edge: Arc::clone(&edge) });
+            inner.rows.insert(id, Row { group, topic, filter, client, edge: Arc::clone(&edge) });
             inner.untold.insert(id);
             id
         };
@@ -111,9 +119,10 @@ impl Inner {
             return Some(Ask::Unwatch(id));
         }
         let id = self.untold.pop_first()?;
-        let Row { group, topic, filter, .. } = self.rows.get(&id)?;
+        let Row { group, topic, filter, client, .. } = self.rows.get(&id)?;
+        let client = client.as_ref().map(|client| client.as_str().to_owned());
         let (group, topic, filter) = (Some(group.into()), Some(topic.into()), v1::Filter::of(filter));
-        Some(Ask::Watch(v1::WatchAsk { id, group, topic, filter }))
+        Some(Ask::Watch(v1::WatchAsk { id, group, topic, filter, client }))
     }
 }
 
@@ -154,7 +163,7 @@ mod tests {
     fn watch(watches: &Arc<Watches>, topic: u32) -> RemoteWatch {
         let group = GroupRef { id: GroupId(1), name: ConsumerGroup::parse("", "g").unwrap() };
         let topic = TopicRef { id: TopicId(topic), name: Topic::parse("", "t").unwrap(), queues: 1 };
-        watches.add(group, topic, Filter::default())
+        watches.add(group, topic, Filter::default(), None)
     }
 
     fn told(watches: &Watches, reign: u64) -> Vec<String> {

@@ -9,6 +9,7 @@ mod dead_letters;
 mod delay;
 mod fifo;
 mod leaving;
+mod lite;
 mod long_poll;
 mod messages;
 mod metrics;

@@ -24,7 +24,7 @@ async fn a_heartbeat_of_an_unknown_client_is_welcome() {
         (SimpleConsumer, Some("a b"), Code::IllegalConsumerGroup),
         (PushConsumer, None, Code::IllegalConsumerGroup),
         (PullConsumer, Some("workers"), Code::UnrecognizedClientType),
-        (LitePushConsumer, Some("workers"), Code::UnrecognizedClientType),
+        (LitePushConsumer, Some("workers"), Code::IllegalConsumerGroup),
         (Unspecified, None, Code::UnrecognizedClientType),
     ] {
         let found = beat(&mut world, "c", client_type, group).await;

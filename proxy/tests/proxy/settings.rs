@@ -204,11 +204,8 @@ async fn refused(mut answers: Answers) -> (i32, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_settings_cannot_cure_is_a_status_and_a_good_end() {
+async fn who_has_no_name_gets_a_status_and_a_good_end() {
     let mut world = world().await;
     let (_commands, answers) = connect(&mut world, |request| *request = Request::new(())).await;
     assert_eq!(refused(answers).await.0, i32::from(Code::ClientIdRequired));
-    let (commands, answers) = connect(&mut world, |_| {}).await;
-    commands.send(command(consumer(ClientType::LitePushConsumer, "g"))).await.unwrap();
-    assert_eq!(refused(answers).await.0, i32::from(Code::NotImplemented));
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
-    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, HalfId, KeptId, LeaseTerms, OffsetCommitted,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement,
-    StoreError, TopicRef, TransactionEnded,
+    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, HalfId, KeptId, LeaseTerms, LiteList,
+    LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset,
+    QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
-    GroupConfig, GroupId, InvisibleDuration, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup, NewTopic,
-    NodeName, Permission, PriorityFactor, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy, StoredMessage,
-    Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
+    GroupConfig, GroupId, InvisibleDuration, LiteGroup, MacKey, MacKeys, MetadataError, NamesrvMembers, NewGroup,
+    NewTopic, NodeName, Permission, PriorityFactor, ProxyNode, QueueId, QueueOffset, ReplicaGroupId, RetryPolicy,
+    StoredMessage, Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::v2;
 use apogee_proto::v2::messaging_service_client::MessagingServiceClient;
@@ -239,14 +239,28 @@ impl FakeRoutes {
 
     pub(crate) fn topic(&self, name: &str, topic_type: TopicType, permission: Permission) {
         let topic = Topic::parse("", name).unwrap();
-        let new = NewTopic { topic, topic_type, queues: 4, permission };
+        let new = NewTopic { topic, topic_type, queues: 4, permission, lite_expiration: None };
         self.add_topic(new).unwrap();
     }
 
     pub(crate) fn group(&self, name: &str, order: DeliveryOrder, max_attempts: u32) {
         let group = ConsumerGroup::parse("", name).unwrap();
         let (retry, priority_factor) = (RetryPolicy::default(), PriorityFactor::default());
-        self.add_group(NewGroup { group, order, max_attempts, retry, priority_factor }).unwrap();
+        self.add_group(NewGroup { group, order, max_attempts, retry, priority_factor, lite: None }).unwrap();
+    }
+
+    /// A group that reads lite topics of this topic.
+    pub(crate) fn lite_group(&self, name: &str, topic: &str) {
+        let lite = LiteGroup {
+            topic: Topic::parse("", topic).unwrap(),
+            exclusive: false,
+            client_max: 3,
+            reset_on_takeover: false,
+            reset_on_unsubscribe: false,
+        };
+        let (group, order) = (ConsumerGroup::parse("", name).unwrap(), DeliveryOrder::Fifo);
+        let (max_attempts, retry, priority_factor) = (17, RetryPolicy::default(), PriorityFactor::default());
+        self.add_group(NewGroup { group, order, max_attempts, retry, priority_factor, lite: Some(lite) }).unwrap();
     }
 
     pub(crate) fn forget_topic(&self, name: &str) {
@@ -265,6 +279,7 @@ impl FakeRoutes {
                 queues: new.queues,
                 placement: vec![ReplicaGroupId(0); usize::from(new.queues)],
                 permission: new.permission,
+                lite_expiration: new.lite_expiration,
                 created: Timestamp(0),
             });
             cluster.topics.insert(new.topic, Arc::clone(&config));
@@ -284,6 +299,7 @@ impl FakeRoutes {
                 max_attempts: new.max_attempts,
                 retry: new.retry,
                 priority_factor: new.priority_factor,
+                lite: new.lite,
                 created: Timestamp(0),
             });
             let dead_letters = TopicConfig {
@@ -293,6 +309,7 @@ impl FakeRoutes {
                 queues: 1,
                 placement: vec![ReplicaGroupId(0)],
                 permission: Permission::ReadWrite,
+                lite_expiration: None,
                 created: Timestamp(0),
             };
             cluster.topics.insert(dead_letters.topic.clone(), Arc::new(dead_letters));
@@ -384,12 +401,19 @@ struct Inner {
     trimmed: usize,
     committed: BTreeMap<(GroupId, TopicId, QueueId), QueueOffset>,
     error: Option<StoreError>,
+    /// What the next receive of lite topics says that the client lost.
+    evicted: Option<Box<str>>,
+    /// What all of them say that the client holds.
+    unsettled: Option<usize>,
     told: Told,
 }
 
 /// What the proxy told the store without waiting for an answer, and how it asked.
 #[derive(Clone, Default, Debug, PartialEq)]
 pub(crate) struct Told {
+    pub suspended: Vec<Duration>,
+    pub subscribed: Vec<LiteSubscription>,
+    pub lite_pops: usize,
     pub released: usize,
     pub confirmed: usize,
     pub heard: Vec<String>,
@@ -524,6 +548,13 @@ impl Inner {
 
     fn pop(&mut self, pop: &Pop) -> Popped {
         self.told.pops += 1;
+        self.told.lite_pops += usize::from(pop.lite);
+        if let Some(evicted) = self.evicted.take().filter(|_| pop.lite) {
+            return Popped { more: true, evicted: vec![evicted], ..Popped::default() };
+        }
+        if let Some(unsettled) = self.unsettled.filter(|_| pop.lite) {
+            return Popped { unsettled: Some(unsettled), ..Popped::default() };
+        }
         self.told.leases.push(pop.lease);
         self.told.batches.push(pop.batch);
         self.told.orders.push(pop.order);
@@ -564,6 +595,16 @@ impl Inner {
 }
 
 impl FakeStore {
+    /// Another client took a lite topic over.
+    pub(crate) fn evict(&self, lite_topic: &str) {
+        self.inner.lock().unwrap().evicted = Some(lite_topic.into());
+    }
+
+    /// The client holds too many messages of lite topics.
+    pub(crate) fn unsettled(&self, unsettled: usize) {
+        self.inner.lock().unwrap().unsettled = Some(unsettled);
+    }
+
     /// Wants to know what became of the transaction that began as number `half`.
     pub(crate) fn check_back(&self, half: u64, check: u32) {
         let inner = self.inner.lock().unwrap();
@@ -616,6 +657,7 @@ impl StoreNode for FakeStore {
                 match &what {
                     Settlement::Ack => {}
                     Settlement::Change(after) => inner.told.changes.push(after.get()),
+                    Settlement::Suspend(after) => inner.told.suspended.push(after.get()),
                     Settlement::Rest { asked, rests } => {
                         inner.told.changes.push(asked.get());
                         inner.told.rests.push(rests.as_millis().collect());
@@ -667,6 +709,23 @@ impl StoreNode for FakeStore {
         let (edges, watch) = mpsc::channel(1024);
         self.inner.lock().unwrap().watches.push((topic.id, edges));
         Box::new(FakeWatch(watch))
+    }
+
+    fn watch_lite(&self, group: GroupRef, topic: TopicRef, _client: ClientId) -> Box<dyn Watch> {
+        self.watch(group, topic, Filter::default())
+    }
+
+    fn lite_subscribe(&self, subscription: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
+        Box::pin(async move {
+            self.ask(|inner| {
+                inner.told.subscribed.push(subscription);
+                LiteSubscribed::Done
+            })
+        })
+    }
+
+    fn lite_list(&self, _: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {

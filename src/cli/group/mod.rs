@@ -2,6 +2,7 @@
 
 mod alter;
 mod lag;
+mod lite;
 mod reset;
 mod retry;
 
@@ -34,6 +35,8 @@ pub(crate) enum Verb {
         /// Percent of receives from PRIORITY topics that begin at the most urgent message, 0 to 100
         #[arg(long, default_value_t = 100)]
         priority_factor: u32,
+        #[command(flatten)]
+        lite: lite::Flags,
         #[command(flatten)]
         rehearsal: Rehearsal,
     },
@@ -71,9 +74,9 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
     }
     let mut admin = target.admin(id).await?;
     match verb {
-        Verb::Create { name, order, max_attempts, rests, priority_factor, rehearsal } => {
-            let retry = rests.policy()?;
-            create(&mut admin, output, New { name, order, max_attempts, retry, priority_factor }, rehearsal).await
+        Verb::Create { name, order, max_attempts, rests, priority_factor, lite, rehearsal } => {
+            let (retry, lite) = (rests.policy()?, lite.wire());
+            create(&mut admin, output, New { name, order, max_attempts, retry, priority_factor, lite }, rehearsal).await
         }
         Verb::Alter(args) => alter::run(&args, &mut admin, output).await,
         Verb::List => list(&mut admin, output).await,
@@ -91,10 +94,11 @@ struct New {
     max_attempts: u32,
     retry: Option<v1::RetryPolicy>,
     priority_factor: u32,
+    lite: Option<v1::LiteGroup>,
 }
 
 async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehearsal) -> Result<(), CliError> {
-    let New { name: full_name, order, max_attempts, retry, priority_factor } = new;
+    let New { name: full_name, order, max_attempts, retry, priority_factor, lite } = new;
     if rehearsal.dry_run {
         return match described(admin, &full_name).await {
             Ok(_) => Err(CliError::Exists { what: format!("consumer group {full_name}") }),
@@ -110,7 +114,7 @@ async fn create(admin: &mut Admin, output: &Output, new: New, rehearsal: Rehears
         Order::Fifo => v1::DeliveryOrder::Orderly,
     };
     let (order, priority_factor) = (order.into(), Some(priority_factor));
-    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor };
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor, lite };
     let answer = admin.api.create_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let group = answer.into_inner().group.ok_or(CliError::Incomplete { what: "group" })?;
     Ok(output.tell(&document(&group), &format!("consumer group {full_name} created"))?)
@@ -211,6 +215,7 @@ fn document(group: &v1::Group) -> Value {
         "max_attempts": group.max_attempts,
         "retry": retry::document(group.retry.as_ref()),
         "priority_factor": group.priority_factor,
+        "lite": group.lite.as_ref().map(lite::document),
         "id": group.id,
         "created": group.created.map(|created| created.to_string()),
     })

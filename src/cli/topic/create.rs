@@ -1,8 +1,11 @@
 //! `apogee topic create`.
 
+use std::time::Duration;
+
 use apogee_proto::admin::v1;
 
 use super::super::confirm::Rehearsal;
+use super::super::duration;
 use super::super::error::CliError;
 use super::super::output::Output;
 use super::super::target::Admin;
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     /// What clients may do with it [default: read-write]
     #[arg(long, value_enum)]
     permission: Option<Permission>,
+    /// How long lite topics outlive their last message, 1m to 720h; of a topic of type lite [default: for ever]
+    #[arg(long, value_parser = duration)]
+    lite_expiration: Option<Duration>,
     /// Alters a topic that exists already, as far as the flags say
     #[arg(long)]
     or_alter: bool,
@@ -38,7 +44,15 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
     }
     let (namespace, name) = split(&args.name);
     let (queues, r#type) = (args.queues.unwrap_or(QUEUES), wire(args.topic_type.unwrap_or(Type::Normal)).into());
-    let ask = v1::CreateTopicRequest { namespace, name, r#type, read_queues: queues, write_queues: queues };
+    let lite_expiration_ms = args.lite_expiration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let ask = v1::CreateTopicRequest {
+        namespace,
+        name,
+        r#type,
+        read_queues: queues,
+        write_queues: queues,
+        lite_expiration_ms,
+    };
     let answer = admin.api.create_topic(ask).await.map_err(|status| CliError::call(&admin.address, status));
     let made = match answer {
         Ok(answer) => answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })?,

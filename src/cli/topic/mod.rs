@@ -130,6 +130,7 @@ fn document(topic: &v1::Topic) -> Value {
         "type": type_name(topic),
         "queues": topic.write_queues,
         "permission": permission_name(topic),
+        "lite_expiration_ms": topic.lite_expiration_ms,
         "id": topic.id,
         "created": topic.created.map(|created| created.to_string()),
     })

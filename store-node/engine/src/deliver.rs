@@ -17,14 +17,17 @@ impl Engine {
     /// [`StoreError::Busy`], [`StoreError::Stopped`], [`StoreError::Unreadable`] when the disk gives none of
     /// the messages back; what cannot be read comes again when its lease ends.
     pub async fn pop(&self, pop: Pop) -> Result<Popped, StoreError> {
-        let granted = self.granted(&pop).await?;
+        let mut granted = self.granted(&pop).await?;
         let mut unread = Unread { engine: self, keys: granted.grants.iter().map(|grant| grant.key).collect() };
         let batch = self.batch(&pop, &granted.grants).await?;
-        self.bury(granted.burials).await;
+        self.bury(std::mem::take(&mut granted.burials)).await;
         unread.keys = batch.overtaking;
         match batch.unreadable.filter(|_| batch.messages.is_empty()) {
             Some(error) => Err(error),
-            None => Ok(Popped { messages: batch.messages, more: granted.more }),
+            None => {
+                let Granted { more, unsettled, evicted, .. } = granted;
+                Ok(Popped { messages: batch.messages, more, unsettled, evicted })
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
-    Append, Appended, DeliveryKey, GroupRef, GroupStatus, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
-    Settlement, StoreError, TopicRef,
+    Append, Appended, DeliveryKey, GroupRef, GroupStatus, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub views_flush_every: Duration,
     /// How long messages are kept.
     pub retention: Retention,
+    /// Lite topics of a replica group; more are refused.
+    pub lite_topics_max: usize,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             views_batch_every: Duration::from_secs(1),
             views_flush_every: Duration::from_secs(30),
             retention: Retention::default(),
+            lite_topics_max: 500_000,
         }
     }
 }
@@ -107,6 +110,7 @@ pub struct Engine {
     pub(crate) transactions: TransactionMetrics,
     /// Who has producers to ask.
     pub(crate) desk: Arc<Desk>,
+    pub(crate) lite_topics_max: usize,
 }
 
 /// Everything a replica has applied, in words that do not depend on the replica.
@@ -296,7 +300,12 @@ impl Engine {
         let weight = u32::try_from(bytes).expect("checked to fit into a block");
         let room = Arc::clone(&self.append_bytes).try_acquire_many_owned(weight);
         let room = room.map_err(|_| StoreError::Busy { what: "the append queue" })?;
-        self.ask(|reply| Ask::Append { messages, room, reply }).await
+        let appended = self.ask(|reply| Ask::Append { messages, room, reply }).await?;
+        if appended.is_empty() {
+            Err(StoreError::TooManyLiteTopics { max: self.lite_topics_max })
+        } else {
+            Ok(appended)
+        }
     }
 
     /// Whether retention took the message.
@@ -321,6 +330,7 @@ impl Engine {
         let what = match what {
             Settlement::Ack => Moved::Acked,
             Settlement::Change(asked) => Moved::Until(asked, None),
+            Settlement::Suspend(asked) => Moved::PutOff(asked),
             Settlement::Rest { asked, rests } => Moved::Until(asked, Some(rests)),
             Settlement::DeadLetter(dead) => return self.give_up(key, dead).await,
         };
@@ -374,7 +384,30 @@ impl Engine {
 
     /// Watches for messages that become ready for a group, from now on.
     pub fn watch(&self, group: &GroupRef, topic: &TopicRef, filter: Filter) -> Watch {
-        Watch::new(self.inbox.clone(), |edge| Ask::Watch { group: group.id, topic: topic.id, filter, edge })
+        let (group, topic, client) = (group.id, topic.id, None);
+        Watch::new(self.inbox.clone(), |edge| Ask::Watch { group, topic, filter, client, edge })
+    }
+
+    /// Watches for lite topics that have something for a client of a group, from now on.
+    pub fn watch_lite(&self, group: &GroupRef, topic: &TopicRef, client: &ClientId) -> Watch {
+        let (group, topic, filter, client) = (group.id, topic.id, Filter::default(), Some(crate::client_hash(client)));
+        Watch::new(self.inbox.clone(), |edge| Ask::Watch { group, topic, filter, client, edge })
+    }
+
+    /// Changes what a client is subscribed to, of the lite topics here.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn lite_subscribe(&self, subscription: LiteSubscription) -> Result<LiteSubscribed, StoreError> {
+        self.ask(|reply| Ask::LiteSubscribe { subscription, reply }).await
+    }
+
+    /// Lite topics of a topic that are here, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn lite_list(&self, list: LiteList) -> Result<Vec<LiteStatus>, StoreError> {
+        self.ask(|reply| Ask::LiteList { list, reply }).await
     }
 
     /// The queues of a topic that ever held a message.

@@ -278,6 +278,7 @@ mod tests {
             auto_renew,
             confirmed: false,
             replayed: false,
+            suspended: false,
         }
     }
 

@@ -175,6 +175,7 @@ async fn attempt<R: AnswerRule>(
                 in_flight_max: settings.in_flight_max,
                 retention: settings.retention,
                 segment_bytes: format.segment_bytes,
+                lite_topics_max: settings.lite_topics_max,
             },
         },
         floor,
@@ -197,7 +198,17 @@ async fn attempt<R: AnswerRule>(
     let carrier = tasks.token().run_until_cancelled_owned(carrier.run());
     tasks.spawn("carrier", OnError::LogAndEnd, carrier.map(|_over| Ok::<(), std::convert::Infallible>(())));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let mut engine = Engine { inbox: inbox_sender, append_bytes, log, role, again, dead_letters, transactions, desk };
+    let mut engine = Engine {
+        inbox: inbox_sender,
+        append_bytes,
+        log,
+        role,
+        again,
+        dead_letters,
+        transactions,
+        desk,
+        lite_topics_max: settings.lite_topics_max,
+    };
     if alone {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;

@@ -3,6 +3,7 @@
 mod dead_letter;
 mod half;
 mod kept;
+mod lite;
 mod offsets;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 pub(crate) use dead_letter::DeadLetter;
 pub(crate) use half::{Ended, HalfCarried, HalfChecked, HalfEnd, HalfMessage};
 pub(crate) use kept::{Carried, Fire, Fired, Kept, Recall};
+pub(crate) use lite::{LiteChanged, LiteExpiry, LiteGone, LiteSubscribe, LiteTopic};
 pub(crate) use offsets::{CommitOffset, ForgetOffsets};
 
 use crate::codec::{Reader, crc32c, put_text, u16_at, u32_at, u64_at};
@@ -94,6 +96,10 @@ pub(crate) enum Record {
     HalfEnd(HalfEnd),
     CommitOffset(CommitOffset),
     ForgetOffsets(ForgetOffsets),
+    LiteTopic(LiteTopic),
+    LiteExpiry(LiteExpiry),
+    LiteGone(LiteGone),
+    LiteSubscribe(LiteSubscribe),
 }
 
 /// One queue of one group.
@@ -137,6 +143,8 @@ pub(crate) enum ChangedBy {
     Renewal,
     /// The leader gives the same batch again to the consumer that lost the answer.
     Replay,
+    /// The consumer wants it later: nobody renews it, and the attempt does not count.
+    Suspend,
 }
 
 /// Why bytes are not a record.
@@ -174,11 +182,16 @@ mod kind {
     pub(super) const HALF: u8 = 21;
     pub(super) const HALF_CHECKED: u8 = 22;
     pub(super) const HALF_CARRIED: u8 = 23;
+    pub(super) const LITE_TOPIC: u8 = 24;
+    pub(super) const LITE_EXPIRY: u8 = 25;
+    pub(super) const LITE_GONE: u8 = 26;
+    pub(super) const LITE_SUBSCRIBE: u8 = 27;
 }
 
 const AUTO_RENEW: u8 = 1;
 const BY_RENEWAL: u8 = 1;
 const BY_REPLAY: u8 = 2;
+const BY_SUSPEND: u8 = 3;
 const MAPS_TOPIC: u8 = 1;
 const MAPS_GROUP: u8 = 2;
 
@@ -224,6 +237,7 @@ impl Record {
                     ChangedBy::Client => 0,
                     ChangedBy::Renewal => BY_RENEWAL,
                     ChangedBy::Replay => BY_REPLAY,
+                    ChangedBy::Suspend => BY_SUSPEND,
                 };
                 Head { flags, ..Head::of_queue(kind::CHANGE, queue) }
             }
@@ -254,6 +268,10 @@ impl Record {
             Self::HalfEnd(end) => end.put(out),
             Self::CommitOffset(commit) => commit.put(out),
             Self::ForgetOffsets(forget) => forget.put(),
+            Self::LiteTopic(lite) => lite.put(out),
+            Self::LiteExpiry(expiry) => expiry.put(),
+            Self::LiteGone(gone) => gone.put(out),
+            Self::LiteSubscribe(subscribe) => subscribe.put(out),
             Self::TopicName { id, name } => put_mapping(out, MAPS_TOPIC, id.0, name.namespace(), name.name()),
             Self::GroupName { id, name } => put_mapping(out, MAPS_GROUP, id.0, name.namespace(), name.name()),
         }
@@ -281,6 +299,10 @@ impl Record {
             kind::HALF_END => HalfEnd::read(&head, &mut Reader::new(&body)),
             kind::COMMIT_OFFSET => CommitOffset::read(&head, &mut Reader::new(&body)),
             kind::FORGET_OFFSETS => Some(ForgetOffsets::read(&head)),
+            kind::LITE_TOPIC => LiteTopic::read(&head, &mut Reader::new(&body)),
+            kind::LITE_EXPIRY => Some(LiteExpiry::read(&head)),
+            kind::LITE_GONE => LiteGone::read(&mut Reader::new(&body)),
+            kind::LITE_SUBSCRIBE => LiteSubscribe::read(&head, &mut Reader::new(&body)),
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),
@@ -390,6 +412,7 @@ impl Head {
             0 => ChangedBy::Client,
             BY_RENEWAL => ChangedBy::Renewal,
             BY_REPLAY => ChangedBy::Replay,
+            BY_SUSPEND => ChangedBy::Suspend,
             _ => return None,
         };
         Some(Record::Change { queue: self.queue_of(group), deliveries, duration_ms: body.u64()?, by })

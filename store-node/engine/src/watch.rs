@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use crate::leader::Ask;
+use crate::state::Subscriber;
 
 /// Interest of one group in the messages of a topic that pass a filter; ends when dropped.
 #[derive(Debug)]
@@ -83,6 +84,10 @@ pub(crate) struct Watches {
     by_topic: BTreeMap<TopicId, Vec<Row>>,
     /// Topics with something to tell.
     stirred: BTreeSet<TopicId>,
+    /// Of clients that are subscribed to lite topics.
+    by_client: BTreeMap<Subscriber, Vec<Arc<Edge>>>,
+    /// Lite topics that began to have something for them.
+    stirred_clients: BTreeMap<Subscriber, u64>,
 }
 
 #[derive(Debug)]
@@ -98,6 +103,20 @@ impl Watches {
         let rows = self.by_topic.entry(topic).or_default();
         rows.retain(|row| !row.edge.ended());
         rows.push(Row { group, filter, edge, pending: 0 });
+    }
+
+    /// A client of a group wants to know of lite topics that have something for it.
+    pub(crate) fn add_for(&mut self, of: Subscriber, edge: Arc<Edge>) {
+        let edges = self.by_client.entry(of).or_default();
+        edges.retain(|edge| !edge.ended());
+        edges.push(edge);
+    }
+
+    /// Another lite topic has something for a client.
+    pub(crate) fn ready_for(&mut self, of: Subscriber) {
+        if self.by_client.contains_key(&of) {
+            *self.stirred_clients.entry(of).or_default() += 1;
+        }
     }
 
     /// A message with this tag hash arrived for every group.
@@ -125,6 +144,16 @@ impl Watches {
 
     /// Tells everybody what was counted since the last time.
     pub(crate) fn tell(&mut self) {
+        for (of, count) in std::mem::take(&mut self.stirred_clients) {
+            let Some(edges) = self.by_client.get_mut(&of) else { continue };
+            edges.retain(|edge| {
+                edge.add(count);
+                !edge.ended()
+            });
+            if edges.is_empty() {
+                self.by_client.remove(&of);
+            }
+        }
         for topic in std::mem::take(&mut self.stirred) {
             let Some(rows) = self.by_topic.get_mut(&topic) else { continue };
             rows.retain_mut(|row| {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{Checks, Engine, Role};
+use apogee_model::ClientId;
 use apogee_model::store::{CheckBack, GroupRef, TopicRef};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_request::Ask;
@@ -143,7 +144,7 @@ impl Driver {
     }
 
     fn watch(&self, ask: WatchAsk, lane: &mut UnderWay) -> Result<(), Status> {
-        let WatchAsk { id, group, topic, filter } = ask;
+        let WatchAsk { id, group, topic, filter, client } = ask;
         let read = (group.map(GroupRef::try_from), topic.map(TopicRef::try_from));
         let (Some(Ok(group)), Some(Ok(topic))) = read else {
             return Err(Status::invalid_argument("a watch has no group or no topic"));
@@ -153,7 +154,12 @@ impl Driver {
         if lane.watches.is_full() {
             return Err(Status::resource_exhausted("the lane has too many watches"));
         }
-        lane.watches.set(id, self.engine.watch(&group, &topic, filter));
+        let watch = match client.map(|client| ClientId::parse(&client)) {
+            None => self.engine.watch(&group, &topic, filter),
+            Some(Some(client)) => self.engine.watch_lite(&group, &topic, &client),
+            Some(None) => return Err(Status::invalid_argument("a watch is for a client without a name")),
+        };
+        lane.watches.set(id, watch);
         self.outbox.edge(id, 1); // for what became ready before
         Ok(())
     }

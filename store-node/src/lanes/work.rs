@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, HalfId,
-    OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError,
+    Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, HalfId, LiteList,
+    LiteSubscription, OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError,
 };
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{
-    Appended, Done, GroupStatus, LaneAnswer, LaneError, PoppedPart, QueueResets, TopicStatus, Transactions,
+    Appended, Done, GroupStatus, LaneAnswer, LaneError, LiteStatuses, PoppedPart, QueueResets, TopicStatus,
+    Transactions,
 };
 use tokio::time::timeout;
 
@@ -48,6 +49,8 @@ pub(super) enum Request {
     Transactions { topic: TopicId, from: HalfId, max: usize },
     CommitOffset(CommitOffset),
     CommittedOffset(GroupQueue),
+    LiteSubscribe(LiteSubscription),
+    LiteList(LiteList),
 }
 
 /// What became of it.
@@ -90,6 +93,8 @@ impl Request {
             Ask::Recall(ask) => Self::Recall(ask.try_into()?),
             Ask::CommitOffset(ask) => Self::CommitOffset(ask.try_into()?),
             Ask::CommittedOffset(ask) => Self::CommittedOffset(ask.try_into()?),
+            Ask::LiteSubscribe(ask) => Self::LiteSubscribe(ask.try_into()?),
+            Ask::LiteList(ask) => Self::LiteList(ask.into()),
             Ask::EndTransaction(ask) => Self::EndTransaction(ask.try_into()?),
             Ask::Checked(checked) => Self::Checked(checked.into_checked()),
             Ask::Transactions(ask) => Self::Transactions {
@@ -172,6 +177,12 @@ impl Request {
             Self::CommittedOffset(of) => {
                 Outcome::Other(Answered::CommittedOffset(engine.committed_offset(of).await?.into()))
             }
+            Self::LiteSubscribe(subscription) => {
+                Outcome::Other(Answered::LiteSubscribed(engine.lite_subscribe(subscription).await?.into()))
+            }
+            Self::LiteList(list) => {
+                Outcome::Other(Answered::LiteList(LiteStatuses::of(&engine.lite_list(list).await?)))
+            }
             Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
             Self::Release(keys) => {
                 engine.release(keys);
@@ -237,7 +248,9 @@ fn listed(id: u64, open: &[OpenTransaction]) -> Parcel {
 
 /// Cuts a batch, so that no frame gets much larger than its largest message.
 fn parts(id: u64, popped: Popped) -> Vec<Parcel> {
-    let Popped { messages, more } = popped;
+    let Popped { messages, more, unsettled, evicted } = popped;
+    let unsettled = unsettled.map(|unsettled| u64::try_from(unsettled).unwrap_or(u64::MAX));
+    let evicted: Vec<_> = evicted.into_iter().map(String::from).collect();
     let mut cut: Vec<(Vec<&Delivery>, usize)> = Vec::new();
     for delivery in &messages {
         let bytes = delivery.message.len() + SMALL;
@@ -256,7 +269,9 @@ fn parts(id: u64, popped: Popped) -> Vec<Parcel> {
     let part = |(at, (deliveries, bytes)): (usize, (Vec<&Delivery>, usize))| {
         let last = at + 1 == count;
         let messages = deliveries.into_iter().map(Into::into).collect();
-        let result = Answered::Popped(PoppedPart { messages, last, more: last && more });
+        let told = if last { (more, unsettled, evicted.clone()) } else { (false, None, Vec::new()) };
+        let (more, unsettled, evicted) = told;
+        let result = Answered::Popped(PoppedPart { messages, last, more, unsettled, evicted });
         Parcel { answer: LaneAnswer { id, result: Some(result) }, bytes: bytes + SMALL }
     };
     cut.into_iter().enumerate().map(part).collect()
@@ -291,7 +306,7 @@ mod tests {
     /// (messages, last, more) of each part.
     fn cut(sizes: &[usize]) -> Vec<(usize, bool, bool)> {
         let messages = sizes.iter().zip(0..).map(|(bytes, offset)| delivery(offset, *bytes)).collect();
-        let parts = parts(9, Popped { messages, more: true });
+        let parts = parts(9, Popped { messages, more: true, ..Popped::default() });
         let shape = parts.into_iter().map(|parcel| match parcel.answer.result {
             Some(Answered::Popped(part)) => (part.messages.len(), part.last, part.more),
             other => panic!("{other:?} is no part of a batch"),

@@ -55,6 +55,7 @@ impl From<StoreError> for NoAnswer {
         match error {
             StoreError::Busy { .. }
             | StoreError::TooLarge { .. }
+            | StoreError::TooManyLiteTopics { .. }
             | StoreError::NoSuchQueue { .. }
             | StoreError::NotLeader { .. }
             | StoreError::CannotLead { .. } => NoAnswer::Refused,

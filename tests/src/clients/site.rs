@@ -76,6 +76,7 @@ impl<D: Door> Site<D> {
             request,
             due: None,
             half: None,
+            lite: None,
         };
         let appends = stored.into_iter().map(append).collect();
         let start = self.history.start();
@@ -111,6 +112,7 @@ impl<D: Door> Site<D> {
             request: RequestId { proxy_incarnation: 1, sequence: message.0 },
             due: Some(began.plus(due)),
             half: None,
+            lite: None,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), outcome(&answer));
@@ -151,6 +153,7 @@ impl<D: Door> Site<D> {
             dead_letters: self.dead_letters(what.group),
             order: if self.is_ordered(what.group) { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
             priority: None,
+            lite: false,
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.pop(pop), patience).await;

@@ -33,6 +33,7 @@ impl<D: Door> Site<D> {
             request: RequestId { proxy_incarnation: 1, sequence: message.0 },
             due: None,
             half: Some(Half { check_after }),
+            lite: None,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), super::site::outcome(&answer));

@@ -128,7 +128,7 @@ impl Door for Proxy {
         let again = match what {
             Settlement::Ack | Settlement::DeadLetter(_) => Again::Always,
             // A second one would start the window anew.
-            Settlement::Change(_) | Settlement::Rest { .. } => Again::IfRefused,
+            Settlement::Change(_) | Settlement::Suspend(_) | Settlement::Rest { .. } => Again::IfRefused,
         };
         let question = move |engine: Engine| {
             let what = what.clone();

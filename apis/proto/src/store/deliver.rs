@@ -27,6 +27,7 @@ impl From<&Pop> for v1::PopAsk {
             dead_letters: pop.dead_letters.as_ref().map(Into::into),
             ordered: pop.order == DeliveryOrder::Fifo,
             priority_factor: pop.priority.map(|factor| factor.percent().into()),
+            lite: pop.lite,
         }
     }
 }
@@ -50,6 +51,7 @@ impl TryFrom<v1::PopAsk> for Pop {
             dead_letters: pop.dead_letters.map(TryInto::try_into).transpose()?,
             order: if pop.ordered { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
             priority: pop.priority_factor.map(priority).transpose()?,
+            lite: pop.lite,
         })
     }
 }
@@ -146,6 +148,7 @@ impl v1::SettleAsk {
         match what {
             Settlement::Ack => ask,
             Settlement::Change(invisible) => Self { change_ms: Some(invisible.as_millis()), ..ask },
+            Settlement::Suspend(invisible) => Self { change_ms: Some(invisible.as_millis()), suspend: true, ..ask },
             Settlement::Rest { asked, rests } => {
                 Self { change_ms: Some(asked.as_millis()), rests_ms: rests.as_millis().collect(), ..ask }
             }
@@ -164,6 +167,7 @@ impl v1::SettleAsk {
                 None => Settlement::Ack,
                 Some(dead) => Settlement::DeadLetter(dead.try_into()?),
             },
+            Some(millis) if self.suspend => Settlement::Suspend(invisible(millis)?),
             Some(millis) if self.rests_ms.is_empty() => Settlement::Change(invisible(millis)?),
             Some(millis) => Settlement::Rest { asked: invisible(millis)?, rests: Rests::from_millis(self.rests_ms) },
         };

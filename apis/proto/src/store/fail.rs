@@ -31,6 +31,7 @@ impl From<&StoreError> for v1::LaneError {
                 Reason::NotLeader(v1::NotLeader { leader: leader.map(|replica| replica.0) })
             }
             StoreError::LeaderLost => Reason::LeaderLost(v1::Done {}),
+            StoreError::TooManyLiteTopics { max } => Reason::TooManyLiteTopics(wide(*max)),
             // No proxy asks for what this answers.
             StoreError::CannotLead { .. } => Reason::Refused(error.to_string()),
         };
@@ -62,6 +63,7 @@ impl TryFrom<v1::LaneError> for StoreError {
             Reason::Stopped(_) => Self::Stopped,
             Reason::NotLeader(it) => Self::NotLeader { leader: it.leader.map(ReplicaId) },
             Reason::LeaderLost(_) => Self::LeaderLost,
+            Reason::TooManyLiteTopics(max) => Self::TooManyLiteTopics { max: size(max) },
             Reason::Refused(why) => Self::Unreadable { why: format!("the store-node refused the request: {why}") },
         })
     }

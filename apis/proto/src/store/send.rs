@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apogee_model::store::{Append, Appended, Half, HalfId, RequestId, TopicRef};
+use apogee_model::store::{Append, Appended, Half, HalfId, LiteName, RequestId, TopicRef};
 use apogee_model::{QueueId, QueueOffset, StoredMessage, Timestamp};
 
 use super::{Malformed, as_millis, narrow, required, v1};
@@ -36,6 +36,8 @@ impl v1::AppendAsk {
             sequence: append.request.sequence,
             due_ms: append.due.map(|due| due.0),
             half_check_after_ms: append.half.map(|half| as_millis(half.check_after)),
+            lite: append.lite.as_ref().map(|lite| lite.name.to_string()),
+            lite_expiration_ms: append.lite.as_ref().and_then(|lite| lite.expiration).map(as_millis),
         });
         Some(Self { topic: Some((&first.topic).into()), queue: first.queue.0.into(), messages: messages.collect() })
     }
@@ -48,11 +50,18 @@ impl v1::AppendAsk {
         let topic: TopicRef = required(self.topic, "the topic")?.try_into()?;
         let queue = QueueId(narrow(self.queue, "the queue")?);
         let append = |message: v1::AppendMessage| {
-            let v1::AppendMessage { message, proxy_incarnation, sequence, due_ms, half_check_after_ms } = message;
-            let due = due_ms.map(Timestamp);
-            let half = half_check_after_ms.map(|after| Half { check_after: Duration::from_millis(after) });
-            let (topic, message) = (topic.clone(), required(message, "the message")?.into());
-            Ok(Append { topic, queue, message, request: RequestId { proxy_incarnation, sequence }, due, half })
+            let v1::AppendMessage { proxy_incarnation, sequence, .. } = message;
+            let expiration = message.lite_expiration_ms.map(Duration::from_millis);
+            let half = message.half_check_after_ms.map(|after| Half { check_after: Duration::from_millis(after) });
+            Ok(Append {
+                topic: topic.clone(),
+                queue,
+                message: required(message.message, "the message")?.into(),
+                request: RequestId { proxy_incarnation, sequence },
+                due: message.due_ms.map(Timestamp),
+                half,
+                lite: message.lite.map(|name| LiteName { name: name.into(), expiration }),
+            })
         };
         self.messages.into_iter().map(append).collect()
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
     FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, Half, HalfId, KeptId, LeaseTerms,
-    OffsetCommitted, OpenTransaction, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo,
-    Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    LiteChange, LiteGroupStatus, LiteList, LiteName, LiteStart, LiteStatus, LiteSubscribed, LiteSubscription,
+    LiteTerms, OffsetCommitted, OpenTransaction, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset,
+    ResetTo, Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -55,6 +56,7 @@ fn appends_keep_their_request_ids() {
         request: RequestId { proxy_incarnation: u64::MAX, sequence },
         due,
         half: (sequence == 2).then_some(Half { check_after: Duration::from_millis(9) }),
+        lite: (sequence == 1).then(|| LiteName { name: "s-1".into(), expiration: Some(Duration::from_secs(60)) }),
     };
     let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
@@ -113,7 +115,9 @@ fn pops_and_deliveries_survive() {
         let client = ClientId::parse("c1").unwrap();
         let dead_letters = attempt_id.is_some().then(dead_letters);
         let (group, topic) = (group(), topic());
-        let pop = Pop { group, topic, filter, batch: 32, lease, attempt_id, client, dead_letters, order, priority };
+        let lite = order == DeliveryOrder::Fifo;
+        let pop =
+            Pop { group, topic, filter, batch: 32, lease, attempt_id, client, dead_letters, order, priority, lite };
         let got = Pop::try_from(travelled(&v1::PopAsk::from(&pop))).unwrap();
         assert_eq!(format!("{got:?}"), format!("{pop:?}"));
     }
@@ -136,10 +140,56 @@ fn dead_letters() -> DeadLetters {
 }
 
 #[test]
+fn words_about_lite_topics_survive() {
+    let starts = [
+        LiteStart::Last,
+        LiteStart::Earliest,
+        LiteStart::Latest,
+        LiteStart::At(QueueOffset(7)),
+        LiteStart::Tail(3),
+        LiteStart::Time(Timestamp(9)),
+    ];
+    let changes = [LiteChange::Add, LiteChange::Remove, LiteChange::Complete, LiteChange::RemoveAll];
+    for (from, change) in starts.into_iter().zip(changes.into_iter().cycle()) {
+        let exclusive = from == LiteStart::Last;
+        let expiration = exclusive.then_some(Duration::from_secs(60));
+        let terms = LiteTerms {
+            exclusive,
+            reset_on_takeover: !exclusive,
+            reset_on_unsubscribe: exclusive,
+            client_max: 2300,
+            expiration,
+        };
+        let (group, topic, client) = (group(), topic(), ClientId::parse("c1").unwrap());
+        let names = vec!["a".into(), "b".into()];
+        let asked = LiteSubscription { group, topic, client, change, names, from, terms };
+        assert_eq!(LiteSubscription::try_from(travelled(&v1::LiteSubscribeAsk::from(&asked))), Ok(asked));
+    }
+    let too_many = LiteSubscribed::TooManySubscriptions { max: 1 };
+    for done in [LiteSubscribed::Done, too_many, LiteSubscribed::TooManyTopics { max: 2 }] {
+        assert_eq!(LiteSubscribed::try_from(travelled(&v1::LiteSubscribed::from(done))), Ok(done));
+    }
+    let list = LiteList { topic: TopicId(7), after: Some("a".into()), only: Some("b".into()), max: 9 };
+    assert_eq!(LiteList::from(travelled(&v1::LiteListAsk::from(&list))), list);
+    let clients = vec![ClientId::parse("c1").unwrap()];
+    let status = LiteStatus {
+        name: "s-1".into(),
+        id: TopicId::LITE,
+        min: QueueOffset(1),
+        max: QueueOffset(5),
+        written: Timestamp(8),
+        groups: vec![LiteGroupStatus { group: GroupId(2), floor: QueueOffset(3), in_flight: 1, clients }],
+    };
+    let statuses = travelled(&v1::LiteStatuses::of(std::slice::from_ref(&status)));
+    assert_eq!(statuses.into_statuses(), Ok(vec![status]));
+}
+
+#[test]
 fn settlements_and_counters_survive() {
     let rest = Settlement::Rest { asked: InvisibleDuration::ZERO, rests: RetryPolicy::EXPONENTIAL.rests() };
     let dead = Settlement::DeadLetter(dead_letters());
-    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO), rest, dead] {
+    let suspend = Settlement::Suspend(InvisibleDuration::ZERO);
+    for what in [Settlement::Ack, Settlement::Change(InvisibleDuration::ZERO), suspend, rest, dead] {
         assert_eq!(travelled(&v1::SettleAsk::of(key(), &what)).into_settlement(), Ok((key(), what)));
     }
     for settled in [Settled::Done, Settled::Stale] {
@@ -246,7 +296,8 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Producers(it) => !it.into_topics().is_empty(),
         Ask::EndTransaction(it) => EndTransaction::try_from(it).is_ok(),
         Ask::Checked(it) => !it.into_checked().is_empty(),
-        Ask::Transactions(_) => true,
+        Ask::Transactions(_) | Ask::LiteList(_) => true,
+        Ask::LiteSubscribe(it) => LiteSubscription::try_from(it).is_ok(),
         Ask::CommitOffset(commit) => CommitOffset::try_from(commit).is_ok(),
         Ask::CommittedOffset(of) => GroupQueue::try_from(of).is_ok(),
         Ask::Unwatch(_) | Ask::TopicStatus(_) | Ask::GroupStatus(_) | Ask::DropTopic(_) | Ask::DropGroup(_) => true,

@@ -15,7 +15,7 @@ async fn with_names(store: &Arc<FakeStore>) -> Client {
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let order = v1::DeliveryOrder::Concurrent.into();
     let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
-    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor: None };
+    let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor: None, lite: None };
     admin.create_group(ask).await.expect("a fair wish");
     admin
 }

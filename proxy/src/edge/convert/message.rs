@@ -64,6 +64,7 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
     let message_id = properties.message_id.clone();
     let message_group = Some(properties.message_group()).filter(|group| !group.is_empty()).map(Into::into);
     let priority = priority(&properties, message_type);
+    let lite_topic = Some(properties.lite_topic()).filter(|_| message_type == MessageType::Lite).map(Into::into);
     let due =
         properties.delivery_timestamp.as_ref().filter(|_| message_type == MessageType::Delay).map(time::timestamp);
     let half = (message_type == MessageType::Transaction).then(|| half(&properties));
@@ -72,6 +73,7 @@ fn draft(topic: &Topic, mut message: v2::Message, call: &Call) -> Result<Draft, 
         message_id,
         message_group,
         priority,
+        lite_topic,
         due,
         half,
         body,

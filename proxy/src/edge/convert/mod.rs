@@ -1,6 +1,7 @@
 //! v2 requests to our types. Whatever passes is valid for good; the v2 types stop here.
 
 pub(super) mod fuzz;
+mod lite;
 mod message;
 mod offsets;
 mod property;

@@ -33,9 +33,9 @@ impl Parse<v2::HeartbeatRequest> for Beat {
             Ok(ClientType::Producer) => Ok(Some(Role::Producer)),
             Ok(ClientType::PushConsumer) => consumer(ConsumeMode::Push),
             Ok(ClientType::SimpleConsumer) => consumer(ConsumeMode::Simple),
-            Ok(ClientType::PullConsumer | ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer) | Err(_) => {
-                Err(client_type(wire.client_type))
-            }
+            Ok(ClientType::LitePushConsumer) => consumer(ConsumeMode::LitePush),
+            Ok(ClientType::LiteSimpleConsumer) => consumer(ConsumeMode::LiteSimple),
+            Ok(ClientType::PullConsumer) | Err(_) => Err(client_type(wire.client_type)),
         };
         Ok(Self { role: role? })
     }

@@ -17,8 +17,7 @@ use crate::session::{ConsumeMode, Named, Role, Subscriptions};
 
 /// Attempts of a producer for one message.
 const PRODUCER_ATTEMPTS: i32 = 3;
-/// Lite topics one client may subscribe to, and the length of their names.
-const LITE_SUBSCRIPTIONS_MAX: i32 = 2000;
+/// Longest name of a lite topic.
 const LITE_TOPIC_MAX: i32 = 64;
 
 impl Parse<v2::Settings> for ClientSettings {
@@ -70,9 +69,8 @@ fn consumer(
     let mode = match wire.client_type() {
         ClientType::PushConsumer => ConsumeMode::Push,
         ClientType::SimpleConsumer => ConsumeMode::Simple,
-        ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer => {
-            return Err(ServiceError::not_implemented(format!("client type {}", wire.client_type().as_str_name())));
-        }
+        ClientType::LitePushConsumer => ConsumeMode::LitePush,
+        ClientType::LiteSimpleConsumer => ConsumeMode::LiteSimple,
         ClientType::Producer => {
             let client_type = wire.client_type().as_str_name();
             return Err(ServiceError::SettingsContradict { client_type, carried: "subscription" });
@@ -101,7 +99,7 @@ pub(in crate::edge) fn merged(mut settings: v2::Settings, agreed: &Agreed) -> v2
             publishing.max_body_size = i32::try_from(BODY_MAX).expect("4 MiB");
             publishing.validate_message_type = true;
         }
-        (Agreed::Consumer { fifo, max_attempts, retry }, Some(PubSub::Subscription(subscription))) => {
+        (Agreed::Consumer { fifo, max_attempts, retry, lite_max }, Some(PubSub::Subscription(subscription))) => {
             settings.backoff_policy = Some(v2::RetryPolicy {
                 max_attempts: i32::try_from(*max_attempts).unwrap_or(i32::MAX),
                 strategy: Some(strategy(retry)),
@@ -109,7 +107,7 @@ pub(in crate::edge) fn merged(mut settings: v2::Settings, agreed: &Agreed) -> v2
             subscription.fifo = Some(*fifo);
             subscription.receive_batch_size = Some(i32::try_from(BATCH_MAX).expect("32"));
             subscription.long_polling_timeout = span(POLLING_MAX);
-            subscription.lite_subscription_quota = Some(LITE_SUBSCRIPTIONS_MAX);
+            subscription.lite_subscription_quota = Some(i32::try_from(*lite_max).unwrap_or(i32::MAX));
             subscription.max_lite_topic_size = Some(LITE_TOPIC_MAX);
         }
         (Agreed::Producer | Agreed::Consumer { .. }, _) => {

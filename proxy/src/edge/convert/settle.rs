@@ -37,7 +37,8 @@ impl Parse<v2::ChangeInvisibleDurationRequest> for ChangeInvisible {
         let (topic, group) = (topic(wire.topic.as_ref(), call)?, group(wire.group.as_ref(), call)?);
         let asked = wire.invisible_duration.unwrap_or_default(); // none is zero
         let after = InvisibleDuration::for_change(span(asked, Duration::ZERO)?)?;
-        Ok(Self { topic, group, receipt_handle: wire.receipt_handle, after })
+        let suspend = wire.suspend();
+        Ok(Self { topic, group, receipt_handle: wire.receipt_handle, after, suspend })
     }
 }
 

@@ -5,8 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupStatus, HalfId, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled,
-    Reset, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop,
+    Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    TransactionEnded,
 };
 use apogee_model::{ClientId, ConsumerGroup, Permission, QueueOffset, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
@@ -56,6 +57,15 @@ impl StoreNode for Blind {
     fn lost(&self, _: ClientId) {}
     fn watch(&self, _: GroupRef, _: TopicRef, _: Filter) -> Box<dyn Watch> {
         Box::new(Never)
+    }
+    fn watch_lite(&self, _: GroupRef, _: TopicRef, _: ClientId) -> Box<dyn Watch> {
+        Box::new(Never)
+    }
+    fn lite_subscribe(&self, _: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
+    }
+    fn lite_list(&self, _: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
+        Box::pin(async { Err(StoreError::Stopped) })
     }
     fn topic_status(&self, _: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
@@ -115,13 +125,15 @@ fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Byte
         queues: 8,
         placement: all.into_iter().cycle().take(8).collect(),
         permission: Permission::ReadWrite,
+        lite_expiration: None,
         created: Timestamp(0),
     };
-    readiness.join(&group, &topic, &Filter::default(), batch, attempt)
+    readiness.join(&group, &topic, &Interest::All(Filter::default()), batch, attempt)
 }
 
 fn edge(readiness: &Readiness, group: u32, ready: u64) {
-    readiness.shared.wake(&(GroupId(1), TopicId(1), 8, Filter::default()), ReplicaGroupId(group), ready);
+    let key = (GroupId(1), TopicId(1), 8, Interest::All(Filter::default()));
+    readiness.shared.wake(&key, ReplicaGroupId(group), ready);
 }
 
 fn is_awake(place: &mut Place) -> bool {

@@ -30,6 +30,8 @@ pub(crate) enum Word {
     Asked(Asked),
     /// The client is to say what became of a transaction, which it knows by this id.
     CheckBack { check: Arc<CheckBack>, transaction_id: String },
+    /// Another client of the group took a lite topic over.
+    Evicted { lite_topic: Box<str> },
 }
 
 /// All open streams of a proxy. One small lock, never held across a wait.
@@ -111,6 +113,13 @@ impl Streams {
             if let Some(end) = inner.open.get(number) {
                 end.stale.notify_one();
             }
+        }
+    }
+
+    /// The client lost a lite topic. Best effort: one that is still sure of it is told again.
+    pub(crate) fn evicted(&self, client: &ClientId, lite_topic: Box<str>) {
+        if self.inner().send(client, &Word::Evicted { lite_topic }).is_none() {
+            tracing::debug!(event = "eviction_untold", %client, "no stream of the client has room");
         }
     }
 

@@ -138,6 +138,7 @@ fn append(bytes: usize) -> Append {
         request: RequestId { proxy_incarnation: 5, sequence: 6 },
         due: None,
         half: None,
+        lite: None,
     }
 }
 
@@ -153,6 +154,7 @@ fn pop() -> Pop {
         dead_letters: None,
         order: DeliveryOrder::Concurrent,
         priority: None,
+        lite: false,
     }
 }
 
@@ -166,7 +168,7 @@ fn popped(offset: u64, last: bool) -> Answered {
     let message = Some(v1::StoredMessage::default());
     let key = Some(v1::DeliveryKey { offset, ..v1::DeliveryKey::default() });
     let delivery = v1::Delivery { key, attempt: 1, stored_at_ms: 1, invisible_ms: 60_000, message };
-    Answered::Popped(PoppedPart { messages: vec![delivery], last, more: false })
+    Answered::Popped(PoppedPart { messages: vec![delivery], last, ..PoppedPart::default() })
 }
 
 #[tokio::test]

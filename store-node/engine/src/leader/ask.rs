@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use apogee_model::store::{
     Append, Appended, Checked, CommitOffset, DeadLetters, DeliveryKey, EndTransaction, Fetch, GroupStatus, HalfId,
-    KeptId, OffsetCommitted, Pop, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    KeptId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop, QueueReset, QueueStatus,
+    Recall, Recalled, Reset, Settled,
 };
 use apogee_model::{
     BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, QueueOffset, ReplicaId, StoredMessage, TopicId,
@@ -44,7 +45,8 @@ impl StateDump {
 /// One request. Clients are known by the hash of their id.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// `room` in the append queue is given back when the messages are committed.
+    /// `room` in the append queue is given back when the messages are committed. The answer is empty when they are for a lite
+    /// topic that is one too many.
     Append {
         messages: Vec<Append>,
         room: OwnedSemaphorePermit,
@@ -143,7 +145,17 @@ pub(crate) enum Ask {
         group: GroupId,
         topic: TopicId,
         filter: Filter,
+        /// Of a client that is subscribed to lite topics: only what is for it.
+        client: Option<u64>,
         edge: Arc<Edge>,
+    },
+    LiteSubscribe {
+        subscription: LiteSubscription,
+        reply: Sender<LiteSubscribed>,
+    },
+    LiteList {
+        list: LiteList,
+        reply: Sender<Vec<LiteStatus>>,
     },
     TopicStatus {
         topic: TopicId,
@@ -194,6 +206,8 @@ pub(crate) enum Answer {
     CommittedOffset(Sender<Option<QueueOffset>>, Option<QueueOffset>),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
     GroupStatus(Sender<Vec<GroupStatus>>, Vec<GroupStatus>),
+    LiteSubscribed(Sender<LiteSubscribed>, LiteSubscribed),
+    LiteList(Sender<Vec<LiteStatus>>, Vec<LiteStatus>),
     Done(Sender<()>),
 }
 
@@ -206,6 +220,10 @@ pub(crate) struct Granted {
     pub(crate) burials: Vec<Burial>,
     /// When nothing was granted: somebody has to look at these first.
     pub(crate) look: Vec<Look>,
+    /// When nothing was granted: the client has so many messages of lite topics.
+    pub(crate) unsettled: Option<usize>,
+    /// Lite topics that the client lost.
+    pub(crate) evicted: Vec<Box<str>>,
 }
 
 /// One lease.
@@ -237,6 +255,8 @@ impl Answer {
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),
             Self::GroupStatus(reply, status) => ignore(reply.send(status)),
+            Self::LiteSubscribed(reply, done) => ignore(reply.send(done)),
+            Self::LiteList(reply, list) => ignore(reply.send(list)),
             Self::Done(reply) => ignore(reply.send(())),
         }
     }

@@ -106,7 +106,7 @@ impl Leader {
     }
 
     /// From what is applied and proposed.
-    fn locks_of(&self, (group, topic): (GroupId, TopicId)) -> Locks {
+    pub(super) fn locks_of(&self, (group, topic): (GroupId, TopicId)) -> Locks {
         let mut unsettled = BTreeMap::new();
         for (queue, state) in self.state.pops.get(&(group, topic)).into_iter().flat_map(|pop| &pop.queues) {
             let of = QueueOf { group, topic, queue: *queue };
@@ -149,6 +149,10 @@ impl Leader {
             | Record::Recall(_)
             | Record::CommitOffset(_)
             | Record::ForgetOffsets(_)
+            | Record::LiteTopic(_)
+            | Record::LiteExpiry(_)
+            | Record::LiteGone(_)
+            | Record::LiteSubscribe(_)
             | Record::Carried(_)
             | Record::Half(_)
             | Record::HalfCarried(_)
@@ -196,6 +200,10 @@ impl Leader {
     /// Message groups that became free may be what somebody waits for.
     pub(super) fn tell_of_unlocked(&mut self) {
         for (group, topic) in std::mem::take(&mut self.unlocked) {
+            if topic.is_lite() {
+                self.lite_stirred(group, topic);
+                continue;
+            }
             let freed = self.locks.get_mut(&(group, topic)).map_or(0, Locks::take_freed);
             (0..freed).for_each(|_| self.watches.nudge(group, topic));
         }
@@ -271,7 +279,7 @@ impl Leader {
         }
         let look = unseen.into_looks();
         let more = !burials.is_empty() || !grants.is_empty() && self.has_more_in_order(pop);
-        Some((Granted { grants, more, burials, look }, budget == 0))
+        Some((Granted { grants, more, burials, look, ..Granted::default() }, budget == 0))
     }
 
     /// Nothing of their message groups goes out until they are buried, or nobody did it in time.

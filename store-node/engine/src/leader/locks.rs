@@ -146,6 +146,11 @@ impl Locks {
         self.counts.get(&queue).copied().unwrap_or_default()
     }
 
+    /// Messages that are out.
+    pub(super) fn out(&self) -> usize {
+        self.lines.values().map(|line| line.out).sum()
+    }
+
     /// Messages that wait for their turn.
     pub(super) fn into_waiting(self) -> impl Iterator<Item = (QueueId, QueueOffset)> {
         self.messages.into_iter().filter(|(_, message)| !message.out).map(|(place, _)| place)

@@ -5,8 +5,8 @@
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
 //! Reading order: `ask` (what callers want), this file, then `pop`, `levels` (pops from PRIORITY topics), `fifo` with `locks`
-//! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets` and
-//! `retention` for the decisions, `look` for filters by expression, and `fetch`.
+//! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets`, `lite`
+//! and `retention` for the decisions, `look` for filters by expression, and `fetch`.
 
 mod ask;
 mod block;
@@ -18,6 +18,7 @@ mod dropping;
 mod fetch;
 mod fifo;
 mod levels;
+mod lite;
 mod locks;
 mod look;
 mod offsets;
@@ -50,7 +51,7 @@ use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
 use crate::pop::{Entry, Overlay, When};
 use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
-use crate::state::{BadBlock, QueueState, State, Timing};
+use crate::state::{BadBlock, LITE_QUEUE, QueueState, State, Timing};
 use crate::views::rows::Earlier;
 use crate::watch::Watches;
 
@@ -79,6 +80,8 @@ pub(crate) struct Terms {
     pub(crate) retention: Retention,
     /// Bytes of a segment of the log: retention by size lets whole ones go.
     pub(crate) segment_bytes: u64,
+    /// Lite topics that there may be.
+    pub(crate) lite_topics_max: usize,
 }
 
 /// See the module.
@@ -117,6 +120,7 @@ pub(crate) struct Leader {
     /// Topics that are no more, and for which something may still wait.
     dropping: VecDeque<dropping::Dropping>,
     retention: retention::Retaining,
+    lites: lite::Lites,
     pub(crate) epoch: Epoch,
     last_delivery: DeliverySeq,
 }
@@ -124,7 +128,7 @@ pub(crate) struct Leader {
 impl Leader {
     /// Takes the lead over `state`, with `first` as its first proposal: leases that run go on for what remains of them by log time.
     pub(crate) fn new(state: State, epoch: Epoch, first: Ticket, terms: Terms, now: Now) -> Self {
-        let Terms { in_flight_max, retention, segment_bytes } = terms;
+        let Terms { in_flight_max, retention, segment_bytes, lite_topics_max } = terms;
         let blocks = block::Blocks::new(first, state.log_time);
         let mut leader = Self {
             state,
@@ -149,10 +153,12 @@ impl Leader {
             transactions: transaction::Transactions::new(now),
             dropping: VecDeque::new(),
             retention: retention::Retaining::new(retention, segment_bytes, now),
+            lites: lite::Lites::new(lite_topics_max, now),
             epoch,
             last_delivery: DeliverySeq(0),
         };
         leader.resume_leases(now);
+        leader.resume_lites(now);
         leader
     }
 
@@ -256,12 +262,19 @@ impl Leader {
             }
             Ask::Lost { client } => {
                 self.clock.lost(client, now.monotonic);
+                self.lites_lost(client, now);
                 None
             }
-            Ask::Watch { group, topic, filter, edge } => {
+            Ask::Watch { group, client: Some(client), edge, .. } => {
+                self.watches.add_for((group, client), edge);
+                None
+            }
+            Ask::Watch { group, topic, filter, client: None, edge } => {
                 self.watches.add(group, topic, filter, edge);
                 None
             }
+            Ask::LiteSubscribe { subscription, reply } => self.lite_subscribe(&subscription, reply, now),
+            Ask::LiteList { list, reply } => Some(Answer::LiteList(reply, self.lite_list(&list))),
             Ask::TopicStatus { topic, reply } => Some(Answer::TopicStatus(reply, self.topic_status(topic))),
             Ask::GroupStatus { group, reply } => Some(Answer::GroupStatus(reply, self.group_status(group))),
             Ask::Dump { reply } => {
@@ -271,12 +284,14 @@ impl Leader {
             Ask::HandOver { .. } | Ask::Base | Ask::LetGo { .. } => None, // the loop's business
             Ask::DropTopic { topic, reply } => {
                 self.drop_topic(topic, now);
+                self.drop_lites(topic, now);
                 self.drop_waiting(topic, reply, now)
             }
             Ask::DropGroup { group, reply } => {
                 self.turns.retain(|(of, _), _| *of != group);
                 self.looked.forget(|(of, _)| of == group);
                 self.locks.retain(|(of, _), _| *of != group);
+                self.drop_lites_of(group);
                 self.dropped.insert(group);
                 self.propose(Record::Close { group }, now);
                 self.blocks.answer(Answer::Done(reply))
@@ -313,12 +328,13 @@ impl Leader {
         if let Some(first) = messages.first() {
             self.name_topic(&first.topic, now);
         }
+        let Some(targets) = self.targets(&messages, now) else { return Vec::new() };
         self.blocks.reserve(bytes, messages.len(), now.wall);
         let stored_at = self.blocks.log_time();
         let appended: Vec<_> = messages
             .into_iter()
-            .map(|append| {
-                let (topic, queue) = (append.topic.id, append.queue);
+            .zip(targets)
+            .map(|(append, (topic, queue))| {
                 let Append { message, request, due, half, .. } = append;
                 if let Some(half) = half {
                     let id = self.begin_half(topic, queue, request, half, message, now);
@@ -338,6 +354,16 @@ impl Leader {
             self.proposed.insert(request, (self.blocks.ticket(), appended.clone()));
         }
         appended
+    }
+
+    /// The queue of each message; `None` when they are for a lite topic that is one too many.
+    fn targets(&mut self, messages: &[Append], now: Now) -> Option<Vec<(TopicId, QueueId)>> {
+        let target = |append: &Append| {
+            let Some(lite) = &append.lite else { return Some((append.topic.id, append.queue)) };
+            self.lite_expires(append.topic.id, lite.expiration, now);
+            Some((self.lite_or_create(&append.topic, &lite.name, now)?, LITE_QUEUE))
+        };
+        messages.iter().map(target).collect()
     }
 
     fn next_offset(&self, topic: TopicId, queue: QueueId) -> QueueOffset {
@@ -440,6 +466,7 @@ impl Leader {
         let applied = self.state.apply(block)?;
         if let Some(ticket) = ticket {
             self.overlay.retire(ticket);
+            self.lites.retire(ticket);
             self.proposed.retain(|_, (block, _)| *block > ticket);
         }
         self.timer.committed(applied.kept, ticket, now);
@@ -450,8 +477,13 @@ impl Leader {
             self.transactions.look(now);
         }
         for (topic, tag_hash) in applied.arrived {
-            self.watches.arrived(topic, tag_hash);
+            if topic.is_lite() {
+                self.lite_arrived(topic);
+            } else {
+                self.watches.arrived(topic, tag_hash);
+            }
         }
+        self.lite_news(applied.lite, now);
         let mut settled: BTreeMap<QueueOf, usize> = BTreeMap::new();
         for (of, offset) in applied.touched {
             if !self.restart_lease(of, offset, now) {
@@ -463,7 +495,11 @@ impl Leader {
             self.tell_of_room(of, count);
         }
         for (group, topic) in applied.reset {
-            self.watches.nudge(group, topic);
+            if topic.is_lite() {
+                self.unlocked.push((group, topic));
+            } else {
+                self.watches.nudge(group, topic);
+            }
         }
         self.tell_of_unlocked();
         self.watches.tell();
@@ -514,6 +550,7 @@ impl Leader {
             .chain(self.timer.due())
             .chain(self.transactions.due())
             .chain([self.retention.due()])
+            .chain(self.lites_due())
             .min()
     }
 
@@ -526,6 +563,7 @@ impl Leader {
     /// Ends and renews the leases whose time came, lets messages into their queues, and trims what was kept long enough.
     pub(crate) fn tick(&mut self, now: Now) {
         self.retain(now);
+        self.expire_lites(now);
         self.fire(now);
         self.ask_producers(now);
         let mut renewals: BTreeMap<(QueueOf, u64, Duration), Vec<QueueOffset>> = BTreeMap::new();

@@ -55,6 +55,9 @@ impl Leader {
             return Some(Answer::Popped(reply, Granted::default()));
         }
         self.clock.heard(crate::client_hash(&pop.client), now.monotonic);
+        if pop.lite {
+            return self.pop_lite(&pop, reply, now);
+        }
         self.keep_order(&pop);
         if let Some(granted) = self.replay(&pop, now) {
             return self.blocks.answer(Answer::Popped(reply, granted));
@@ -78,7 +81,7 @@ impl Leader {
     }
 
     /// The unsettled rest of the batch that an earlier try of the same receive was granted, leased anew.
-    fn replay(&mut self, pop: &Pop, now: Now) -> Option<Granted> {
+    pub(super) fn replay(&mut self, pop: &Pop, now: Now) -> Option<Granted> {
         let (group, topic) = (pop.group.id, pop.topic.id);
         let attempt_id = attempt_hash(pop)?;
         let mut candidates = self.overlay.attempt(group, topic, attempt_id);
@@ -173,7 +176,7 @@ impl Leader {
         let mut grants = self.lease(pop, picked, &cursors, BTreeMap::new(), now);
         levels::sort(pop, &mut grants);
         let more = !burials.is_empty() || (full || exhausted || !look.is_empty()) && self.has_more(pop);
-        (Granted { grants, more, burials, look }, exhausted)
+        (Granted { grants, more, burials, look, ..Granted::default() }, exhausted)
     }
 
     /// Messages of some queues whose lease ended.

@@ -15,6 +15,8 @@ pub(crate) enum Moved {
     Acked,
     /// Its lease ends so long from now on; a push consumer may have to take the rest of its group.
     Until(InvisibleDuration, Option<Rests>),
+    /// The same, and the attempt does not count.
+    PutOff(InvisibleDuration),
 }
 
 impl Leader {
@@ -24,6 +26,8 @@ impl Leader {
         let entry = match self.entry(queue, key.offset) {
             Some(entry) if entry.delivery == key.delivery => entry,
             None if key.offset < self.cursor(queue) => return Settled::Done,
+            // Of a lite topic that is gone.
+            None if key.topic.is_lite() && self.state.lite_name(key.topic).is_none() => return Settled::Done,
             Some(_) | None => return Settled::Stale,
         };
         let deliveries = Deliveries { delivery: key.delivery, offsets: [key.offset].into() };
@@ -32,6 +36,10 @@ impl Leader {
             Moved::Until(asked, rests) => {
                 let duration_ms = rest(&entry, *asked, rests.as_ref()).as_millis();
                 Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Client }
+            }
+            Moved::PutOff(asked) => {
+                let duration_ms = asked.as_millis();
+                Record::Change { queue, deliveries, duration_ms, by: ChangedBy::Suspend }
             }
         };
         // A late change starts the lease anew: nobody else gets the message while that is on its way to the log.

@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     pub(crate) confirmed: bool,
     /// Was given again to the same receive: an earlier answer may have reached the consumer.
     pub(crate) replayed: bool,
+    /// The consumer put it off: this delivery is not counted as an attempt any more.
+    pub(crate) suspended: bool,
 }
 
 impl Entry {
@@ -42,6 +44,7 @@ impl Entry {
             auto_renew: false,
             confirmed: false,
             replayed: false,
+            suspended: false,
         }
     }
 
@@ -100,10 +103,13 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         }
         Record::Change { queue, deliveries, duration_ms, by } => {
             for (offset, entry) in held(queue.queue, deliveries, store) {
+                let suspended = *by == ChangedBy::Suspend;
                 let entry = Entry {
+                    attempt: entry.attempt - u32::from(suspended && !entry.suspended && entry.attempt > 0),
                     lease_from: at.log_time,
                     duration_ms: *duration_ms,
-                    auto_renew: entry.auto_renew && *by != ChangedBy::Client,
+                    auto_renew: entry.auto_renew && !suspended && *by != ChangedBy::Client,
+                    suspended: entry.suspended || suspended,
                     confirmed: entry.confirmed || *by == ChangedBy::Renewal,
                     replayed: entry.replayed || *by == ChangedBy::Replay,
                     ..entry
@@ -139,7 +145,11 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::HalfChecked(_)
         | Record::HalfEnd(_)
         | Record::CommitOffset(_)
-        | Record::ForgetOffsets(_) => {}
+        | Record::ForgetOffsets(_)
+        | Record::LiteTopic(_)
+        | Record::LiteExpiry(_)
+        | Record::LiteGone(_)
+        | Record::LiteSubscribe(_) => {}
     }
 }
 
@@ -159,6 +169,7 @@ fn grant(lease: &Lease, at: When, store: &mut impl PopStore) {
             auto_renew: lease.auto_renew,
             confirmed: false,
             replayed: false,
+            suspended: false,
         };
         store.put(queue, *offset, entry);
     }

@@ -95,6 +95,8 @@ impl Overlay {
             | Record::Close { .. } => {}
             // Nothing is decided by what groups commit themselves.
             Record::CommitOffset(_) | Record::ForgetOffsets(_) => {}
+            // The leader remembers elsewhere what it decided about lite topics.
+            Record::LiteTopic(_) | Record::LiteExpiry(_) | Record::LiteGone(_) | Record::LiteSubscribe(_) => {}
         }
     }
 

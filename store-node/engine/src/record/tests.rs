@@ -91,7 +91,24 @@ fn every_kind() -> Vec<Record> {
         }),
         Record::CommitOffset(CommitOffset { queue: queue_of(), offset: QueueOffset(6) }),
         Record::ForgetOffsets(ForgetOffsets { topic: TopicId(2) }),
+        Record::Change { queue: queue_of(), deliveries: two(), duration_ms: 1, by: ChangedBy::Suspend },
+        Record::LiteTopic(LiteTopic { parent: TopicId(2), id: lite(0), name: "session-1".into() }),
+        Record::LiteExpiry(LiteExpiry { parent: TopicId(2), after_ms: Some(60_000) }),
+        Record::LiteExpiry(LiteExpiry { parent: TopicId(2), after_ms: None }),
+        Record::LiteGone(LiteGone { ids: vec![lite(0), lite(1)] }),
+        subscribe(LiteChanged::Added),
+        subscribe(LiteChanged::Removed),
+        subscribe(LiteChanged::TakenOver),
     ]
+}
+
+fn lite(nth: u32) -> TopicId {
+    TopicId(TopicId::LITE.0 + nth)
+}
+
+fn subscribe(change: LiteChanged) -> Record {
+    let (client, ids) = ("host@1@1".into(), vec![lite(0), lite(1)]);
+    Record::LiteSubscribe(LiteSubscribe { group: GroupId(3), parent: TopicId(2), client, change, ids })
 }
 
 fn half_row() -> HalfRow {

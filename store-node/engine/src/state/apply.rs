@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 
 use super::State;
 use super::dirty::Tracked;
+use super::lite::LiteNews;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::commitlog::{OpenError, segment_name};
 use crate::pop::{self, PopStore as _, When};
@@ -39,6 +40,8 @@ pub(crate) struct Applied {
     pub(crate) kept: Vec<(KeptId, KeptRow)>,
     /// Half messages, and what is known of them; nothing when they are decided.
     pub(crate) halves: Vec<(HalfId, Option<HalfRow>)>,
+    /// Lite topics, and who is subscribed to them.
+    pub(crate) lite: Vec<LiteNews>,
     pub(crate) timing: Timing,
 }
 
@@ -154,6 +157,9 @@ impl State {
             Record::Message { topic, queue, offset, request, message } => {
                 let place = at.place(message);
                 self.append((*topic, *queue), *offset, place);
+                if topic.is_lite() {
+                    self.lites.written(*topic, at.log_time);
+                }
                 let (topic, queue, first, stored_at) = (*topic, *queue, *offset, at.log_time);
                 let due = Timestamp::default();
                 let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
@@ -221,6 +227,10 @@ impl State {
             Record::HalfEnd(end) => self.end_half(end, at, applied),
             Record::CommitOffset(commit) => self.offsets.commit(commit.queue, commit.offset),
             Record::ForgetOffsets(forget) => self.offsets.forget(forget.topic),
+            Record::LiteTopic(lite) => self.lites.topic(lite, at.log_time),
+            Record::LiteExpiry(expiry) => self.lites.expiry(*expiry),
+            Record::LiteGone(gone) => gone.ids.iter().for_each(|id| self.lite_gone(*id, applied)),
+            Record::LiteSubscribe(subscribe) => self.lites.subscribed(subscribe, &mut applied.lite),
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());
                 self.dirty.topic_name(*id);
@@ -327,6 +337,7 @@ impl State {
         }
         self.groups.remove(&group);
         self.offsets.close(group);
+        self.lites.close(group);
         self.dirty.close(group);
     }
 

@@ -15,7 +15,11 @@ const RESEND_BYTES: usize = 58;
 impl State {
     /// Bytes the next batch would have, about.
     pub(crate) fn batch_bytes(&self) -> usize {
-        let rows = self.dirty.len() + self.kept.untaken() + self.halves.untaken() + self.offsets.untaken();
+        let rows = self.dirty.len()
+            + self.kept.untaken()
+            + self.halves.untaken()
+            + self.offsets.untaken()
+            + self.lites.untaken();
         self.tail.untaken() * PLACE_BYTES + rows * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
     }
 
@@ -40,6 +44,7 @@ impl State {
         self.take_queues(&mut batch);
         self.take_pops(&mut batch);
         self.offsets.take(&mut batch);
+        self.lites.take(&mut batch);
         self.take_names(&mut batch);
         self.resend.take(&mut batch);
         self.kept.take(self.applied, &mut batch);
@@ -75,10 +80,13 @@ impl State {
     fn take_queues(&mut self, batch: &mut Batch) {
         let queues = std::mem::take(&mut self.dirty.queues);
         for key in &queues {
-            let state = self.queue(key.0, key.1);
-            batch.put(Table::QueueMeta, &rows::queue_key(*key), |row| {
-                rows::put_queue(row, state.min, state.next, state.min_lsn);
-            });
+            let row = rows::queue_key(*key);
+            match self.queues.get(key) {
+                Some(state) => batch.put(Table::QueueMeta, &row, |row| {
+                    rows::put_queue(row, state.min, state.next, state.min_lsn);
+                }),
+                None => batch.delete(Table::QueueMeta, &row),
+            }
         }
         self.tail.take(self.applied, queues.iter().copied(), |(topic, queue), offset, place| {
             batch.put(Table::ConsumeQueue, &consume_queue_key(topic, queue, offset), |row| place.encode(row));
@@ -87,13 +95,21 @@ impl State {
 
     fn take_pops(&mut self, batch: &mut Batch) {
         for (group, topic) in std::mem::take(&mut self.dirty.opens) {
-            let open = self.pops.get(&(group, topic)).is_some_and(|pop| pop.open);
-            batch.put(Table::GroupQueue, &rows::group_topic_key(group, topic), |row| rows::put_open(row, open));
+            let key = rows::group_topic_key(group, topic);
+            match self.pops.get(&(group, topic)) {
+                Some(pop) => batch.put(Table::GroupQueue, &key, |row| rows::put_open(row, pop.open)),
+                None => batch.delete(Table::GroupQueue, &key),
+            }
         }
         for of in std::mem::take(&mut self.dirty.cursors) {
-            let pop = self.pops.get(&(of.group, of.topic));
-            let cursor = pop.and_then(|pop| pop.queues.get(&of.queue)).map(|queue| queue.cursor).unwrap_or_default();
-            batch.put(Table::GroupQueue, &rows::group_queue_key(of), |row| rows::put_cursor(row, cursor));
+            let key = rows::group_queue_key(of);
+            match self.pops.get(&(of.group, of.topic)).map(|pop| pop.queues.get(&of.queue)) {
+                Some(queue) => {
+                    let cursor = queue.map(|queue| queue.cursor).unwrap_or_default();
+                    batch.put(Table::GroupQueue, &key, |row| rows::put_cursor(row, cursor));
+                }
+                None => batch.delete(Table::GroupQueue, &key),
+            }
         }
         for ((of, offset), existed) in std::mem::take(&mut self.dirty.entries) {
             let key = rows::lease_key(of, offset);

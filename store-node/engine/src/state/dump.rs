@@ -13,6 +13,7 @@ impl State {
         self.dump_queues(&mut lines);
         self.dump_pops(&mut lines);
         self.offsets.dump(&mut lines);
+        self.lites.dump(&mut lines);
         lines.extend(self.resend.all().map(|earlier| format!("{earlier:?}")));
         self.kept.dump(&self.reader, &mut lines);
         self.halves.dump(&self.reader, &mut lines);

@@ -62,6 +62,7 @@ impl State {
             Table::ConsumeQueue | Table::Time | Table::System => {}
             Table::Kept => self.kept.load(key, row)?,
             Table::Half => self.halves.load(key, row)?,
+            Table::Lite => self.lites.load(key, row)?,
             Table::QueueMeta => {
                 let (min, next, min_lsn) = rows::queue(row).filter(|(min, next, _)| min <= next)?;
                 let (queue, state) = (rows::split_queue_key(key)?, QueueState { min, next, min_lsn });

@@ -6,7 +6,7 @@
 //! message that is acked at once) never reaches the views.
 //!
 //! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`
-//! and `half` over `unwritten`, `offsets`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
+//! and `half` over `unwritten`, `offsets`, `lite`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
 //! and back), `keeper` (when), `dump`.
 
 mod apply;
@@ -16,6 +16,7 @@ mod dump;
 mod half;
 mod keeper;
 mod kept;
+mod lite;
 mod load;
 mod offsets;
 mod oldest;
@@ -35,6 +36,7 @@ use bytes::Bytes;
 
 pub(crate) use apply::{BadBlock, Timing};
 pub(crate) use keeper::{Keeper, Kept, Pace};
+pub(crate) use lite::{LITE_QUEUE, LiteNews, Subscriber};
 
 use crate::block::Lsn;
 use crate::pop::{Entry, GroupTopic, PopStore as _, Pops};
@@ -60,6 +62,7 @@ pub(crate) struct State {
     kept: kept::KeptBack,
     halves: half::Halves,
     offsets: offsets::PullOffsets,
+    lites: lite::Lites,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -104,6 +107,7 @@ impl State {
             kept: kept::KeptBack::default(),
             halves: half::Halves::default(),
             offsets: offsets::PullOffsets::default(),
+            lites: lite::Lites::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,

@@ -4,7 +4,7 @@
 //! brings the rows to, so that after a crash they are at one position of the log, and applying what follows is all
 //! there is to recovery. Rows that were not flushed may be lost; a base, once taken, is not.
 //!
-//! Reading order: this file (the seam), `position`, `rows`, `kept`, `half` and `place` (what is stored), `batch` (how it changes),
+//! Reading order: this file (the seam), `position`, `rows`, `kept`, `half`, `lite` and `place` (what is stored), `batch` (how it changes),
 //! `store` and `base` (what survives), then the two lives of the seam: `memory` and `rocks`.
 
 mod base;
@@ -12,6 +12,7 @@ mod batch;
 mod error;
 pub(crate) mod half;
 pub(crate) mod kept;
+pub(crate) mod lite;
 mod memory;
 mod place;
 mod position;
@@ -59,12 +60,14 @@ pub(crate) enum Table {
     Kept,
     /// Half messages, and how transactions ended, see [`half::HalfKey`].
     Half,
+    /// Lite topics and who is subscribed to them, see [`lite::LiteKey`].
+    Lite,
     /// The [`Position`].
     System,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ConsumeQueue,
         Self::QueueMeta,
         Self::GroupQueue,
@@ -74,6 +77,7 @@ impl Table {
         Self::Time,
         Self::Kept,
         Self::Half,
+        Self::Lite,
         Self::System,
     ];
 
@@ -89,6 +93,7 @@ impl Table {
             Self::Time => "time",
             Self::Kept => "kept",
             Self::Half => "half",
+            Self::Lite => "lite",
             Self::System => "sys",
         }
     }

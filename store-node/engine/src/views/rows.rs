@@ -130,11 +130,13 @@ pub(crate) fn group_start(group: u64) -> Vec<u8> {
 const AUTO_RENEW: u8 = 1;
 const CONFIRMED: u8 = 2;
 const REPLAYED: u8 = 4;
+const SUSPENDED: u8 = 8;
 
 pub(crate) fn put_entry(row: &mut Vec<u8>, entry: &Entry) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     row.push(VERSION);
-    row.push(flag(entry.auto_renew, AUTO_RENEW) | flag(entry.confirmed, CONFIRMED) | flag(entry.replayed, REPLAYED));
+    let delivered = flag(entry.confirmed, CONFIRMED) | flag(entry.replayed, REPLAYED);
+    row.push(flag(entry.auto_renew, AUTO_RENEW) | delivered | flag(entry.suspended, SUSPENDED));
     row.extend_from_slice(&entry.attempt.to_le_bytes());
     let Entry { delivery, granted_at, epoch, lease_from, duration_ms, attempt_id, client, .. } = entry;
     for number in [delivery.0, granted_at.0, epoch.0, lease_from.0, *duration_ms, *attempt_id, *client] {
@@ -145,7 +147,7 @@ pub(crate) fn put_entry(row: &mut Vec<u8>, entry: &Entry) {
 pub(crate) fn entry(row: &[u8]) -> Option<Entry> {
     let mut rest = versioned(row, 62)?;
     let flags = rest.u8()?;
-    if flags & !(AUTO_RENEW | CONFIRMED | REPLAYED) != 0 {
+    if flags & !(AUTO_RENEW | CONFIRMED | REPLAYED | SUSPENDED) != 0 {
         return None;
     }
     Some(Entry {
@@ -160,6 +162,7 @@ pub(crate) fn entry(row: &[u8]) -> Option<Entry> {
         auto_renew: flags & AUTO_RENEW != 0,
         confirmed: flags & CONFIRMED != 0,
         replayed: flags & REPLAYED != 0,
+        suspended: flags & SUSPENDED != 0,
     })
 }
 

@@ -13,7 +13,8 @@ use crate::words::{message, receive, topic};
 async fn send(store: &Store, began: Instant, body: &str, after: Duration, sequence: u64) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };
     let due = Some(TokioClock::since(began).wall().plus(after));
-    let append = Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due, half: None };
+    let append =
+        Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due, half: None, lite: None };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
 
@@ -67,6 +68,7 @@ async fn twenty_thousand_messages_are_there_soon_after_they_are_due() {
             request: RequestId { proxy_incarnation: 0, sequence: 0 },
             due,
             half: None,
+            lite: None,
         };
         let appends = (first..first + 1000).map(append).collect();
         store.engine.append(appends).await.expect("the store takes them");

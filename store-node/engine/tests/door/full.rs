@@ -10,8 +10,15 @@ use crate::words::{dead, dead_letters, group, message, receive, topic};
 
 fn appends(count: usize, body: &str, tag: &str) -> Vec<Append> {
     let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-    let one =
-        || Append { topic: topic(), queue: QueueId(0), message: message(tag, body), request, due: None, half: None };
+    let one = || Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message: message(tag, body),
+        request,
+        due: None,
+        half: None,
+        lite: None,
+    };
     (0..count).map(|_| one()).collect()
 }
 

@@ -7,6 +7,7 @@ mod fetch;
 mod fifo;
 mod fifo_model;
 mod full;
+mod lite;
 mod metrics;
 mod model;
 mod offsets;
@@ -210,8 +211,15 @@ async fn segments_roll_and_large_messages_come_back_whole() {
 async fn limits_are_refused_by_name() {
     let store = Store::new().await;
     let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-    let append =
-        |queue, message| Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None };
+    let append = |queue, message| Append {
+        topic: topic(),
+        queue: QueueId(queue),
+        message,
+        request,
+        due: None,
+        half: None,
+        lite: None,
+    };
     let missing = store.engine.append(vec![append(4, message("", "a"))]).await;
     assert!(matches!(missing, Err(StoreError::NoSuchQueue { queues: 4, .. })), "{missing:?}");
     let large = store.engine.append(vec![append(0, message("", &"x".repeat(9 << 20)))]).await;
@@ -224,8 +232,15 @@ async fn a_failed_sync_stops_the_process_with_74_and_answers_nobody() {
     store.send(0, "", "before").await;
     store.disk.fail_next_sync();
     let request = RequestId { proxy_incarnation: 0, sequence: 2 };
-    let append =
-        Append { topic: topic(), queue: QueueId(0), message: message("", "lost"), request, due: None, half: None };
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message: message("", "lost"),
+        request,
+        due: None,
+        half: None,
+        lite: None,
+    };
     assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
     assert_eq!(store.tasks.failed().await.stop.exit, apogee_host::Exit::Io);
 }
@@ -254,6 +269,7 @@ async fn a_send_that_is_sent_again_is_stored_once() {
         request: RequestId { proxy_incarnation: 7, sequence },
         due: None,
         half: None,
+        lite: None,
     };
     let send = |engine: apogee_engine::Engine, sequence| async move {
         engine.append(vec![append(sequence, "a"), append(sequence, "b")]).await.unwrap()

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use crate::dead_letters::{dead, dead_letters};
-use crate::support::{Store, TEN_SECONDS, receive};
+use crate::support::{Store, TEN_SECONDS};
+use crate::words::{dead, dead_letters, receive};
 
 /// With so many percent that begin at the highest level.
 fn urgent(percent: u32, batch: usize) -> Pop {

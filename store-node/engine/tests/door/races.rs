@@ -66,6 +66,7 @@ async fn what_a_restart_found_in_the_page_cache_survives_the_next_power_cut() {
             request,
             due: None,
             half: None,
+            lite: None,
         };
         assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
         let store = Store::open(store.disk).await.expect("the process starts again on the same machine");

@@ -16,8 +16,15 @@ fn wanted(sql: &str, batch: usize) -> Pop {
 /// Many messages, hundreds in a send.
 async fn send_many(store: &Store, queue: u16, tag: &str, body: &str, count: usize) {
     let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-    let append =
-        Append { topic: topic(), queue: QueueId(queue), message: message(tag, body), request, due: None, half: None };
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(queue),
+        message: message(tag, body),
+        request,
+        due: None,
+        half: None,
+        lite: None,
+    };
     for from in (0..count).step_by(500) {
         let messages = vec![append.clone(); (count - from).min(500)];
         store.engine.append(messages).await.expect("the store takes them");
@@ -67,7 +74,7 @@ async fn user_properties_are_looked_up() {
         let entry = [b"\x0a\x04size\x12\x01", size.as_bytes()].concat();
         let body_part = [&[0x12, 9], entry.as_slice(), b"\x22\x01", size.as_bytes()].concat();
         let message = StoredMessage { body_part: body_part.into(), ..StoredMessage::default() };
-        let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None };
+        let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }
     let got = store.bodies(wanted("size > 4", 32)).await;

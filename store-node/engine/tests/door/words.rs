@@ -29,7 +29,8 @@ impl Store {
 
     async fn append(&self, queue: u16, message: StoredMessage) -> QueueOffset {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None };
+        let append =
+            Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
     }
 
@@ -90,6 +91,7 @@ pub(crate) fn receive(batch: usize) -> Pop {
         dead_letters: None,
         order: DeliveryOrder::Concurrent,
         priority: None,
+        lite: false,
     }
 }
 

@@ -33,6 +33,7 @@ async fn append(site: &Site, nth: u64, due: Option<Timestamp>, half: Option<Half
         request: RequestId { proxy_incarnation: 0, sequence: 0 },
         due,
         half,
+        lite: None,
     };
     site.engine.append(vec![append]).await.expect("the store takes it")[0]
 }

@@ -79,7 +79,8 @@ impl Site {
     pub(crate) async fn send(&self, queue: u16, body: Bytes) -> Result<Appended, StoreError> {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
         let message = StoredMessage { body_part: body, properties_part: Bytes::new() };
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None };
+        let append =
+            Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None };
         Ok(self.engine.append(vec![append]).await?.remove(0))
     }
 
@@ -97,6 +98,7 @@ impl Site {
             dead_letters: None,
             order: DeliveryOrder::Concurrent,
             priority: None,
+            lite: false,
         };
         self.engine.pop(pop).await
     }

@@ -435,6 +435,7 @@ impl Group {
                 dead_letters: None,
                 order: DeliveryOrder::Concurrent,
                 priority: None,
+                lite: false,
             };
             let popped = engine.pop(pop).await.expect("the leader answers");
             if popped.messages.is_empty() {
@@ -454,7 +455,7 @@ pub(crate) async fn send(engine: &Engine, number: u64) {
     body.resize(BODY, b'.');
     let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
     let request = RequestId { proxy_incarnation: 1, sequence: number };
-    let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None };
+    let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None };
     engine.append(vec![append]).await.expect("the leader takes it");
 }
 

@@ -80,7 +80,7 @@ impl Site {
     fn new(retention: Retention) -> Self {
         let now = Now { wall: Timestamp(1_000_000_000), monotonic: Monotonic::from_duration(Duration::ZERO) };
         let state = State::new(Arc::new(MemoryViews::default()));
-        let terms = Terms { in_flight_max: 1000, retention, segment_bytes: SEGMENT };
+        let terms = Terms { in_flight_max: 1000, retention, segment_bytes: SEGMENT, lite_topics_max: 10 };
         let leader = Leader::new(state, Epoch(1), Ticket(1), terms, now);
         Self { leader, now, chain: Chain::default(), room: Arc::new(Semaphore::new(1 << 20)) }
     }
@@ -107,7 +107,8 @@ impl Site {
     fn send(&mut self, queue: u16, bytes: usize) {
         let message = StoredMessage { body_part: vec![7; bytes].into(), properties_part: Bytes::new() };
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None };
+        let append =
+            Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None };
         let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
         let (reply, _answer) = oneshot::channel();
         let ask = Ask::Append { messages: vec![append], room, reply };
@@ -135,6 +136,7 @@ impl Site {
             dead_letters: None,
             order: DeliveryOrder::Concurrent,
             priority: None,
+            lite: false,
         };
         let (reply, granted) = oneshot::channel();
         if let Some(answer) = self.leader.decide(Ask::Pop { pop, reply }, self.now) {

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use crate::block::{Block, BlockKind, HEADER, Header, Lsn};
 use crate::record::{
     Carried, ChangedBy, CommitOffset, DeadLetter, Deliveries, Ended, Fire, Fired, ForgetOffsets, HalfCarried,
-    HalfChecked, HalfEnd, HalfMessage, Kept, Lease, QueueOf, Recall, Record,
+    HalfChecked, HalfEnd, HalfMessage, Kept, Lease, LiteChanged, LiteExpiry, LiteGone, LiteSubscribe, LiteTopic,
+    QueueOf, Recall, Record,
 };
 use crate::views::half::HalfRow;
 use crate::views::kept::KeptRow;
@@ -112,6 +113,27 @@ pub(super) enum Event {
         offset: u64,
     },
     Forget,
+    Lite,
+    /// To the nth lite topic.
+    LiteSend {
+        nth: usize,
+    },
+    LiteLease {
+        group: u32,
+        nth: usize,
+    },
+    LiteSubscribe {
+        group: u32,
+        client: u8,
+        nth: usize,
+        how: u8,
+    },
+    LiteGone {
+        nth: usize,
+    },
+    LiteExpiry {
+        after_ms: Option<u64>,
+    },
     Name {
         id: u32,
     },
@@ -136,7 +158,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(group, queue, first, count)| Event::Settle { group, queue, first, count }),
         2 => (group.clone(), queue.clone(), first.clone())
             .prop_map(|(group, queue, first)| Event::Bury { group, queue, first }),
-        2 => (group.clone(), queue.clone(), first.clone(), 0..3u8)
+        2 => (group.clone(), queue.clone(), first.clone(), 0..4u8)
             .prop_map(|(group, queue, first, by)| Event::Change { group, queue, first, by }),
         2 => (group.clone(), queue.clone(), first.clone(), count)
             .prop_map(|(group, queue, first, count)| Event::Release { group, queue, first, count }),
@@ -146,6 +168,13 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         3 => (group.clone(), queue.clone(), first)
             .prop_map(|(group, queue, offset)| Event::Commit { group, queue, offset }),
         1 => Just(Event::Forget),
+        3 => Just(Event::Lite),
+        4 => (0..6usize).prop_map(|nth| Event::LiteSend { nth }),
+        4 => (group.clone(), 0..6usize).prop_map(|(group, nth)| Event::LiteLease { group, nth }),
+        5 => (group.clone(), 0..3u8, 0..6usize, 0..3u8)
+            .prop_map(|(group, client, nth, how)| Event::LiteSubscribe { group, client, nth, how }),
+        2 => (0..6usize).prop_map(|nth| Event::LiteGone { nth }),
+        1 => prop_oneof![Just(None), (0..9u64).prop_map(Some)].prop_map(|after_ms| Event::LiteExpiry { after_ms }),
         1 => group.prop_map(|group| Event::Close { group }),
         6 => (queue.clone(), 1..6u16, 0..50_000u64, prop_oneof![0..12u64, 0..1000u64])
             .prop_map(|(queue, count, after, request)| Event::Keep { queue, count, after, request }),
@@ -179,6 +208,9 @@ pub(super) struct World {
     ever_kept: u64,
     halves: BTreeMap<HalfId, HalfRow>,
     next_half: u64,
+    /// The next offset of each lite topic.
+    lites: BTreeMap<TopicId, u64>,
+    lites_given: u32,
 }
 
 const TOPIC: TopicId = TopicId(1);
@@ -258,7 +290,8 @@ impl World {
                 vec![Record::DeadLetter(DeadLetter { origin, deliveries, topic, queue: at, offset, message })]
             }
             Event::Change { group, queue, first, by } => {
-                let by = [ChangedBy::Client, ChangedBy::Renewal, ChangedBy::Replay][usize::from(by)];
+                let all = [ChangedBy::Client, ChangedBy::Renewal, ChangedBy::Replay, ChangedBy::Suspend];
+                let by = all[usize::from(by)];
                 let deliveries = deliveries(self.deliveries, first, 2);
                 vec![Record::Change { queue: of(group, queue), deliveries, duration_ms: 10_000, by }]
             }
@@ -333,6 +366,43 @@ impl World {
                 vec![Record::CommitOffset(CommitOffset { queue: of(group, queue), offset: QueueOffset(offset) })]
             }
             Event::Forget => vec![Record::ForgetOffsets(ForgetOffsets { topic: TOPIC })],
+            Event::Lite => {
+                let id = TopicId(TopicId::LITE.0 + self.lites_given);
+                self.lites_given += 1;
+                self.lites.insert(id, 0);
+                let name = format!("lite-{}", id.0 % 5).into();
+                vec![Record::LiteTopic(LiteTopic { parent: TOPIC, id, name })]
+            }
+            Event::LiteSend { nth } => {
+                let Some((topic, next)) = self.lites.iter_mut().nth(nth) else { return Vec::new() };
+                let (topic, queue, offset) = (*topic, QueueId(0), QueueOffset(*next));
+                *next += 1;
+                let request = RequestId { proxy_incarnation: 0, sequence: 0 };
+                vec![Record::Message { topic, queue, offset, request, message: message() }]
+            }
+            Event::LiteLease { group, nth } => {
+                let Some((topic, next)) = self.lites.iter().nth(nth) else { return Vec::new() };
+                self.deliveries += 1;
+                let queue = QueueOf { group: GroupId(group), topic: *topic, queue: QueueId(0) };
+                let deliveries = deliveries(self.deliveries, 0, *next);
+                let (cursor, duration_ms, waiting) = (QueueOffset(*next), 30_000, [].into());
+                let open = Record::Open { group: GroupId(group), topic: *topic, starts: Vec::new() };
+                let (auto_renew, client, attempt_id) = (true, 5, 7);
+                let lease = Lease { queue, deliveries, cursor, duration_ms, auto_renew, client, attempt_id, waiting };
+                vec![open, Record::Lease(lease)]
+            }
+            Event::LiteSubscribe { group, client, nth, how } => {
+                let change = [LiteChanged::Added, LiteChanged::Removed, LiteChanged::TakenOver][usize::from(how)];
+                let ids = self.lites.keys().skip(nth).take(3).copied().collect();
+                let client = format!("client-{client}").into();
+                vec![Record::LiteSubscribe(LiteSubscribe { group: GroupId(group), parent: TOPIC, client, change, ids })]
+            }
+            Event::LiteGone { nth } => {
+                let ids: Vec<_> = self.lites.keys().skip(nth).take(2).copied().collect();
+                self.lites.retain(|id, _| !ids.contains(id));
+                vec![Record::LiteGone(LiteGone { ids })]
+            }
+            Event::LiteExpiry { after_ms } => vec![Record::LiteExpiry(LiteExpiry { parent: TOPIC, after_ms })],
             Event::Name { id } => vec![
                 Record::TopicName { id: TopicId(id), name: Topic::parse("", &format!("topic-{id}")).unwrap() },
                 Record::GroupName { id: GroupId(id), name: ConsumerGroup::parse("", &format!("group-{id}")).unwrap() },

@@ -67,6 +67,7 @@ fn an_entry() {
         auto_renew: true,
         confirmed: false,
         replayed: true,
+        suspended: true,
     };
     let row = row(|row| put_entry(row, &sample));
     assert_eq!(

@@ -9,6 +9,7 @@ import org.apache.rocketmq.client.apis.ClientException;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
 import org.apache.rocketmq.client.apis.consumer.FilterExpression;
 import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
+import org.apache.rocketmq.client.apis.consumer.LitePushConsumer;
 import org.apache.rocketmq.client.apis.consumer.MessageListener;
 import org.apache.rocketmq.client.apis.consumer.PushConsumer;
 import org.apache.rocketmq.client.apis.consumer.SimpleConsumer;
@@ -89,6 +90,16 @@ final class Clients {
             .setClientConfiguration(configuration)
             .setConsumerGroup(group)
             .setSubscriptionExpressions(Collections.singletonMap(topic, tags("*")))
+            .setMessageListener(listener)
+            .build();
+    }
+
+    synchronized LitePushConsumer litePush(String topic, String group, MessageListener listener)
+        throws ClientException {
+        return provider.newLitePushConsumerBuilder()
+            .setClientConfiguration(configuration)
+            .setConsumerGroup(group)
+            .bindTopic(topic)
             .setMessageListener(listener)
             .build();
     }

@@ -39,6 +39,7 @@ public final class Compat {
             new SimpleScenarios(clients, producer).addTo(scenarios);
             new PushScenarios(clients, producer).addTo(scenarios);
             new FifoScenarios(clients, producer).addTo(scenarios);
+            new LiteScenarios(clients, producer).addTo(scenarios);
             new DelayScenarios(clients, producer).addTo(scenarios);
             new PriorityScenarios(clients, producer).addTo(scenarios);
             new TransactionScenarios(clients, undecided).addTo(scenarios);
