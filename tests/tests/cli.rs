@@ -139,6 +139,24 @@ async fn a_delayed_message_comes_later_or_is_recalled() {
 }
 
 #[tokio::test]
+async fn the_most_urgent_message_comes_first() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create urgent --type priority --queues 3").await;
+    for (priority, body) in [(0, "low"), (9, "high"), (1, "middle")] {
+        cli.ok(&format!("message send urgent {body} --priority {priority}")).await;
+    }
+    let got = cli.ok("message receive urgent -o jsonl").await;
+    let got: Vec<Value> = got.lines().map(|line| serde_json::from_str(line).expect("a document")).collect();
+    let told: Vec<_> = got.iter().map(|one| (&one["body"], &one["priority"], &one["queue_id"])).collect();
+    let wanted = [(json!("high"), 9, 2), (json!("middle"), 1, 1), (json!("low"), 0, 0)];
+    let wanted = wanted.map(|(body, priority, queue)| (body, json!(priority), json!(queue)));
+    assert_eq!(told, wanted.each_ref().map(|(body, priority, queue)| (body, priority, queue)));
+    cli.refused("message send urgent x --priority=-1", 2, "usage").await;
+    cli.refused("message send urgent x", 2, "message_property_conflict_with_type").await;
+}
+
+#[tokio::test]
 async fn a_message_goes_in_and_comes_out_once() {
     let server = server(ephemeral()).await;
     let cli = Cli(&server);

@@ -163,6 +163,7 @@ fn document(message: &v2::Message, system: &v2::SystemProperties) -> Value {
         "queue_id": system.queue_id,
         "queue_offset": system.queue_offset,
         "delivery_attempt": system.delivery_attempt,
+        "priority": system.priority,
         "born": system.born_timestamp.map(|at| at.to_string()),
         "stored": system.store_timestamp.map(|at| at.to_string()),
     })

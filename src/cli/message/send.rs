@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// From when on consumers see it, at most 40 days from now
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Timestamp>,
+    /// How urgent it is, in a PRIORITY topic: the higher the sooner
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..), conflicts_with_all = ["delay", "at"])]
+    priority: Option<i32>,
 }
 
 /// Asks for the route first, as every SDK does: it creates the topic where the server does that.
@@ -71,15 +74,21 @@ pub(super) async fn run(
 fn message(args: Args) -> v2::Message {
     let now = RealClock.wall();
     let due = args.delay.map(|delay| now.plus(delay)).or(args.at);
+    let message_type = match (due, args.priority) {
+        (Some(_), _) => v2::MessageType::Delay,
+        (None, Some(_)) => v2::MessageType::Priority,
+        (None, None) => v2::MessageType::Normal,
+    };
     let system = v2::SystemProperties {
         tag: args.tag,
         keys: args.keys,
         message_id: message_id(now.0 / 1000),
         body_encoding: v2::Encoding::Identity.into(),
-        message_type: if due.is_some() { v2::MessageType::Delay } else { v2::MessageType::Normal }.into(),
+        message_type: message_type.into(),
         born_timestamp: Some(timestamp(now)),
         delivery_timestamp: due.map(timestamp),
         born_host: hostname(),
+        priority: args.priority,
         ..v2::SystemProperties::default()
     };
     v2::Message {
