@@ -67,7 +67,7 @@ fn an_entry() {
         auto_renew: true,
         confirmed: false,
         replayed: true,
-        suspended: true,
+        suspended: false,
     };
     let row = row(|row| put_entry(row, &sample));
     assert_eq!(
@@ -78,6 +78,9 @@ fn an_entry() {
         )
     );
     assert_eq!(entry(&row), Some(sample));
+    let suspended = Entry { suspended: true, ..sample };
+    let row = self::row(|row| put_entry(row, &suspended));
+    assert_eq!((row[1], entry(&row)), (13, Some(suspended)));
 }
 
 #[test]
