@@ -7,7 +7,7 @@ use apogee_proto::v2::telemetry_command::Command;
 use apogee_proto::v2::{self, ClientType, Code, LiteSubscriptionAction};
 
 use crate::settings::{command, connect, consumer};
-use crate::support::{World, message, receive, resource, sdk, status, world};
+use crate::support::{World, from, message, receive, resource, sdk, status, world};
 
 async fn lite_world() -> World {
     let world = world().await;
@@ -158,7 +158,8 @@ async fn an_evicted_client_is_told() {
     assert_eq!((subscription.lite_subscription_quota, subscription.max_lite_topic_size), (Some(3), Some(64)));
     assert_eq!(subscription.fifo, Some(true));
     world.store.evict("a");
-    world.receive(receive("orders", "agents")).await;
+    let mut parts = world.client.receive_message(from("c", receive("orders", "agents"))).await.unwrap().into_inner();
+    while parts.message().await.unwrap().is_some() {}
     let told = answers.message().await.unwrap().unwrap();
     let Some(Command::NotifyUnsubscribeLiteCommand(lost)) = told.command else { panic!("{told:?} is no eviction") };
     assert_eq!(lost.lite_topic, "a");
