@@ -118,7 +118,7 @@ impl Bare {
 async fn each_client_gets_the_lite_topics_it_subscribed_to() {
     let server = server(ephemeral()).await;
     let cli = Cli(&server);
-    cli.refused("topic create sessions --type lite --lite-expiration 1s", 2, "usage").await;
+    cli.refused("topic create sessions --type lite --lite-expiration 1s", 2, "invalid_argument").await;
     cli.ok("topic create sessions --type lite --queues 4 --lite-expiration 30m").await;
     cli.ok("group create agents --lite-topic sessions --lite-client-quota 3").await;
     let shown = cli.json("group describe agents").await;
