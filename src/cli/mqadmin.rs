@@ -182,6 +182,19 @@ const ALIASES: &[Alias] = &[
     Alias { name: "queryMsgById", words: &["message", "get"], flags: &[TOPIC, MESSAGE, CLUSTER, NAMESRV] },
     Alias { name: "queryMsgByUniqueKey", words: &["message", "get"], flags: &[TOPIC, MESSAGE, CLUSTER, NAMESRV] },
     Alias {
+        name: "queryMsgByKey",
+        words: &["message", "find"],
+        flags: &[
+            TOPIC,
+            flag("k", "msgKey", Meaning::Value("--key")),
+            flag("b", "beginTimestamp", Meaning::Value("--from")),
+            flag("e", "endTimestamp", Meaning::Value("--until")),
+            flag("m", "maxNum", Meaning::Value("--max")),
+            CLUSTER,
+            NAMESRV,
+        ],
+    },
+    Alias {
         name: "queryMsgByOffset",
         words: &["message", "get"],
         flags: &[
@@ -362,6 +375,7 @@ mod tests {
         check("producerConnection -g p -t t", "client list --topic t", 2);
         check("consumerStatus -g g -i c -s", "client stack c", 2);
         check("queryMsgById -i 01AB -t t", "message get t 01AB", 1);
+        check("queryMsgByKey -t t -k order-7 -m 3", "message find t --key order-7 --max 3", 2);
         check("queryMsgByOffset -t t -b b -i 3 -o 7", "message get t --queue 3 --offset 7", 2);
         assert_eq!(line("apogee topic list", true), None);
     }

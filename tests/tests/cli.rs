@@ -6,6 +6,8 @@ mod bench;
 mod cluster;
 #[path = "cli/dlq.rs"]
 mod dlq;
+#[path = "cli/find.rs"]
+mod find;
 #[path = "cli/lite.rs"]
 mod lite;
 #[path = "cli/sessions.rs"]

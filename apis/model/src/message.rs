@@ -64,6 +64,7 @@ pub struct StoredMessage {
 
 impl StoredMessage {
     const TAG: u32 = 1;
+    const KEYS: u32 = 2;
     const MESSAGE_ID: u32 = 3;
     const MESSAGE_GROUP: u32 = 17;
     const PRIORITY: u32 = 22;
@@ -80,6 +81,18 @@ impl StoredMessage {
     /// The message's tag, if it has one that is not empty.
     pub fn tag(&self) -> Option<&str> {
         self.text(Self::TAG)
+    }
+
+    /// What its sender calls it, one by one: a key with spaces in it is several.
+    ///
+    /// Source: apache/rocketmq `MessageConst.java` (KEY_SEPARATOR).
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let fields = wire::fields(&self.properties_part).map_while(Result::ok);
+        let keys = fields.filter_map(|field| match field {
+            wire::Field { number: Self::KEYS, value: wire::Value::Bytes(bytes) } => std::str::from_utf8(bytes).ok(),
+            wire::Field { .. } => None,
+        });
+        keys.flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty())
     }
 
     /// The id that its sender gave it.

@@ -45,7 +45,19 @@ pub struct TopicConfig {
     /// How long lite topics of it outlive their last message. `None`: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lite_expiration: Option<Duration>,
+    /// Its messages are found by their keys.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub key_index: bool,
     pub created: Timestamp,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_yes(it: &bool) -> bool {
+    *it
 }
 
 /// How a group's messages reach its consumers.
@@ -185,6 +197,9 @@ pub struct NewTopic {
     /// 1 minute to 30 days, of a LITE topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lite_expiration: Option<Duration>,
+    /// Its messages are to be found by their keys.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub key_index: bool,
 }
 
 /// What somebody wants to be otherwise about a topic.
@@ -196,6 +211,9 @@ pub struct TopicChanges {
     pub queues: Option<u16>,
     /// `None` leaves it as it is.
     pub permission: Option<Permission>,
+    /// `None` leaves it as it is. Messages that are there already stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_index: Option<bool>,
 }
 
 /// A consumer group somebody wants.

@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod fetch;
+mod find;
 mod kept;
 mod lite;
 mod offsets;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use dead_letters::DeadLetters;
 pub use fetch::{Fetch, FetchFrom, Fetched, FetchedMessage};
+pub use find::{Delivered, Find, FindBy, Found, GroupTrace, Progress, Trace, Whereabouts, client_hash};
 pub use kept::{KeptId, Recall, Recalled};
 pub use lite::{
     LiteChange, LiteGroupStatus, LiteList, LiteName, LiteStart, LiteStatus, LiteSubscribed, LiteSubscription, LiteTerms,
@@ -68,6 +70,8 @@ pub struct Append {
     pub half: Option<Half>,
     /// It goes into this lite topic of the topic, at once, and the queue only says where that is.
     pub lite: Option<LiteName>,
+    /// The messages of the topic are found by their keys.
+    pub indexed: bool,
 }
 
 /// Where a message is now; it is durable and committed.

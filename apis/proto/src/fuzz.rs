@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use apogee_model::store::{
     Append, Appended, CheckBack, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, FetchFrom,
-    Fetched, GroupQueue, GroupRef, Half, HalfId, KeptId, LeaseTerms, LiteSubscribed, LiteSubscription, Pop, Recall,
-    RequestId, Reset, ResetTo, Resolution, Settlement, StoreError, TopicRef, TransactionEnded,
+    Fetched, Find, FindBy, GroupQueue, GroupRef, Half, HalfId, KeptId, LeaseTerms, LiteSubscribed, LiteSubscription,
+    Pop, Recall, RequestId, Reset, ResetTo, Resolution, Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -77,6 +77,8 @@ fn asked(ask: Ask) {
         Ask::Checked(ask) => stays(ask, |ask| Ok(ask.into_checked()), |checked| v1::Checked::of(checked)),
         Ask::CommitOffset(ask) => stays(ask, CommitOffset::try_from, |commit| commit.into()),
         Ask::CommittedOffset(ask) => stays(ask, GroupQueue::try_from, |of| (*of).into()),
+        Ask::Find(ask) => stays(ask, Find::try_from, |find| find.into()),
+        Ask::Trace(ask) => stays(ask, Trace::try_from, |trace| (*trace).into()),
         Ask::LiteSubscribe(ask) => stays(ask, LiteSubscription::try_from, |subscription| subscription.into()),
         Ask::Append(_)
         | Ask::Unwatch(_)
@@ -104,6 +106,8 @@ fn answered(answer: Answered) {
         Answered::Fetched(it) => stays(it, Fetched::try_from, |fetched| fetched.into()),
         Answered::TransactionEnded(it) => stays(it, TransactionEnded::try_from, |ended| (*ended).into()),
         Answered::Transactions(it) => stays(it, v1::Transactions::into_open, |all| v1::Transactions::of(all)),
+        Answered::Found(it) => stays(it, v1::Finds::into_found, |all| v1::Finds::of(all)),
+        Answered::Traced(it) => stays(it, v1::Traces::into_groups, |all| v1::Traces::of(all)),
         Answered::LiteSubscribed(it) => stays(it, LiteSubscribed::try_from, |subscribed| (*subscribed).into()),
         Answered::Settled(_)
         | Answered::LiteList(_)
@@ -125,7 +129,16 @@ fn asks() -> Vec<Ask> {
     let (group, topic) = (group(), topic());
     let append = |due, half| {
         let request = RequestId { proxy_incarnation: 5, sequence: 6 };
-        Append { topic: topic.clone(), queue: QueueId(5), message: message(), request, due, half, lite: None }
+        Append {
+            topic: topic.clone(),
+            queue: QueueId(5),
+            message: message(),
+            request,
+            due,
+            half,
+            lite: None,
+            indexed: true,
+        }
     };
     let half = Some(Half { check_after: Duration::from_millis(6000) });
     let dead = DeadLetters { max_attempts: 16, topic: topic.clone(), queue: QueueId(0) };
@@ -148,6 +161,8 @@ fn asks() -> Vec<Ask> {
     let from = FetchFrom::Time(Timestamp(1_767_225_600_000));
     let fetch =
         Fetch { topic: topic.id, queue: QueueId(1), from, messages: 9, bytes: 1 << 20, message_id: None, filter };
+    let (by, until) = (FindBy::Key("k".to_owned()), Timestamp(1_767_225_600_000));
+    let find = Find { topic: topic.id, by, from: Timestamp(5), until, messages: 9 };
     vec![
         Ask::Append(v1::AppendAsk::of(&[append(None, None), append(Some(Timestamp(8)), half)]).unwrap_or_default()),
         Ask::Pop((&pop).into()),
@@ -165,6 +180,8 @@ fn asks() -> Vec<Ask> {
         }),
         Ask::Reset((&Reset { group: group.clone(), topic: topic.clone(), to: offsets, dry_run: true }).into()),
         Ask::Fetch((&fetch).into()),
+        Ask::Find((&find).into()),
+        Ask::Trace(Trace { topic: topic.id, queue: QueueId(1), offset: QueueOffset(7) }.into()),
         Ask::Recall(Recall { topic: topic.id, id: KeptId { due: Timestamp(8), number: 9 } }.into()),
         Ask::Producers(v1::ProducersAsk::of(&BTreeSet::from([topic.id]))),
         Ask::EndTransaction(EndTransaction { topic: topic.id, id: HalfId(3), resolution: Resolution::Commit }.into()),

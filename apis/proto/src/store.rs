@@ -6,6 +6,7 @@
 mod deliver;
 mod fail;
 mod fetch;
+mod find;
 mod kept;
 mod lite;
 mod name;

@@ -34,6 +34,7 @@ impl State {
             placement: Vec::new(),
             permission: Permission::ReadWrite,
             lite_expiration: None,
+            key_index: true,
             created,
         };
         let dead_letters = in_all(&dead_letters, cluster.replica_groups.values());

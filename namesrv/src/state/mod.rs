@@ -180,6 +180,7 @@ impl State {
             placement,
             permission: new.permission,
             lite_expiration: new.lite_expiration,
+            key_index: new.key_index,
             created,
         }))
     }

@@ -32,6 +32,7 @@ pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<T
         topic.queues = queues;
     }
     topic.permission = changes.permission.unwrap_or(topic.permission);
+    topic.key_index = changes.key_index.unwrap_or(topic.key_index);
     Ok(Arc::new(topic))
 }
 
@@ -71,6 +72,7 @@ mod tests {
             placement: vec![ReplicaGroupId(0); 2], // of a time when there was only one
             permission: Permission::ReadWrite,
             lite_expiration: None,
+            key_index: true,
             created: Timestamp(0),
         };
         cluster.topics.insert(orders(), Arc::new(topic));
@@ -86,7 +88,7 @@ mod tests {
         queues: Option<u16>,
         permission: Option<Permission>,
     ) -> Result<Arc<TopicConfig>, MetadataError> {
-        altered(&cluster(topic_type), &TopicChanges { topic: orders(), queues, permission })
+        altered(&cluster(topic_type), &TopicChanges { topic: orders(), queues, permission, key_index: None })
     }
 
     #[test]
@@ -118,7 +120,8 @@ mod tests {
             let altered = alter(topic_type, Some(2), Some(Permission::Read)).unwrap();
             assert_eq!((altered.queues, altered.permission), (2, Permission::Read));
         }
-        let nowhere = TopicChanges { topic: Topic::parse("", "x").unwrap(), queues: None, permission: None };
+        let nowhere =
+            TopicChanges { topic: Topic::parse("", "x").unwrap(), queues: None, permission: None, key_index: None };
         let missing = altered(&cluster(TopicType::Normal), &nowhere);
         assert!(matches!(missing, Err(MetadataError::NoSuchTopic { .. })));
     }

@@ -175,6 +175,7 @@ pub(crate) fn new_topic(new: &NewTopic) -> v1::CreateTopicRequest {
         queues: new.queues.into(),
         permission: permission(new.permission).into(),
         lite_expiration_ms: new.lite_expiration.map(as_millis),
+        no_key_index: !new.key_index,
     }
 }
 
@@ -183,7 +184,8 @@ pub(crate) fn read_new_topic(new: v1::CreateTopicRequest) -> Read<NewTopic> {
     // More queues than there can be are refused with the limit, not here.
     let queues = u16::try_from(new.queues).unwrap_or(u16::MAX);
     let lite_expiration = new.lite_expiration_ms.map(Duration::from_millis);
-    Ok(NewTopic { topic: read_topic_name(new.name)?, topic_type, queues, permission, lite_expiration })
+    let (topic, key_index) = (read_topic_name(new.name)?, !new.no_key_index);
+    Ok(NewTopic { topic, topic_type, queues, permission, lite_expiration, key_index })
 }
 
 pub(crate) fn topic_changes(changes: &TopicChanges) -> v1::AlterTopicRequest {
@@ -191,6 +193,7 @@ pub(crate) fn topic_changes(changes: &TopicChanges) -> v1::AlterTopicRequest {
         name: Some(topic_name(&changes.topic)),
         queues: changes.queues.unwrap_or_default().into(),
         permission: changes.permission.map_or(v1::Permission::Unspecified, permission).into(),
+        key_index: changes.key_index,
     }
 }
 
@@ -202,7 +205,7 @@ pub(crate) fn read_topic_changes(changes: v1::AlterTopicRequest) -> Read<TopicCh
     let queues = Some(changes.queues).filter(|queues| *queues != 0);
     // More queues than there can be are refused with the limit, not here.
     let queues = queues.map(|queues| u16::try_from(queues).unwrap_or(u16::MAX));
-    Ok(TopicChanges { topic: read_topic_name(changes.name)?, queues, permission })
+    Ok(TopicChanges { topic: read_topic_name(changes.name)?, queues, permission, key_index: changes.key_index })
 }
 
 pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
@@ -216,6 +219,7 @@ pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
         permission: permission(topic.permission).into(),
         created: topic.created.0,
         lite_expiration_ms: topic.lite_expiration.map(as_millis),
+        no_key_index: !topic.key_index,
     }
 }
 
@@ -233,6 +237,7 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
         placement: topic.placement.into_iter().map(ReplicaGroupId).collect(),
         permission,
         lite_expiration: topic.lite_expiration_ms.map(Duration::from_millis),
+        key_index: !topic.no_key_index,
         created: Timestamp(topic.created),
     })
 }

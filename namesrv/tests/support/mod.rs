@@ -83,6 +83,7 @@ pub fn new_topic(name: &str, queues: u16) -> NewTopic {
         queues,
         permission: Permission::ReadWrite,
         lite_expiration: None,
+        key_index: true,
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn new_topic(ask: &v1::CreateTopicRequest) -> Result<NewTopic, AdminE
         queues: u16::try_from(read).map_err(|_| too_many_queues(read))?,
         permission: Permission::ReadWrite,
         lite_expiration: ask.lite_expiration_ms.map(Duration::from_millis),
+        key_index: !ask.no_key_index,
     })
 }
 
@@ -33,7 +34,7 @@ pub(super) fn topic_changes(ask: &v1::AlterTopicRequest) -> Result<TopicChanges,
         queues => Some(u16::try_from(queues).map_err(|_| too_many_queues(queues))?),
     };
     let permission = permission(ask.permission)?;
-    Ok(TopicChanges { topic: Topic::parse(&ask.namespace, &ask.name)?, queues, permission })
+    Ok(TopicChanges { topic: Topic::parse(&ask.namespace, &ask.name)?, queues, permission, key_index: ask.key_index })
 }
 
 /// `None` where nothing is said.
@@ -109,6 +110,7 @@ pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
         created: Some(time(topic.created)),
         permission: wire_permission(topic.permission).into(),
         lite_expiration_ms: topic.lite_expiration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        no_key_index: !topic.key_index,
     }
 }
 

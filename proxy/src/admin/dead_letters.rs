@@ -181,7 +181,16 @@ impl Redrive<'_> {
         let store = store.ok_or("the queue is nowhere")?.map_err(|error| error.to_string())?;
         // Nobody remembers a send without a proxy: it may be stored twice when an answer gets lost on its way.
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
-        let append = Append { topic: topic_ref(config), queue, message, request, due: None, half: None, lite: None };
+        let append = Append {
+            topic: topic_ref(config),
+            queue,
+            message,
+            request,
+            due: None,
+            half: None,
+            lite: None,
+            indexed: config.key_index,
+        };
         store.append(vec![append]).await.map(drop).map_err(|error| error.to_string())
     }
 

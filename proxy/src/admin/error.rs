@@ -23,6 +23,8 @@ pub enum AdminError {
     NoSuchQueue { topic: Topic, queue: u32, queues: u16 },
     #[error("message id {given:?} does not say when its message was born; only a place can find that message")]
     MessageId { given: String },
+    #[error("topic {topic} has no index by key: its messages are found by id or by place")]
+    NotIndexed { topic: Topic },
     #[error("topic {topic} holds no message {what}")]
     NoSuchMessage { topic: Topic, what: String },
     #[error("message {message_id} is not among those of topic {topic} that were looked at, and there are more")]
@@ -125,7 +127,8 @@ fn code(error: &AdminError) -> Code {
         | AdminError::ClientId => Code::InvalidArgument,
         AdminError::NoSuchClient { .. } => Code::NotFound,
         AdminError::ClientNotFound { .. } => Code::Unavailable,
-        AdminError::EndedOtherwise { .. }
+        AdminError::NotIndexed { .. }
+        | AdminError::EndedOtherwise { .. }
         | AdminError::NoStream { .. }
         | AdminError::ClientRefuses { .. }
         | AdminError::NotOfGroup { .. } => Code::FailedPrecondition,

@@ -28,7 +28,7 @@ const LOOKS: usize = 200_000;
 /// How long a search may take.
 const SEARCH_MAX: Duration = Duration::from_secs(8);
 /// Queues that are looked at side by side.
-const QUEUES: usize = 8;
+pub(super) const QUEUES: usize = 8;
 
 impl Admin {
     pub(super) async fn do_get_message(

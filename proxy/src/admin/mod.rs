@@ -2,7 +2,7 @@
 //!
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
 //! Reading order: this table of contents, `cluster`, `clients`, `subscriptions`, `relay` (questions to clients), `offsets`
-//! (resets), `dead_letters`, `find` and `tail` (messages), `transactions`, `lite`, `convert`,
+//! (resets), `dead_letters`, `find`, `search` and `tail` (messages), `transactions`, `lite`, `convert`,
 //! `stored`, `page`, `error`.
 
 mod clients;
@@ -16,6 +16,7 @@ mod offsets;
 mod page;
 mod relay;
 mod retry;
+mod search;
 mod stored;
 mod subscriptions;
 mod tail;
@@ -202,6 +203,14 @@ impl v1::admin_server::Admin for Admin {
 
     async fn verify_message(&self, request: Request<v1::VerifyMessageRequest>) -> Reply<v1::VerifyMessageResponse> {
         answer(self.do_verify_message(request.into_inner()).await)
+    }
+
+    async fn find_messages(&self, request: Request<v1::FindMessagesRequest>) -> Reply<v1::FindMessagesResponse> {
+        answer(self.do_find_messages(request.into_inner()).await)
+    }
+
+    async fn trace_message(&self, request: Request<v1::TraceMessageRequest>) -> Reply<v1::TraceMessageResponse> {
+        answer(self.do_trace_message(request.into_inner()).await)
     }
 
     async fn list_lite_topics(&self, request: Request<v1::ListLiteTopicsRequest>) -> Reply<v1::ListLiteTopicsResponse> {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use apogee_model::store::{
-    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, GroupQueue,
-    GroupRef, GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, TransactionEnded,
+    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, Find, Found,
+    GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -59,7 +59,7 @@ impl Routes for FakeRoutes {
     }
 
     fn create_topic(&self, new: NewTopic) -> Answer<'_, Arc<TopicConfig>> {
-        let NewTopic { topic, topic_type, queues, permission, lite_expiration } = new;
+        let NewTopic { topic, topic_type, queues, permission, lite_expiration, key_index } = new;
         let created = Timestamp(1_700_000_000_123);
         let placement = vec![ReplicaGroupId(0); usize::from(queues)];
         let topic_id = TopicId(7);
@@ -72,6 +72,7 @@ impl Routes for FakeRoutes {
             placement,
             permission,
             lite_expiration,
+            key_index,
             created,
         };
         let made = Arc::new(made);
@@ -80,7 +81,7 @@ impl Routes for FakeRoutes {
     }
 
     fn alter_topic(&self, changes: TopicChanges) -> Answer<'_, Arc<TopicConfig>> {
-        let TopicChanges { topic, queues, permission } = changes;
+        let TopicChanges { topic, queues, permission, .. } = changes;
         let altered = self.change(|cluster| {
             let known = cluster.topics.get_mut(&topic).ok_or(MetadataError::NoSuchTopic { topic })?;
             let (queues, permission) = (queues.unwrap_or(known.queues), permission.unwrap_or(known.permission));
@@ -193,6 +194,14 @@ impl StoreNode for FakeStore {
 
     fn lite_subscribe(&self, _: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
         unreachable!("the admin API subscribes to nothing")
+    }
+
+    fn find(&self, _: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
+        unreachable!("nobody looks for messages here")
+    }
+
+    fn trace(&self, _: Trace) -> BoxFuture<'_, Result<Vec<GroupTrace>, StoreError>> {
+        unreachable!("nobody looks for messages here")
     }
 
     fn lite_list(&self, _: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
@@ -319,7 +328,15 @@ fn new_topic(name: &str) -> v1::CreateTopicRequest {
     let r#type = v1::TopicType::Normal.into();
     let (read_queues, write_queues, lite_expiration_ms) = (2, 2, None);
     let (namespace, name) = (String::new(), name.to_owned());
-    v1::CreateTopicRequest { namespace, name, r#type, read_queues, write_queues, lite_expiration_ms }
+    v1::CreateTopicRequest {
+        namespace,
+        name,
+        r#type,
+        read_queues,
+        write_queues,
+        lite_expiration_ms,
+        no_key_index: false,
+    }
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, Status>) -> (Code, String) {
@@ -460,7 +477,13 @@ async fn a_topic_is_altered_where_something_is_said() {
     let mut admin = client(&Arc::default());
     admin.create_topic(new_topic("orders")).await.expect("a fair wish");
     let mut alter = async |queues, permission| {
-        let ask = v1::AlterTopicRequest { namespace: String::new(), name: "orders".to_owned(), queues, permission };
+        let ask = v1::AlterTopicRequest {
+            namespace: String::new(),
+            name: "orders".to_owned(),
+            queues,
+            permission,
+            key_index: None,
+        };
         let altered = admin.alter_topic(ask).await.map(tonic::Response::into_inner);
         altered.map(|altered| altered.topic.map(|topic| (topic.write_queues, topic.permission())))
     };

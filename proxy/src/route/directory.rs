@@ -75,6 +75,7 @@ impl Directory {
             queues: TopicConfig::QUEUES_DEFAULT,
             permission: Permission::ReadWrite,
             lite_expiration: None,
+            key_index: true,
         };
         match in_time(self.routes.create_topic(new)).await? {
             Ok(created) => {

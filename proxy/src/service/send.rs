@@ -91,7 +91,7 @@ impl Service {
             ids.push(std::mem::take(&mut message.message_id));
             let expiration = topic.lite_expiration;
             let lite = message.lite_topic.take().map(|name| LiteName { name, expiration });
-            appends.push(self.append(&target, queue, message, lite).await);
+            appends.push(Append { indexed: topic.key_index, ..self.append(&target, queue, message, lite).await });
         }
         let appended = match line {
             Some(name) => {
@@ -138,7 +138,7 @@ impl Service {
         let request =
             RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
         let (due, half) = (message.due, message.half);
-        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half, lite }
+        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half, lite, indexed: true }
     }
 }
 

@@ -142,6 +142,7 @@ mod tests {
             placement: Vec::new(),
             permission: Permission::ReadWrite,
             lite_expiration: None,
+            key_index: true,
             created: Timestamp(0),
         };
         cluster.topics.insert(topic, Arc::new(config));

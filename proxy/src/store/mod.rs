@@ -28,10 +28,10 @@ pub use stores::Stores;
 use std::collections::BTreeSet;
 
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupRef, GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found,
+    GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaId, TopicId};
 use futures::future::BoxFuture;
@@ -87,6 +87,12 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Lite topics of a topic that are here, by name; fewer than asked for when the store gives no more at once.
     fn lite_list(&self, list: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>>;
+
+    /// Finds messages of a topic here, the newest first.
+    fn find(&self, find: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>>;
+
+    /// What became of a message in each group that reads its topic.
+    fn trace(&self, trace: Trace) -> BoxFuture<'_, Result<Vec<GroupTrace>, StoreError>>;
 
     /// Counters of every queue of a topic.
     fn topic_status(&self, topic: TopicId) -> BoxFuture<'_, Result<Vec<QueueStatus>, StoreError>>;

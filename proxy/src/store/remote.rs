@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
-    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, GroupRef,
-    GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop,
-    Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
-    TransactionEnded,
+    Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found, GroupQueue,
+    GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
+    TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
@@ -339,6 +339,26 @@ impl StoreNode for RemoteGroup {
             move || Ask::LiteList((&list).into()),
             |answered| match answered {
                 Answered::LiteList(statuses) => Some(statuses.into_statuses()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn find(&self, find: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
+        Box::pin(async move {
+            let ask = || Ask::Find((&find).into());
+            other(self.resender.ask(|lanes| &lanes.pop, 0, CALL_MAX, ask).await?, |answered| match answered {
+                Answered::Found(found) => Some(found.into_found()),
+                _ => None,
+            })
+        })
+    }
+
+    fn trace(&self, trace: Trace) -> BoxFuture<'_, Result<Vec<GroupTrace>, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::Trace(trace.into()),
+            |answered| match answered {
+                Answered::Traced(groups) => Some(groups.into_groups()),
                 _ => None,
             },
         ))

@@ -7,9 +7,10 @@ use std::time::Duration;
 use apogee_host::{ManualClock, OnError, SeededEntropy, Tasks};
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
-    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, HalfId, KeptId, LeaseTerms, LiteList,
-    LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset,
-    QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    FetchFrom, Fetched, FetchedMessage, Find, Found, GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, KeptId,
+    LeaseTerms, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop, Popped,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement, StoreError, TopicRef, Trace,
+    TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
@@ -239,7 +240,7 @@ impl FakeRoutes {
 
     pub(crate) fn topic(&self, name: &str, topic_type: TopicType, permission: Permission) {
         let topic = Topic::parse("", name).unwrap();
-        let new = NewTopic { topic, topic_type, queues: 4, permission, lite_expiration: None };
+        let new = NewTopic { topic, topic_type, queues: 4, permission, lite_expiration: None, key_index: true };
         self.add_topic(new).unwrap();
     }
 
@@ -280,6 +281,7 @@ impl FakeRoutes {
                 placement: vec![ReplicaGroupId(0); usize::from(new.queues)],
                 permission: new.permission,
                 lite_expiration: new.lite_expiration,
+                key_index: new.key_index,
                 created: Timestamp(0),
             });
             cluster.topics.insert(new.topic, Arc::clone(&config));
@@ -310,6 +312,7 @@ impl FakeRoutes {
                 placement: vec![ReplicaGroupId(0)],
                 permission: Permission::ReadWrite,
                 lite_expiration: None,
+                key_index: true,
                 created: Timestamp(0),
             };
             cluster.topics.insert(dead_letters.topic.clone(), Arc::new(dead_letters));
@@ -722,6 +725,14 @@ impl StoreNode for FakeStore {
                 LiteSubscribed::Done
             })
         })
+    }
+
+    fn find(&self, _: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
+        unreachable!("nobody looks for messages here")
+    }
+
+    fn trace(&self, _: Trace) -> BoxFuture<'_, Result<Vec<GroupTrace>, StoreError>> {
+        unreachable!("nobody looks for messages here")
     }
 
     fn lite_list(&self, _: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {

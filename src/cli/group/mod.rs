@@ -3,7 +3,7 @@
 mod alter;
 mod lag;
 mod lite;
-mod reset;
+pub(super) mod reset;
 mod retry;
 
 use apogee_proto::admin::v1;

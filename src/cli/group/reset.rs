@@ -118,7 +118,7 @@ fn document(row: &v1::QueueReset) -> Value {
 }
 
 /// Milliseconds since 1970 are what other tools of RocketMQ take.
-fn time(text: &str) -> Result<prost_types::Timestamp, String> {
+pub(crate) fn time(text: &str) -> Result<prost_types::Timestamp, String> {
     if let Ok(millis) = text.parse::<u64>() {
         let nanos = i32::try_from(millis % 1000 * 1_000_000).expect("less than a second of nanoseconds");
         return Ok(prost_types::Timestamp { seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX), nanos });

@@ -1,12 +1,14 @@
 //! `apogee message …`. Sending and receiving is a plain client of the v2 API, with no rights an SDK does not have; looking
 //! at messages without consuming them is the admin API.
 
+mod find;
 mod get;
 mod recall;
 mod receive;
 mod send;
 pub(super) mod stored;
 mod tail;
+mod trace;
 mod verify;
 mod which;
 
@@ -33,6 +35,10 @@ pub(crate) enum Verb {
     Receive(receive::Args),
     /// Shows one stored message, by its id or by its place; nothing is consumed
     Get(get::Args),
+    /// Lists stored messages by a key of theirs, or by the time they were stored; nothing is consumed
+    Find(find::Args),
+    /// Tells what became of one message in every group that reads its topic
+    Trace(trace::Args),
     /// Lets a consumer work on one stored message, and shows what it says; nothing is consumed
     Verify(verify::Args),
     /// Prints the messages of a topic as they are stored, until interrupted; nothing is consumed
@@ -48,6 +54,8 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         }
         Verb::Receive(args) => receive::run(args, target.messaging(&client_id, id).await?, output).await,
         Verb::Get(args) => get::run(args, target.admin(id).await?, output).await,
+        Verb::Find(args) => find::run(args, target.admin(id).await?, output).await,
+        Verb::Trace(args) => trace::run(args, target.admin(id).await?, output).await,
         Verb::Verify(args) => verify::run(args, target.given_timeout(), &mut target.admin(id).await?, output).await,
         Verb::Tail(args) => tail::run(args, target.admin(id).await?, output).await,
     }

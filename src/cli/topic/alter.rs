@@ -10,7 +10,7 @@ use super::super::target::Admin;
 use super::{document, look, permission_name, split};
 
 #[derive(Debug, clap::Args)]
-#[group(id = "changes", required = true, multiple = true, args = ["queues", "permission"])]
+#[group(id = "changes", required = true, multiple = true, args = ["queues", "permission", "key_index"])]
 pub(crate) struct Args {
     /// Name of the topic
     name: String,
@@ -20,8 +20,40 @@ pub(crate) struct Args {
     /// What clients may do with it from now on
     #[arg(long, value_enum)]
     permission: Option<Permission>,
+    /// Whether messages that come from now on are found by their keys
+    #[arg(long, value_enum)]
+    key_index: Option<Switch>,
     #[command(flatten)]
     rehearsal: Rehearsal,
+}
+
+/// What is to be otherwise.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Changes {
+    pub(super) queues: Option<u32>,
+    pub(super) permission: Option<Permission>,
+    pub(super) key_index: Option<Switch>,
+}
+
+impl Changes {
+    /// Whether there is anything to do.
+    pub(super) fn change(&self, topic: &v1::Topic) -> bool {
+        self.queues.is_some_and(|queues| queues != topic.write_queues)
+            || self.permission.is_some_and(|permission| permission.wire() != topic.permission())
+            || self.key_index.is_some_and(|switch| switch.is_on() == topic.no_key_index)
+    }
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    pub(super) fn is_on(self) -> bool {
+        self == Self::On
+    }
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,29 +81,40 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
     }
     if args.rehearsal.dry_run {
         let (topic, _) = look::routed(admin, &args.name).await?;
-        let queues = args.queues.filter(|queues| *queues != topic.write_queues);
-        let permission = args.permission.filter(|permission| permission.wire() != topic.permission());
-        if queues.is_some() || permission.is_some() {
+        if args.changes().change(&topic) {
             args.rehearsal.ends_before(|| format!("topic {} would be altered", args.name))?;
         }
         return Ok(output.tell(&document(&topic), &format!("topic {} is so already", args.name))?);
     }
-    let topic = alter(admin, &args.name, args.queues, args.permission).await?;
-    let (queues, permission) = (topic.write_queues, permission_name(&topic));
-    Ok(output
-        .tell(&document(&topic), &format!("topic {} has {queues} queues and permission {permission}", args.name))?)
+    let topic = alter(admin, &args.name, args.changes()).await?;
+    Ok(output.tell(&document(&topic), &is_now(&args.name, &topic))?)
+}
+
+/// What a topic became.
+pub(super) fn is_now(name: &str, topic: &v1::Topic) -> String {
+    let (queues, permission) = (topic.write_queues, permission_name(topic));
+    let index = if topic.no_key_index { " and no index by key" } else { "" };
+    format!("topic {name} has {queues} queues and permission {permission}{index}")
+}
+
+impl Args {
+    fn changes(&self) -> Changes {
+        let Self { queues, permission, key_index, .. } = *self;
+        Changes { queues, permission, key_index }
+    }
 }
 
 /// Returns the topic as it is afterwards.
-pub(super) async fn alter(
-    admin: &mut Admin,
-    full_name: &str,
-    queues: Option<u32>,
-    permission: Option<Permission>,
-) -> Result<v1::Topic, CliError> {
+pub(super) async fn alter(admin: &mut Admin, full_name: &str, changes: Changes) -> Result<v1::Topic, CliError> {
     let (namespace, name) = split(full_name);
-    let permission = permission.map_or(v1::Permission::Unspecified, Permission::wire).into();
-    let ask = v1::AlterTopicRequest { namespace, name, queues: queues.unwrap_or_default(), permission };
+    let Changes { queues, permission, key_index } = changes;
+    let ask = v1::AlterTopicRequest {
+        namespace,
+        name,
+        queues: queues.unwrap_or_default(),
+        permission: permission.map_or(v1::Permission::Unspecified, Permission::wire).into(),
+        key_index: key_index.map(Switch::is_on),
+    };
     let answer = admin.api.alter_topic(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     answer.into_inner().topic.ok_or(CliError::Incomplete { what: "topic" })
 }

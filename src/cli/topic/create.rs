@@ -9,8 +9,8 @@ use super::super::duration;
 use super::super::error::CliError;
 use super::super::output::Output;
 use super::super::target::Admin;
-use super::alter::{Permission, alter};
-use super::{Type, document, look, permission_name, split, type_name, wire};
+use super::alter::{Changes, Permission, Switch, alter, is_now};
+use super::{Type, document, look, split, type_name, wire};
 
 /// Queues when nobody says otherwise.
 const QUEUES: u32 = 8;
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// How long lite topics outlive their last message, 1m to 720h; of a topic of type lite [default: for ever]
     #[arg(long, value_parser = duration)]
     lite_expiration: Option<Duration>,
+    /// Whether its messages are found by their keys [default: on]
+    #[arg(long, value_enum)]
+    key_index: Option<Switch>,
     /// Alters a topic that exists already, as far as the flags say
     #[arg(long)]
     or_alter: bool,
@@ -52,6 +55,7 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
         read_queues: queues,
         write_queues: queues,
         lite_expiration_ms,
+        no_key_index: args.key_index == Some(Switch::Off),
     };
     let answer = admin.api.create_topic(ask).await.map_err(|status| CliError::call(&admin.address, status));
     let made = match answer {
@@ -61,7 +65,7 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
     };
     let topic = match args.permission {
         None | Some(Permission::ReadWrite) => made,
-        permission => alter(admin, &args.name, None, permission).await?,
+        permission => alter(admin, &args.name, Changes { queues: None, permission, key_index: None }).await?,
     };
     Ok(output.tell(&document(&topic), &format!("topic {} created", args.name))?)
 }
@@ -73,18 +77,22 @@ async fn adapt(args: &Args, admin: &mut Admin, output: &Output) -> Result<(), Cl
         let what = format!("topic {} of another type, {},", args.name, type_name(&topic));
         return Err(CliError::Exists { what });
     }
-    let topic = alter(admin, &args.name, args.queues, args.permission).await?;
-    let (queues, permission) = (topic.write_queues, permission_name(&topic));
-    Ok(output
-        .tell(&document(&topic), &format!("topic {} has {queues} queues and permission {permission}", args.name))?)
+    let topic = alter(admin, &args.name, args.changes()).await?;
+    Ok(output.tell(&document(&topic), &is_now(&args.name, &topic))?)
+}
+
+impl Args {
+    fn changes(&self) -> Changes {
+        let Self { queues, permission, key_index, .. } = *self;
+        Changes { queues, permission, key_index }
+    }
 }
 
 async fn rehearse(args: &Args, admin: &mut Admin, output: &Output) -> Result<(), CliError> {
     let (name, queues) = (&args.name, args.queues.unwrap_or(QUEUES));
     match look::routed(admin, name).await {
         Ok((topic, _)) if args.or_alter => {
-            let same_queues = args.queues.is_none_or(|queues| queues == topic.write_queues);
-            if !same_queues || args.permission.is_some_and(|permission| permission.wire() != topic.permission()) {
+            if args.changes().change(&topic) {
                 args.rehearsal.ends_before(|| format!("topic {name} would be altered"))?;
             }
             Ok(output.tell(&document(&topic), &format!("topic {name} is so already"))?)

@@ -131,6 +131,7 @@ fn document(topic: &v1::Topic) -> Value {
         "queues": topic.write_queues,
         "permission": permission_name(topic),
         "lite_expiration_ms": topic.lite_expiration_ms,
+        "key_index": !topic.no_key_index,
         "id": topic.id,
         "created": topic.created.map(|created| created.to_string()),
     })

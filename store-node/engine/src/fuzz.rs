@@ -139,5 +139,6 @@ pub(crate) fn records() -> Vec<Record> {
         Record::HalfEnd(HalfEnd { id: half, kept, how: Ended::Committed(offset) }),
         Record::CommitOffset(CommitOffset { queue: of, offset }),
         Record::ForgetOffsets(ForgetOffsets { topic }),
+        Record::KeyIndex { topic, on: false },
     ]
 }

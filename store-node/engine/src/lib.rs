@@ -21,6 +21,7 @@ mod commitlog;
 mod damage;
 mod deliver;
 mod engine;
+mod find;
 mod floor;
 #[doc(hidden)]
 pub mod fuzz;
@@ -72,5 +73,5 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// How records and the leader know a client.
 fn client_hash(client: &apogee_model::ClientId) -> u64 {
-    hash(client.as_str().as_bytes())
+    apogee_model::store::client_hash(client.as_str())
 }

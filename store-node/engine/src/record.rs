@@ -100,6 +100,11 @@ pub(crate) enum Record {
     LiteExpiry(LiteExpiry),
     LiteGone(LiteGone),
     LiteSubscribe(LiteSubscribe),
+    /// Messages of a topic are found by their keys from now on, or are not.
+    KeyIndex {
+        topic: TopicId,
+        on: bool,
+    },
 }
 
 /// One queue of one group.
@@ -186,6 +191,7 @@ mod kind {
     pub(super) const LITE_EXPIRY: u8 = 25;
     pub(super) const LITE_GONE: u8 = 26;
     pub(super) const LITE_SUBSCRIBE: u8 = 27;
+    pub(super) const KEY_INDEX: u8 = 28;
 }
 
 const AUTO_RENEW: u8 = 1;
@@ -272,6 +278,10 @@ impl Record {
             Self::LiteExpiry(expiry) => expiry.put(),
             Self::LiteGone(gone) => gone.put(out),
             Self::LiteSubscribe(subscribe) => subscribe.put(out),
+            Self::KeyIndex { topic, on } => {
+                let head = Head::of(kind::KEY_INDEX, *topic, QueueId(0), QueueOffset(0));
+                Head { flags: u8::from(*on), ..head }
+            }
             Self::TopicName { id, name } => put_mapping(out, MAPS_TOPIC, id.0, name.namespace(), name.name()),
             Self::GroupName { id, name } => put_mapping(out, MAPS_GROUP, id.0, name.namespace(), name.name()),
         }
@@ -303,6 +313,7 @@ impl Record {
             kind::LITE_EXPIRY => Some(LiteExpiry::read(&head)),
             kind::LITE_GONE => LiteGone::read(&mut Reader::new(&body)),
             kind::LITE_SUBSCRIBE => LiteSubscribe::read(&head, &mut Reader::new(&body)),
+            kind::KEY_INDEX => (head.flags <= 1).then_some(Self::KeyIndex { topic: head.topic, on: head.flags == 1 }),
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),
             kind::SETTLE => head.settle(&mut Reader::new(&body)),

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
-    Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue, HalfId, LiteList,
-    LiteSubscription, OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError,
+    Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found, GroupQueue,
+    HalfId, LiteList, LiteSubscription, OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError, Trace,
 };
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
 use apogee_proto::store::v1::lane_answer::Result as Answered;
 use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{
-    Appended, Done, GroupStatus, LaneAnswer, LaneError, LiteStatuses, PoppedPart, QueueResets, TopicStatus,
-    Transactions,
+    Appended, Done, Finds, GroupStatus, LaneAnswer, LaneError, LiteStatuses, PoppedPart, QueueResets, TopicStatus,
+    Traces, Transactions,
 };
 use tokio::time::timeout;
 
@@ -43,6 +43,8 @@ pub(super) enum Request {
     DropGroup(GroupId),
     Reset(Reset),
     Fetch(Fetch),
+    Find(Find),
+    Trace(Trace),
     Recall(Recall),
     EndTransaction(EndTransaction),
     Checked(Vec<Checked>),
@@ -57,6 +59,7 @@ pub(super) enum Request {
 pub(super) enum Outcome {
     Popped(Popped),
     Fetched(Fetched),
+    Found(Vec<Found>),
     Transactions(Vec<OpenTransaction>),
     Other(Answered),
 }
@@ -90,6 +93,8 @@ impl Request {
             Ask::DropGroup(group) => Self::DropGroup(GroupId(group)),
             Ask::Reset(ask) => Self::Reset(ask.try_into()?),
             Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
+            Ask::Find(ask) => Self::Find(ask.try_into()?),
+            Ask::Trace(ask) => Self::Trace(ask.try_into()?),
             Ask::Recall(ask) => Self::Recall(ask.try_into()?),
             Ask::CommitOffset(ask) => Self::CommitOffset(ask.try_into()?),
             Ask::CommittedOffset(ask) => Self::CommittedOffset(ask.try_into()?),
@@ -184,6 +189,8 @@ impl Request {
                 Outcome::Other(Answered::LiteList(LiteStatuses::of(&engine.lite_list(list).await?)))
             }
             Self::Fetch(fetch) => Outcome::Fetched(engine.fetch(fetch).await?),
+            Self::Find(find) => Outcome::Found(engine.find(find).await?),
+            Self::Trace(trace) => Outcome::Other(Answered::Traced(Traces::of(&engine.trace(trace).await?))),
             Self::Release(keys) => {
                 engine.release(keys);
                 DONE
@@ -217,6 +224,7 @@ impl Finished {
         match self.outcome {
             Ok(Outcome::Popped(popped)) => parts(id, popped),
             Ok(Outcome::Fetched(fetched)) => vec![whole(id, &fetched)],
+            Ok(Outcome::Found(found)) => vec![seen(id, &found)],
             Ok(Outcome::Transactions(open)) => vec![listed(id, &open)],
             Ok(Outcome::Other(result)) => vec![small(id, result)],
             Err(error) => vec![refused(id, LaneError::from(&error))],
@@ -243,6 +251,13 @@ fn whole(id: u64, fetched: &Fetched) -> Parcel {
 fn listed(id: u64, open: &[OpenTransaction]) -> Parcel {
     let bytes: usize = open.iter().map(|it| it.message.len() + SMALL).sum();
     let result = Answered::Transactions(Transactions::of(open));
+    Parcel { answer: LaneAnswer { id, result: Some(result) }, bytes: bytes + SMALL }
+}
+
+/// Nor those that were looked for.
+fn seen(id: u64, found: &[Found]) -> Parcel {
+    let bytes: usize = found.iter().map(|it| it.message.len() + SMALL).sum();
+    let result = Answered::Found(Finds::of(found));
     Parcel { answer: LaneAnswer { id, result: Some(result) }, bytes: bytes + SMALL }
 }
 

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TransactionEnded,
+    GroupStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset,
+    Settled, Settlement, StoreError, TransactionEnded,
 };
 use apogee_model::{GroupId, QueueOffset};
 
@@ -13,6 +13,8 @@ use apogee_model::{GroupId, QueueOffset};
 pub trait Door {
     /// Appends messages to one queue.
     fn append(&self, messages: Vec<Append>) -> impl Future<Output = Result<Vec<Appended>, NoAnswer>>;
+    /// Changes what a client is subscribed to.
+    fn lite_subscribe(&self, subscription: LiteSubscription) -> impl Future<Output = Result<LiteSubscribed, NoAnswer>>;
     /// Leases messages.
     fn pop(&self, pop: Pop) -> impl Future<Output = Result<Popped, NoAnswer>>;
     /// Ends a delivery, or moves the end of its lease.

@@ -19,7 +19,12 @@ pub const FILTERED: u32 = GROUPS + 1;
 const WANTED: &str = "NOT (TAGS = 't1')";
 /// A group that reads by offset.
 pub const READING: u32 = FILTERED + 1;
+/// A group that reads lite topics.
+pub const LITE: u32 = READING + 1;
+/// Lite topics, numbered from 0.
+const LITE_TOPICS: u64 = 4;
 const TOPIC: &str = "orders";
+const SESSIONS: &str = "sessions";
 
 /// A message of `size` bytes and some, all of which follow from its id.
 pub fn message(id: MessageId, size: usize) -> StoredMessage {
@@ -55,7 +60,11 @@ pub fn delivered(delivery: &Delivery) -> Delivered {
     let handle = digest([&key.delivery.0.to_le_bytes()[..], &key.queue.0.to_le_bytes(), &key.offset.0.to_le_bytes()]);
     Delivered {
         message: id_of(&delivery.message),
-        place: place(key.queue.0, key.offset.0),
+        place: if key.topic.is_lite() {
+            lite_place(id_of(&delivery.message), key.offset.0)
+        } else {
+            place(key.queue.0, key.offset.0)
+        },
         digest: digest_of(&delivery.message),
         attempt: delivery.attempt.0,
         handle: Handle(handle),
@@ -87,6 +96,41 @@ pub fn topic_name() -> Name {
 /// The topic, in the words of the store.
 pub fn topic() -> TopicRef {
     TopicRef { id: TopicId(1), name: Topic::parse("", TOPIC).expect("a good name"), queues: QUEUES }
+}
+
+/// The topic that lite topics are parts of, in the words of the store.
+pub fn sessions() -> TopicRef {
+    TopicRef { id: TopicId(2), name: Topic::parse("", SESSIONS).expect("a good name"), queues: 1 }
+}
+
+/// All lite topics.
+pub fn lite_names() -> Vec<Box<str>> {
+    (0..LITE_TOPICS).map(|nth| format!("session-{nth}").into()).collect()
+}
+
+/// The lite topic that a message is sent to.
+pub fn lite_name(message: MessageId) -> Box<str> {
+    format!("session-{}", message.0 / LITE_TOPICS % LITE_TOPICS).into()
+}
+
+/// Lite topics, in the words of the history.
+pub fn lite_topics() -> impl Iterator<Item = Name> {
+    lite_names().into_iter().map(|name| lite_topic_of(&name))
+}
+
+/// That of a message.
+pub fn lite_topic(message: MessageId) -> Name {
+    lite_topic_of(&lite_name(message))
+}
+
+/// A lite topic of this name, in the words of the history.
+pub fn lite_topic_of(name: &str) -> Name {
+    format!("{SESSIONS}/{name}").into()
+}
+
+/// The place of a message in its lite topic, in the words of the history.
+pub fn lite_place(message: MessageId, offset: u64) -> Place {
+    Place { topic: lite_topic(message), queue: 0, offset }
 }
 
 /// Groups are numbered from 1.

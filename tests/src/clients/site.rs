@@ -7,7 +7,7 @@ use apogee_model::store::{
     RequestId, Settled, Settlement,
 };
 use apogee_model::{
-    ClientId, DeliveryOrder, Filter, InvisibleDuration, QueueId, QueueOffset, StoredMessage, Timestamp,
+    ClientId, DeliveryOrder, Filter, InvisibleDuration, PriorityFactor, QueueId, QueueOffset, StoredMessage, Timestamp,
 };
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,8 @@ pub struct Site<D> {
     pub dead_after: Option<u32>,
     /// [`payload::ORDERED_GROUP`] wants message groups in order.
     pub in_order: bool,
+    /// To concurrent groups queues are levels of urgency, and so many of their receives begin at the highest.
+    pub priority: Option<PriorityFactor>,
 }
 
 impl<D: Door> Site<D> {
@@ -77,6 +79,7 @@ impl<D: Door> Site<D> {
             due: None,
             half: None,
             lite: None,
+            indexed: true,
         };
         let appends = stored.into_iter().map(append).collect();
         let start = self.history.start();
@@ -113,6 +116,7 @@ impl<D: Door> Site<D> {
             due: Some(began.plus(due)),
             half: None,
             lite: None,
+            indexed: true,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), outcome(&answer));
@@ -152,7 +156,7 @@ impl<D: Door> Site<D> {
             client: ClientId::parse("client").expect("not blank"),
             dead_letters: self.dead_letters(what.group),
             order: if self.is_ordered(what.group) { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
-            priority: None,
+            priority: self.priority.filter(|_| !self.is_ordered(what.group)),
             lite: false,
         };
         let start = self.history.start();
@@ -315,7 +319,7 @@ impl<D: Door> Site<D> {
     }
 
     /// `None`: the client left before the answer came.
-    async fn patiently<T>(&self, call: impl Future<Output = T>, patience: Patience) -> Option<T> {
+    pub(super) async fn patiently<T>(&self, call: impl Future<Output = T>, patience: Patience) -> Option<T> {
         match patience {
             Patience::Waits => Some(call.await),
             Patience::Leaves if self.tempo.glance.is_zero() => call.now_or_never(),
@@ -351,7 +355,7 @@ pub(super) fn over<T>(answer: &Option<Result<T, NoAnswer>>) -> Result<(), Over> 
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("windows are short")
 }
 

@@ -34,6 +34,7 @@ impl<D: Door> Site<D> {
             due: None,
             half: Some(Half { check_after }),
             lite: None,
+            indexed: true,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), super::site::outcome(&answer));

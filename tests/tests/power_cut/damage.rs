@@ -30,7 +30,8 @@ async fn open(disk: &SimDisk) -> Result<Store, OpenError> {
     let parts = EngineParts { disk: on, clock, tasks: tasks.clone(), meter: opentelemetry::global::meter("test") };
     let engine = Engine::open_with_rule(parts, settings, AfterCommit).await?;
     let (door, history, over) = (Direct { engine, disk }, History::new(), CancellationToken::new());
-    let site = Site { door, history, over, tempo: at_pace(0), began: None, dead_after: None, in_order: false };
+    let site =
+        Site { door, history, over, tempo: at_pace(0), began: None, dead_after: None, in_order: false, priority: None };
     Ok(Store { site, tasks })
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use apogee_engine::Engine;
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TransactionEnded,
+    GroupStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset,
+    Settled, Settlement, StoreError, TransactionEnded,
 };
 use apogee_model::{GroupId, QueueOffset};
 use apogee_tests::clients::{Door, NoAnswer};
@@ -29,6 +29,10 @@ impl Direct {
 impl Door for Direct {
     async fn append(&self, messages: Vec<Append>) -> Result<Vec<Appended>, NoAnswer> {
         self.heard(self.engine.append(messages).await)
+    }
+
+    async fn lite_subscribe(&self, subscription: LiteSubscription) -> Result<LiteSubscribed, NoAnswer> {
+        self.heard(self.engine.lite_subscribe(subscription).await)
     }
 
     async fn pop(&self, pop: Pop) -> Result<Popped, NoAnswer> {

@@ -204,7 +204,16 @@ impl<R: AnswerRule + Copy> Run<R> {
     fn site(&self, door: Direct, pace: u64) -> Site<Direct> {
         let (history, dead_after, began) = (self.history.clone(), None, None);
         let in_order = Dice::new(self.plan.seed, 501).one_in(2);
-        Site { door, history, over: CancellationToken::new(), tempo: at_pace(pace), dead_after, began, in_order }
+        Site {
+            door,
+            history,
+            over: CancellationToken::new(),
+            tempo: at_pace(pace),
+            dead_after,
+            began,
+            in_order,
+            priority: None,
+        }
     }
 
     /// What the end of the process means for the machine.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use apogee_model::{Epoch, ReplicaId};
 use apogee_tests::clients::{Dice, payload};
-use apogee_tests::history::{Block, History, Replica, What};
+use apogee_tests::history::{Block, History, Name, Replica, What};
 
 use crate::kernel::Kernel;
 use crate::lanes::Desk;
@@ -310,9 +310,12 @@ impl Cluster {
             Trims::Old(time) => Some(time),
             Trims::Many => None,
         };
-        for (queue, min) in replica.views.lines().filter_map(trimmed).filter(|(_, min)| *min > 0) {
+        let lites: BTreeMap<_, _> = replica.views.lines().filter_map(lite_topic).collect();
+        for (topic, queue, min) in replica.views.lines().filter_map(trimmed).filter(|(_, _, min)| *min > 0) {
+            let topic = if topic == "1" { Some(payload::topic_name()) } else { lites.get(topic).cloned() };
+            let Some(topic) = topic else { continue };
             self.tally.count(Happening::TrimmedQueue);
-            let what = What::Trimmed { topic: payload::topic_name(), queue, min, kept };
+            let what = What::Trimmed { topic, queue, min, kept };
             self.history.end(self.history.start(), what);
         }
         let shortened = replica.log.keys().next().is_some_and(|first| *first > 1);
@@ -333,12 +336,20 @@ impl Cluster {
     }
 }
 
-/// Where a queue begins, if this row of the views is about one: `queue 1/0 5..9 from …` or `queue 1/0 empty at 9`.
-fn trimmed(row: &str) -> Option<(u32, u64)> {
-    let (queue, state) = row.strip_prefix("queue 1/")?.split_once(' ')?;
+/// Topic and queue, and where the queue begins, if this row of the views is about that: `queue 1/0 5..9 from …` or `queue 1/0 empty at 9`.
+fn trimmed(row: &str) -> Option<(&str, u32, u64)> {
+    let (place, state) = row.strip_prefix("queue ")?.split_once(' ')?;
+    let (topic, queue) = place.split_once('/')?;
     let min = match state.strip_prefix("empty at ") {
         Some(end) => end,
         None => state.split_once("..").filter(|_| state.contains(" from "))?.0,
     };
-    Some((queue.parse().ok()?, min.parse().ok()?))
+    Some((topic, queue.parse().ok()?, min.parse().ok()?))
+}
+
+/// Which lite topic a row of the views is about, if it is about one: `lite 2147483648 2/session-1 …`.
+fn lite_topic(row: &str) -> Option<(&str, Name)> {
+    let mut words = row.strip_prefix("lite ")?.split(' ');
+    let (id, (_, name)) = (words.next()?, words.next()?.split_once('/')?);
+    Some((id, payload::lite_topic_of(name)))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupStatus, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TransactionEnded,
+    GroupStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop, Popped, QueueReset, Recall, Recalled, Reset,
+    Settled, Settlement, StoreError, TransactionEnded,
 };
 use apogee_model::{GroupId, QueueOffset, ReplicaId};
 use apogee_tests::clients::{Dice, Door, NoAnswer, payload};
@@ -114,6 +114,14 @@ impl Door for Proxy {
             async move { engine.append(messages).await }.boxed()
         };
         self.insist(Again::Always, Late::Counts, question).await
+    }
+
+    async fn lite_subscribe(&self, subscription: LiteSubscription) -> Result<LiteSubscribed, NoAnswer> {
+        let question = move |engine: Engine| {
+            let subscription = subscription.clone();
+            async move { engine.lite_subscribe(subscription).await }.boxed()
+        };
+        self.insist(Again::Always, Late::IsDropped, question).await
     }
 
     async fn pop(&self, pop: Pop) -> Result<Popped, NoAnswer> {

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use apogee_model::Timestamp;
+use apogee_model::{PriorityFactor, Timestamp};
 use apogee_tests::clients::payload::{FILTERED, GROUPS, QUEUES, READING};
-use apogee_tests::clients::{Asked, Consumer, Dice, Patience, Producer, Reader, Receive, Site, Sizes, Tempo};
+use apogee_tests::clients::{
+    Asked, Consumer, Dice, LiteConsumer, LiteProducer, Patience, Producer, Reader, Receive, Site, Sizes, Tempo,
+};
 use apogee_tests::history::{
     Call, EndAnswer, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check,
 };
-use futures::future::{join_all, join4};
+use futures::future::{join_all, join3, join5};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -38,6 +40,10 @@ const RESETS_IN: u64 = 4;
 const RESET_EVERY: u64 = 100;
 /// Deliveries of a message to the group that has dead letters.
 const DEAD_AFTER: u32 = 3;
+/// In one of so many seeds there are lite topics,
+const LITE_IN: u64 = 2;
+/// and queues are levels of urgency.
+const URGENT_IN: u64 = 4;
 /// In one of so many seeds no group is ordered.
 const UNORDERED_IN: u64 = 3;
 /// Violations of one seed that are told.
@@ -140,6 +146,9 @@ impl Clients {
                     healed.cancelled().await;
                     join_all(all.iter().map(CancellationToken::cancelled)).await;
                     drain(&site, patient).await;
+                    if has_lites(seed) {
+                        site.drain_lites().await;
+                    }
                 }
                 Ok(())
             });
@@ -217,7 +226,7 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
     Ok(Verdict { violations, calls, log, replicas, tally })
 }
 
-/// Counts what came of delayed messages.
+/// Counts what came of delayed messages, and of lite topics.
 fn note_delays(calls: &[Call], tally: &mut Tally) {
     let delayed = calls.iter().filter_map(|call| match call.what {
         What::Delayed { message, .. } => Some(message),
@@ -226,9 +235,12 @@ fn note_delays(calls: &[Call], tally: &mut Tally) {
     let delayed: BTreeSet<_> = delayed.collect();
     for call in calls {
         match &call.what {
-            What::Receive { deliveries, .. } => {
+            What::Receive { topic, deliveries, .. } => {
                 let came = deliveries.iter().filter(|delivery| delayed.contains(&delivery.message));
                 came.for_each(|_| tally.count(Happening::DelayedMessage));
+                if topic.contains('/') {
+                    tally.add(Happening::LiteMessage, u64::try_from(deliveries.len()).expect("a count"));
+                }
             }
             What::Recall { outcome: Outcome::Ok, .. } => tally.count(Happening::Recall),
             What::Recall { outcome: Outcome::Failed, .. } => tally.count(Happening::LateRecall),
@@ -260,7 +272,8 @@ fn site(cluster: &Cluster, seed: u64, number: u64, over: CancellationToken, temp
     let (dead_after, began) = (Some(DEAD_AFTER), Some(Timestamp(clock::BEGINNING)));
     let in_order = !Dice::new(seed, 501).one_in(UNORDERED_IN);
     let history = cluster.history.clone();
-    Site { door, history, over, tempo, dead_after, began, in_order }
+    let priority = Dice::new(seed, 502).one_in(URGENT_IN).then(PriorityFactor::default);
+    Site { door, history, over, tempo, dead_after, began, in_order, priority }
 }
 
 /// The clients of one proxy, until it is over.
@@ -291,9 +304,21 @@ async fn work(site: &Site<Proxy>, seed: u64, proxy: u64, producers: u64) {
     };
     let consuming = join_all(consumers.iter_mut().map(|consumer| consumer.run(site)));
     let producing = join_all(producers.iter_mut().map(|producer| producer.run(site)));
-    join4(producing, consuming, asked.run(site), reading).await;
+    let lite = async {
+        if has_lites(seed) {
+            let mut producer = LiteProducer::new(Dice::new(seed, 800 + proxy), 50 + proxy);
+            let consumer = |nth: u64| LiteConsumer::new(Dice::new(seed, 810 + proxy * 10 + nth), proxy * 10 + nth);
+            let (mut one, mut other) = (consumer(0), consumer(1));
+            join3(producer.run(site), one.run(site), other.run(site)).await;
+        }
+    };
+    join5(producing, consuming, asked.run(site), reading, lite).await;
     join_all(producers.iter_mut().map(|producer| producer.recall_all(site))).await;
     join_all(producers.iter_mut().map(|producer| producer.end_all(site))).await;
+}
+
+fn has_lites(seed: u64) -> bool {
+    Dice::new(seed, 503).one_in(LITE_IN)
 }
 
 /// Sends a message to every queue, then receives and acks until nothing is left. A patient one waits for longer than

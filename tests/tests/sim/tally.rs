@@ -46,6 +46,8 @@ pub(crate) enum Happening {
     OffsetCommit,
     /// A message was received that came later than it was sent.
     DelayedMessage,
+    /// A message was received from a lite topic.
+    LiteMessage,
     /// A delayed message was taken back.
     Recall,
     /// A recall came too late.
@@ -65,7 +67,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 28] = [
+    pub(crate) const ALL: [Happening; 29] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -88,6 +90,7 @@ impl Happening {
         Happening::OffsetReset,
         Happening::OffsetCommit,
         Happening::DelayedMessage,
+        Happening::LiteMessage,
         Happening::Recall,
         Happening::LateRecall,
         Happening::DeadLetter,

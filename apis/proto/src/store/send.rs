@@ -39,7 +39,12 @@ impl v1::AppendAsk {
             lite: append.lite.as_ref().map(|lite| lite.name.to_string()),
             lite_expiration_ms: append.lite.as_ref().and_then(|lite| lite.expiration).map(as_millis),
         });
-        Some(Self { topic: Some((&first.topic).into()), queue: first.queue.0.into(), messages: messages.collect() })
+        Some(Self {
+            topic: Some((&first.topic).into()),
+            queue: first.queue.0.into(),
+            messages: messages.collect(),
+            not_indexed: !first.indexed,
+        })
     }
 
     /// What [`v1::AppendAsk::of`] was made of.
@@ -48,7 +53,7 @@ impl v1::AppendAsk {
     /// [`Malformed`] names the part.
     pub fn into_appends(self) -> Result<Vec<Append>, Malformed> {
         let topic: TopicRef = required(self.topic, "the topic")?.try_into()?;
-        let queue = QueueId(narrow(self.queue, "the queue")?);
+        let (queue, indexed) = (QueueId(narrow(self.queue, "the queue")?), !self.not_indexed);
         let append = |message: v1::AppendMessage| {
             let v1::AppendMessage { proxy_incarnation, sequence, .. } = message;
             let expiration = message.lite_expiration_ms.map(Duration::from_millis);
@@ -61,6 +66,7 @@ impl v1::AppendAsk {
                 due: message.due_ms.map(Timestamp),
                 half,
                 lite: message.lite.map(|name| LiteName { name: name.into(), expiration }),
+                indexed,
             })
         };
         self.messages.into_iter().map(append).collect()

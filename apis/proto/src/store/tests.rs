@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
-    FetchFrom, Fetched, FetchedMessage, GroupQueue, GroupRef, GroupStatus, Half, HalfId, KeptId, LeaseTerms,
-    LiteChange, LiteGroupStatus, LiteList, LiteName, LiteStart, LiteStatus, LiteSubscribed, LiteSubscription,
-    LiteTerms, OffsetCommitted, OpenTransaction, Pop, QueueReset, QueueStatus, Recall, Recalled, RequestId, Reset,
-    ResetTo, Resolution, Settled, Settlement, StoreError, TopicRef, TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivered, Delivery, DeliveryKey, EndTransaction,
+    Fetch, FetchFrom, Fetched, FetchedMessage, Find, FindBy, Found, GroupQueue, GroupRef, GroupStatus, GroupTrace,
+    Half, HalfId, KeptId, LeaseTerms, LiteChange, LiteGroupStatus, LiteList, LiteName, LiteStart, LiteStatus,
+    LiteSubscribed, LiteSubscription, LiteTerms, OffsetCommitted, OpenTransaction, Pop, Progress, QueueReset,
+    QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Resolution, Settled, Settlement, StoreError, TopicRef,
+    Trace, TransactionEnded, Whereabouts,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -57,6 +58,7 @@ fn appends_keep_their_request_ids() {
         due,
         half: (sequence == 2).then_some(Half { check_after: Duration::from_millis(9) }),
         lite: (sequence == 1).then(|| LiteName { name: "s-1".into(), expiration: Some(Duration::from_secs(60)) }),
+        indexed: true,
     };
     let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
@@ -278,6 +280,34 @@ fn failures_survive() {
     }
 }
 
+#[test]
+fn searches_and_traces_travel() {
+    let (from, until) = (Timestamp(5), Timestamp(9));
+    for by in [FindBy::Key("k 1".to_owned()), FindBy::MessageId("01AA".to_owned())] {
+        let find = Find { topic: TopicId(7), by, from, until, messages: 9 };
+        assert_eq!(Find::try_from(travelled(&v1::FindAsk::from(&find))), Ok(find));
+    }
+    let queued = |offset| Whereabouts::Queued { offset };
+    let half = Whereabouts::Half { id: HalfId(8), checks: 2 };
+    let found = [queued(Some(QueueOffset(3))), queued(None), Whereabouts::Waits { due: Timestamp(7) }, half];
+    let found = found.map(|whereabouts| {
+        let (stored_at, topic, queue) = (Timestamp(5), TopicId(7), QueueId(1));
+        Found { message: message(), stored_at, topic, queue, whereabouts }
+    });
+    assert_eq!(travelled(&v1::Finds::of(&found)).into_found(), Ok(found.to_vec()));
+    let trace = Trace { topic: TopicId(7), queue: QueueId(1), offset: QueueOffset(3) };
+    assert_eq!(Trace::try_from(travelled(&v1::TraceAsk::from(trace))), Ok(trace));
+    let (at, until) = (Timestamp(5), Timestamp(9));
+    let delivered = Progress::Delivered(Delivered { attempt: 2, at, until, ready: true, auto_renew: true, client: 4 });
+    let groups = [Progress::Ahead, Progress::Waits, delivered, Progress::Settled].map(|progress| {
+        let GroupRef { id, name } = group();
+        GroupTrace { group: id, name, progress }
+    });
+    assert_eq!(travelled(&v1::Traces::of(&groups)).into_groups(), Ok(groups.to_vec()));
+    let nothing = v1::FindAsk { by: None, ..v1::FindAsk::default() };
+    assert_eq!(Find::try_from(nothing), Err(crate::Malformed { what: "what to look for" }));
+}
+
 /// Turns every item of a frame of requests into our words, as a store-node does.
 fn read(frame: v1::LaneRequests) -> usize {
     use v1::lane_request::Ask;
@@ -297,6 +327,8 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::EndTransaction(it) => EndTransaction::try_from(it).is_ok(),
         Ask::Checked(it) => !it.into_checked().is_empty(),
         Ask::Transactions(_) | Ask::LiteList(_) => true,
+        Ask::Find(it) => Find::try_from(it).is_ok(),
+        Ask::Trace(it) => Trace::try_from(it).is_ok(),
         Ask::LiteSubscribe(it) => LiteSubscription::try_from(it).is_ok(),
         Ask::CommitOffset(commit) => CommitOffset::try_from(commit).is_ok(),
         Ask::CommittedOffset(of) => GroupQueue::try_from(of).is_ok(),

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use apogee_model::store::{
-    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, GroupQueue,
-    GroupStatus, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop,
-    Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
-    TransactionEnded,
+    Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found,
+    GroupQueue, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
+    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{ClientId, ConsumerGroup, Permission, QueueOffset, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
@@ -64,6 +64,14 @@ impl StoreNode for Blind {
     fn lite_subscribe(&self, _: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
+    fn find(&self, _: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
+        unreachable!("nobody looks for messages here")
+    }
+
+    fn trace(&self, _: Trace) -> BoxFuture<'_, Result<Vec<GroupTrace>, StoreError>> {
+        unreachable!("nobody looks for messages here")
+    }
+
     fn lite_list(&self, _: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
@@ -126,6 +134,7 @@ fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Byte
         placement: all.into_iter().cycle().take(8).collect(),
         permission: Permission::ReadWrite,
         lite_expiration: None,
+        key_index: true,
         created: Timestamp(0),
     };
     readiness.join(&group, &topic, &Interest::All(Filter::default()), batch, attempt)

@@ -139,6 +139,7 @@ fn append(bytes: usize) -> Append {
         due: None,
         half: None,
         lite: None,
+        indexed: true,
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_model::store::{
-    Append, Appended, Checked, CommitOffset, DeadLetters, DeliveryKey, EndTransaction, Fetch, GroupStatus, HalfId,
-    KeptId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop, QueueReset, QueueStatus,
-    Recall, Recalled, Reset, Settled,
+    Append, Appended, Checked, CommitOffset, DeadLetters, DeliveryKey, EndTransaction, Fetch, Find, GroupStatus,
+    GroupTrace, HalfId, KeptId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Trace, Whereabouts,
 };
 use apogee_model::{
     BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, QueueOffset, ReplicaId, StoredMessage, TopicId,
@@ -16,7 +16,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::bury::{Burial, Buried, Condemned, Verdict};
 use super::settle::Moved;
-use super::{Aged, Decided, Located, Look, Verdicts};
+use super::{Aged, Decided, Located, Look, Spoor, Track, Verdicts};
 use crate::hand_over::HandedOver;
 use crate::record::QueueOf;
 use crate::state::State;
@@ -79,6 +79,20 @@ pub(crate) enum Ask {
     Fetch {
         fetch: Fetch,
         reply: Sender<Located>,
+    },
+    /// Where messages may be that are found under something.
+    Find {
+        find: Find,
+        reply: Sender<Vec<Track>>,
+    },
+    /// Where these messages are now, of those that are still there.
+    Follow {
+        spoors: Vec<Spoor>,
+        reply: Sender<Vec<Option<Whereabouts>>>,
+    },
+    Trace {
+        trace: Trace,
+        reply: Sender<Vec<GroupTrace>>,
     },
     Reset {
         reset: Reset,
@@ -202,6 +216,9 @@ pub(crate) enum Answer {
     Recalled(Sender<Recalled>, Recalled),
     Decided(Sender<Decided>, Decided),
     Located(Sender<Located>, Located),
+    Tracks(Sender<Vec<Track>>, Vec<Track>),
+    Followed(Sender<Vec<Option<Whereabouts>>>, Vec<Option<Whereabouts>>),
+    Traced(Sender<Vec<GroupTrace>>, Vec<GroupTrace>),
     OffsetCommitted(Sender<OffsetCommitted>, OffsetCommitted),
     CommittedOffset(Sender<Option<QueueOffset>>, Option<QueueOffset>),
     TopicStatus(Sender<Vec<QueueStatus>>, Vec<QueueStatus>),
@@ -250,6 +267,9 @@ impl Answer {
             Self::Condemned(reply, condemned) => ignore(reply.send(condemned)),
             Self::Buried(reply, buried) => ignore(reply.send(buried)),
             Self::Located(reply, located) => ignore(reply.send(located)),
+            Self::Tracks(reply, tracks) => ignore(reply.send(tracks)),
+            Self::Followed(reply, places) => ignore(reply.send(places)),
+            Self::Traced(reply, groups) => ignore(reply.send(groups)),
             Self::OffsetCommitted(reply, committed) => ignore(reply.send(committed)),
             Self::CommittedOffset(reply, offset) => ignore(reply.send(offset)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),

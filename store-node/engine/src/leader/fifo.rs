@@ -153,6 +153,7 @@ impl Leader {
             | Record::LiteExpiry(_)
             | Record::LiteGone(_)
             | Record::LiteSubscribe(_)
+            | Record::KeyIndex { .. }
             | Record::Carried(_)
             | Record::Half(_)
             | Record::HalfCarried(_)

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `ask` (what callers want), this file, then `pop`, `levels` (pops from PRIORITY topics), `fifo` with `locks`
 //! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets`, `lite`
-//! and `retention` for the decisions, `look` for filters by expression, and `fetch`.
+//! and `retention` for the decisions, `look` for filters by expression, `fetch` and `find`.
 
 mod ask;
 mod block;
@@ -17,6 +17,7 @@ mod chain;
 mod dropping;
 mod fetch;
 mod fifo;
+mod find;
 mod levels;
 mod lite;
 mod locks;
@@ -42,6 +43,7 @@ pub(crate) use block::Draft;
 pub(crate) use bury::{Burial, Buried, Condemned, Verdict};
 pub(crate) use carry::Aged;
 pub(crate) use fetch::Located;
+pub(crate) use find::{Spoor, Track, Was};
 pub(crate) use look::{Look, Verdicts};
 pub use retention::Retention;
 pub(crate) use settle::Moved;
@@ -218,6 +220,9 @@ impl Leader {
                 self.blocks.answer(Answer::Buried(reply, buried))
             }
             Ask::Fetch { fetch, reply } => Some(Answer::Located(reply, self.locate(&fetch))),
+            Ask::Find { find, reply } => Some(Answer::Tracks(reply, self.tracks(&find))),
+            Ask::Follow { spoors, reply } => Some(Answer::Followed(reply, self.follow(&spoors))),
+            Ask::Trace { trace, reply } => Some(Answer::Traced(reply, self.trace(trace, now.wall))),
             Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
             Ask::Aged { reply } => {
                 let _nobody_waits = reply.send(self.aged(now));
@@ -327,6 +332,7 @@ impl Leader {
         let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 16).sum();
         if let Some(first) = messages.first() {
             self.name_topic(&first.topic, now);
+            self.set_index(first.topic.id, first.indexed, now);
         }
         let Some(targets) = self.targets(&messages, now) else { return Vec::new() };
         self.blocks.reserve(bytes, messages.len(), now.wall);
@@ -378,6 +384,13 @@ impl Leader {
     fn name_topic(&mut self, topic: &TopicRef, now: Now) {
         if !self.state.knows_topic(topic.id) && !self.overlay.knows_topic(topic.id) {
             self.propose(Record::TopicName { id: topic.id, name: topic.name.clone() }, now);
+        }
+    }
+
+    /// Whether messages of a topic are found by their keys from now on.
+    fn set_index(&mut self, topic: TopicId, on: bool, now: Now) {
+        if self.overlay.is_indexed(topic).unwrap_or_else(|| self.state.is_indexed(topic)) != on {
+            self.propose(Record::KeyIndex { topic, on }, now);
         }
     }
 

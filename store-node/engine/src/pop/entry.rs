@@ -149,7 +149,8 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::LiteTopic(_)
         | Record::LiteExpiry(_)
         | Record::LiteGone(_)
-        | Record::LiteSubscribe(_) => {}
+        | Record::LiteSubscribe(_)
+        | Record::KeyIndex { .. } => {}
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Overlay {
     next_offsets: BTreeMap<(TopicId, QueueId), (Ticket, QueueOffset)>,
     mins: BTreeMap<(TopicId, QueueId), (Ticket, QueueOffset)>,
     pops: BTreeMap<(GroupId, TopicId), PendingPop>,
+    /// Topics whose messages will be found by their keys, or will not.
+    indexed: BTreeMap<TopicId, (Ticket, bool)>,
     topics: BTreeMap<TopicId, Ticket>,
     groups: BTreeMap<GroupId, Ticket>,
     touched: VecDeque<(Ticket, Touch)>,
@@ -40,6 +42,7 @@ enum Touch {
     Entry(QueueOf, QueueOffset),
     TopicName(TopicId),
     GroupName(GroupId),
+    Indexed(TopicId),
 }
 
 impl Overlay {
@@ -97,6 +100,10 @@ impl Overlay {
             Record::CommitOffset(_) | Record::ForgetOffsets(_) => {}
             // The leader remembers elsewhere what it decided about lite topics.
             Record::LiteTopic(_) | Record::LiteExpiry(_) | Record::LiteGone(_) | Record::LiteSubscribe(_) => {}
+            Record::KeyIndex { topic, on } => {
+                self.indexed.insert(*topic, (block, *on));
+                self.touched.push_back((block, Touch::Indexed(*topic)));
+            }
         }
     }
 
@@ -121,6 +128,7 @@ impl Overlay {
                 Touch::Min(topic, queue) => retire_key(&mut self.mins, &(topic, queue), applied),
                 Touch::TopicName(id) => drop(self.topics.remove(&id)),
                 Touch::GroupName(id) => drop(self.groups.remove(&id)),
+                Touch::Indexed(id) => retire_key(&mut self.indexed, &id, applied),
                 Touch::Open(group, topic) => self.retire_pop(group, topic, |pending| pending.open = None),
                 Touch::Cursor(of) => {
                     self.retire_pop(of.group, of.topic, |pending| retire_key(&mut pending.cursors, &of.queue, applied));
@@ -169,6 +177,11 @@ impl Overlay {
 
     pub(crate) fn knows_topic(&self, id: TopicId) -> bool {
         self.topics.contains_key(&id)
+    }
+
+    /// Whether messages of a topic will be found by their keys, if that is about to change.
+    pub(crate) fn is_indexed(&self, id: TopicId) -> Option<bool> {
+        self.indexed.get(&id).map(|(_, on)| *on)
     }
 
     pub(crate) fn knows_group(&self, id: GroupId) -> bool {

@@ -99,6 +99,8 @@ fn every_kind() -> Vec<Record> {
         subscribe(LiteChanged::Added),
         subscribe(LiteChanged::Removed),
         subscribe(LiteChanged::TakenOver),
+        Record::KeyIndex { topic: TopicId(2), on: false },
+        Record::KeyIndex { topic: TopicId(2), on: true },
     ]
 }
 

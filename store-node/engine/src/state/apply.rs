@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 
 use super::State;
 use super::dirty::Tracked;
+use super::keys::ById;
 use super::lite::LiteNews;
 use crate::block::{self, Block, BlockKind, Header, Lsn};
 use crate::commitlog::{OpenError, segment_name};
@@ -97,9 +98,18 @@ impl At {
         When { log_time: self.log_time, epoch: self.epoch }
     }
 
+    fn len(&self) -> u32 {
+        u32::try_from(self.len).expect("records are smaller than a block")
+    }
+
+    /// What the index by key says of a message that is in the record.
+    fn found(&self) -> (Lsn, u32, Timestamp) {
+        (self.lsn, self.len(), self.log_time)
+    }
+
     /// Where a message that is in the record is found again.
     fn place(&self, message: &StoredMessage) -> Place {
-        let len = u32::try_from(self.len).expect("records are smaller than a block");
+        let len = self.len();
         let tag_hash = tag_hash(message.tag());
         let group_hash = message_group_hash(message.message_group());
         let (lsn, visible, stored_at) = (self.lsn, self.lsn, self.log_time);
@@ -157,6 +167,7 @@ impl State {
             Record::Message { topic, queue, offset, request, message } => {
                 let place = at.place(message);
                 self.append((*topic, *queue), *offset, place);
+                self.index(*topic, ById::No, message, at.found());
                 if topic.is_lite() {
                     self.lites.written(*topic, at.log_time);
                 }
@@ -169,6 +180,7 @@ impl State {
             Record::DeadLetter(dead) => {
                 let (place, of) = (at.place(&dead.message), dead.origin);
                 self.append((dead.topic, dead.queue), dead.offset, place);
+                self.index(dead.topic, ById::Yes, &dead.message, at.found());
                 applied.arrived.push((dead.topic, place.tag_hash));
                 if let Some(mut store) = Tracked::existing(&mut self.pops, &mut self.dirty, of.group, of.topic) {
                     pop::apply(record, at.when(), &mut store);
@@ -231,6 +243,7 @@ impl State {
             Record::LiteExpiry(expiry) => self.lites.expiry(*expiry),
             Record::LiteGone(gone) => gone.ids.iter().for_each(|id| self.lite_gone(*id, applied)),
             Record::LiteSubscribe(subscribe) => self.lites.subscribed(subscribe, &mut applied.lite),
+            Record::KeyIndex { topic, on } => self.keys.set(*topic, *on),
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());
                 self.dirty.topic_name(*id);
@@ -246,6 +259,7 @@ impl State {
         let Kept { topic, queue, id, request, message } = kept;
         let row = kept_row(*topic, *queue, message, at);
         self.kept.keep(*id, row);
+        self.index(*topic, ById::Yes, message, at.found());
         let (first, stored_at) = (QueueOffset(id.number), at.log_time);
         let (topic, queue, due) = (*topic, *queue, id.due);
         let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
@@ -257,6 +271,7 @@ impl State {
     fn carry(&mut self, carried: &Carried, at: &At, applied: &mut Applied) {
         let row = kept_row(carried.topic, carried.queue, &carried.message, at);
         self.kept.moved(carried.id, (carried.from, carried.from_len), row);
+        self.index(carried.topic, ById::Yes, &carried.message, at.found());
         applied.kept.push((carried.id, row));
     }
 
@@ -281,6 +296,7 @@ impl State {
         let (stored_at, checked_at) = (at.log_time, Timestamp(0));
         let row = HalfRow { kept, stored_at, check_after_ms: *check_after_ms, checks: 0, checked_at };
         self.halves.begin(*id, row);
+        self.index(*topic, ById::Yes, message, at.found());
         self.kept.hold(kept.lsn, kept.len);
         let (topic, queue, first, due) = (*topic, *queue, QueueOffset(id.0), Earlier::HALF);
         let earlier = Earlier { request: *request, lsn: at.lsn, topic, queue, first, count: 1, stored_at, due };
@@ -293,6 +309,7 @@ impl State {
         let kept = kept_row(was.kept.topic, was.kept.queue, message, at);
         let row = HalfRow { kept, ..*was };
         self.halves.change(*id, row);
+        self.index(was.kept.topic, ById::Yes, message, at.found());
         self.kept.let_go(was.kept.lsn, was.kept.len);
         self.kept.hold(kept.lsn, kept.len);
         applied.halves.push((*id, Some(row)));

@@ -19,7 +19,8 @@ impl State {
             + self.kept.untaken()
             + self.halves.untaken()
             + self.offsets.untaken()
-            + self.lites.untaken();
+            + self.lites.untaken()
+            + self.keys.untaken();
         self.tail.untaken() * PLACE_BYTES + rows * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
     }
 
@@ -28,9 +29,12 @@ impl State {
         self.applied > self.taken
     }
 
-    /// Bytes of messages' places, and of messages kept back, that only memory has. They grow while the views do not keep up.
+    /// Bytes of messages' places, of messages kept back, and of keys, that only memory has. They grow while the views do not keep up.
     pub(crate) fn unwritten_bytes(&self) -> usize {
-        self.tail.unwritten_bytes() + self.kept.unwritten_bytes() + self.halves.unwritten_bytes()
+        self.tail.unwritten_bytes()
+            + self.kept.unwritten_bytes()
+            + self.halves.unwritten_bytes()
+            + self.keys.unwritten_bytes()
     }
 
     /// Everything that changed since the newest batch, as it is now, at [`State::position`]. Until
@@ -49,6 +53,8 @@ impl State {
         self.resend.take(&mut batch);
         self.kept.take(self.applied, &mut batch);
         self.halves.take(self.applied, &mut batch);
+        self.keys.take(self.applied, &mut batch);
+        batch.forget_keys(self.keys_floor());
         self.taken = self.applied;
         batch
     }
@@ -58,6 +64,7 @@ impl State {
         self.tail.written(index);
         self.kept.written(index);
         self.halves.written(index);
+        self.keys.written(index);
     }
 
     /// What goes as a whole goes first: rows put later in the same batch stay.

@@ -17,6 +17,7 @@ impl State {
         lines.extend(self.resend.all().map(|earlier| format!("{earlier:?}")));
         self.kept.dump(&self.reader, &mut lines);
         self.halves.dump(&self.reader, &mut lines);
+        self.keys.dump(&self.reader, self.keys_floor(), &mut lines);
         lines
     }
 

@@ -284,6 +284,11 @@ impl State {
         self.lites.topics.get(&id).map(|lite| (&lite.name, lite.written))
     }
 
+    /// The topic that a lite topic is a part of.
+    pub(crate) fn lite_parent(&self, id: TopicId) -> Option<TopicId> {
+        self.lites.topics.get(&id).map(|lite| lite.parent)
+    }
+
     pub(crate) fn lite_count(&self) -> usize {
         self.lites.topics.len()
     }

@@ -45,7 +45,7 @@ impl State {
                 bad = true;
                 ControlFlow::Break(())
             };
-            if !matches!(table, Table::ConsumeQueue | Table::Time | Table::System) {
+            if !matches!(table, Table::ConsumeQueue | Table::Time | Table::Key | Table::System) {
                 let end = if table == Table::Half { half::HALVES } else { END };
                 views.scan(table, &[], end, &mut visit)?;
             }
@@ -59,7 +59,7 @@ impl State {
 
     fn load_row(&mut self, table: Table, key: &[u8], row: &[u8]) -> Option<()> {
         match table {
-            Table::ConsumeQueue | Table::Time | Table::System => {}
+            Table::ConsumeQueue | Table::Time | Table::Key | Table::System => {}
             Table::Kept => self.kept.load(key, row)?,
             Table::Half => self.halves.load(key, row)?,
             Table::Lite => self.lites.load(key, row)?,
@@ -84,6 +84,7 @@ impl State {
             Table::Name => match rows::name(key, row)? {
                 Name::Topic(id, name) => drop(self.topics.insert(id, name)),
                 Name::Group(id, name) => drop(self.groups.insert(id, name)),
+                Name::NotIndexed(id) => self.keys.load(id),
             },
             Table::Resend => self.resend.load(rows::resends(row)?)?,
         }

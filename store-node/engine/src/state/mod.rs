@@ -6,7 +6,7 @@
 //! message that is acked at once) never reaches the views.
 //!
 //! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`
-//! and `half` over `unwritten`, `offsets`, `lite`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
+//! and `half` over `unwritten`, `offsets`, `lite`, `keys`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
 //! and back), `keeper` (when), `dump`.
 
 mod apply;
@@ -16,6 +16,7 @@ mod dump;
 mod half;
 mod keeper;
 mod kept;
+mod keys;
 mod lite;
 mod load;
 mod offsets;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 
 pub(crate) use apply::{BadBlock, Timing};
 pub(crate) use keeper::{Keeper, Kept, Pace};
+pub(crate) use keys::Term;
 pub(crate) use lite::{LITE_QUEUE, LiteNews, Subscriber};
 
 use crate::block::Lsn;
@@ -63,6 +65,7 @@ pub(crate) struct State {
     halves: half::Halves,
     offsets: offsets::PullOffsets,
     lites: lite::Lites,
+    keys: keys::Keys,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -108,6 +111,7 @@ impl State {
             halves: half::Halves::default(),
             offsets: offsets::PullOffsets::default(),
             lites: lite::Lites::default(),
+            keys: keys::Keys::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,
@@ -146,6 +150,11 @@ impl State {
 
     pub(crate) fn knows_topic(&self, id: TopicId) -> bool {
         self.topics.contains_key(&id)
+    }
+
+    /// What the log knows a group as.
+    pub(crate) fn group_name(&self, id: GroupId) -> Option<&ConsumerGroup> {
+        self.groups.get(&id)
     }
 
     pub(crate) fn knows_group(&self, id: GroupId) -> bool {

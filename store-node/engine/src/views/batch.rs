@@ -3,6 +3,7 @@
 use apogee_model::{QueueId, QueueOffset, TopicId};
 
 use super::{APPLIED, Position, Table};
+use crate::block::Lsn;
 
 /// Changes that bring the rows to one position. Kept in one piece of memory, because there are many and they are small.
 #[derive(Debug)]
@@ -11,6 +12,7 @@ pub(crate) struct Batch {
     steps: Vec<Step>,
     bytes: Vec<u8>,
     mins: Vec<((TopicId, QueueId), QueueOffset)>,
+    keys_floor: Lsn,
 }
 
 /// One change; they take effect in order.
@@ -41,7 +43,7 @@ enum Kind {
 impl Batch {
     /// Writes the position first: nothing else is in its table.
     pub(crate) fn new(position: Position) -> Self {
-        let mut batch = Self { position, steps: Vec::new(), bytes: Vec::new(), mins: Vec::new() };
+        let mut batch = Self { position, steps: Vec::new(), bytes: Vec::new(), mins: Vec::new(), keys_floor: Lsn(0) };
         let position = batch.position.clone();
         batch.put(Table::System, APPLIED, |row| position.encode(row));
         batch
@@ -77,6 +79,15 @@ impl Batch {
     /// The queues that were trimmed, and their first offset.
     pub(crate) fn trims(&self) -> &[((TopicId, QueueId), QueueOffset)] {
         &self.mins
+    }
+
+    /// Nobody reads rows of [`Table::Key`] about what is before this place any more.
+    pub(crate) fn forget_keys(&mut self, before: Lsn) {
+        self.keys_floor = before;
+    }
+
+    pub(crate) fn keys_floor(&self) -> Lsn {
+        self.keys_floor
     }
 
     pub(crate) fn changes(&self) -> impl Iterator<Item = Change<'_>> {

@@ -4,7 +4,7 @@
 //! brings the rows to, so that after a crash they are at one position of the log, and applying what follows is all
 //! there is to recovery. Rows that were not flushed may be lost; a base, once taken, is not.
 //!
-//! Reading order: this file (the seam), `position`, `rows`, `kept`, `half`, `lite` and `place` (what is stored), `batch` (how it changes),
+//! Reading order: this file (the seam), `position`, `rows`, `kept`, `half`, `lite`, `key` and `place` (what is stored), `batch` (how it changes),
 //! `store` and `base` (what survives), then the two lives of the seam: `memory` and `rocks`.
 
 mod base;
@@ -12,6 +12,7 @@ mod batch;
 mod error;
 pub(crate) mod half;
 pub(crate) mod kept;
+pub(crate) mod key;
 pub(crate) mod lite;
 mod memory;
 mod place;
@@ -62,12 +63,14 @@ pub(crate) enum Table {
     Half,
     /// Lite topics and who is subscribed to them, see [`lite::LiteKey`].
     Lite,
+    /// What messages can be found under, see [`key::KeyOf`].
+    Key,
     /// The [`Position`].
     System,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::ConsumeQueue,
         Self::QueueMeta,
         Self::GroupQueue,
@@ -78,6 +81,7 @@ impl Table {
         Self::Kept,
         Self::Half,
         Self::Lite,
+        Self::Key,
         Self::System,
     ];
 
@@ -94,6 +98,7 @@ impl Table {
             Self::Kept => "kept",
             Self::Half => "half",
             Self::Lite => "lite",
+            Self::Key => "key",
             Self::System => "sys",
         }
     }

@@ -171,10 +171,13 @@ pub(crate) fn entry(row: &[u8]) -> Option<Entry> {
 pub(crate) enum Name {
     Topic(TopicId, Topic),
     Group(GroupId, ConsumerGroup),
+    /// Messages of the topic are found by no key.
+    NotIndexed(TopicId),
 }
 
 const TOPIC: u8 = 1;
 const GROUP: u8 = 2;
+const NOT_INDEXED: u8 = 3;
 
 /// Key of a topic's row of [`super::Table::Name`].
 pub(crate) fn topic_name_key(id: TopicId) -> [u8; 5] {
@@ -184,6 +187,11 @@ pub(crate) fn topic_name_key(id: TopicId) -> [u8; 5] {
 /// Key of a consumer group's row of [`super::Table::Name`].
 pub(crate) fn group_name_key(id: GroupId) -> [u8; 5] {
     name_key(GROUP, id.0)
+}
+
+/// Key of the row of [`super::Table::Name`] that a topic has whose messages are found by no key.
+pub(crate) fn not_indexed_key(id: TopicId) -> [u8; 5] {
+    name_key(NOT_INDEXED, id.0)
 }
 
 fn name_key(kind: u8, id: u32) -> [u8; 5] {
@@ -197,8 +205,15 @@ pub(crate) fn put_name(row: &mut Vec<u8>, namespace: &str, name: &str) {
     put_text(row, name);
 }
 
+pub(crate) fn put_not_indexed(row: &mut Vec<u8>) {
+    row.push(VERSION);
+}
+
 pub(crate) fn name(key: &[u8], row: &[u8]) -> Option<Name> {
     let key: &[u8; 5] = key.try_into().ok()?;
+    if key[0] == NOT_INDEXED {
+        return (row == [VERSION]).then_some(Name::NotIndexed(TopicId(be32(key, 1))));
+    }
     let mut rest = versioned(row, row.len())?;
     let (namespace, name) = (rest.text()?, rest.text()?);
     match key[0] {

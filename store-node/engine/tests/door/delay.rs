@@ -13,8 +13,16 @@ use crate::words::{message, receive, topic};
 async fn send(store: &Store, began: Instant, body: &str, after: Duration, sequence: u64) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };
     let due = Some(TokioClock::since(began).wall().plus(after));
-    let append =
-        Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due, half: None, lite: None };
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message: message("", body),
+        request,
+        due,
+        half: None,
+        lite: None,
+        indexed: true,
+    };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
 
@@ -69,6 +77,7 @@ async fn twenty_thousand_messages_are_there_soon_after_they_are_due() {
             due,
             half: None,
             lite: None,
+            indexed: true,
         };
         let appends = (first..first + 1000).map(append).collect();
         store.engine.append(appends).await.expect("the store takes them");

@@ -87,7 +87,16 @@ async fn a_message_is_found_by_its_id() {
         properties.extend_from_slice(id.as_bytes());
         let message = StoredMessage { properties_part: Bytes::from(properties), ..message("", &sequence.to_string()) };
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(0),
+            message,
+            request,
+            due: None,
+            half: None,
+            lite: None,
+            indexed: true,
+        };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }
     store.send(0, "01AA", "no id, but a tag").await;

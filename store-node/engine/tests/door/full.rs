@@ -18,6 +18,7 @@ fn appends(count: usize, body: &str, tag: &str) -> Vec<Append> {
         due: None,
         half: None,
         lite: None,
+        indexed: true,
     };
     (0..count).map(|_| one()).collect()
 }

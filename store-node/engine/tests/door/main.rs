@@ -6,6 +6,7 @@ mod delay;
 mod fetch;
 mod fifo;
 mod fifo_model;
+mod find;
 mod full;
 mod lite;
 mod metrics;
@@ -219,6 +220,7 @@ async fn limits_are_refused_by_name() {
         due: None,
         half: None,
         lite: None,
+        indexed: true,
     };
     let missing = store.engine.append(vec![append(4, message("", "a"))]).await;
     assert!(matches!(missing, Err(StoreError::NoSuchQueue { queues: 4, .. })), "{missing:?}");
@@ -240,6 +242,7 @@ async fn a_failed_sync_stops_the_process_with_74_and_answers_nobody() {
         due: None,
         half: None,
         lite: None,
+        indexed: true,
     };
     assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
     assert_eq!(store.tasks.failed().await.stop.exit, apogee_host::Exit::Io);
@@ -270,6 +273,7 @@ async fn a_send_that_is_sent_again_is_stored_once() {
         due: None,
         half: None,
         lite: None,
+        indexed: true,
     };
     let send = |engine: apogee_engine::Engine, sequence| async move {
         engine.append(vec![append(sequence, "a"), append(sequence, "b")]).await.unwrap()

@@ -30,8 +30,16 @@ fn values(shown: &telemetry::Metrics, name: &str) -> Vec<String> {
 
 async fn send(store: &Store, sequence: u64, due: Option<Timestamp>, half: Option<Half>) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };
-    let append =
-        Append { topic: topic(), queue: QueueId(0), message: message("", "m"), request, due, half, lite: None };
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message: message("", "m"),
+        request,
+        due,
+        half,
+        lite: None,
+        indexed: true,
+    };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
 

@@ -67,6 +67,7 @@ async fn what_a_restart_found_in_the_page_cache_survives_the_next_power_cut() {
             due: None,
             half: None,
             lite: None,
+            indexed: true,
         };
         assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
         let store = Store::open(store.disk).await.expect("the process starts again on the same machine");

@@ -24,6 +24,7 @@ async fn send_many(store: &Store, queue: u16, tag: &str, body: &str, count: usiz
         due: None,
         half: None,
         lite: None,
+        indexed: true,
     };
     for from in (0..count).step_by(500) {
         let messages = vec![append.clone(); (count - from).min(500)];
@@ -74,7 +75,16 @@ async fn user_properties_are_looked_up() {
         let entry = [b"\x0a\x04size\x12\x01", size.as_bytes()].concat();
         let body_part = [&[0x12, 9], entry.as_slice(), b"\x22\x01", size.as_bytes()].concat();
         let message = StoredMessage { body_part: body_part.into(), ..StoredMessage::default() };
-        let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(0),
+            message,
+            request,
+            due: None,
+            half: None,
+            lite: None,
+            indexed: true,
+        };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }
     let got = store.bodies(wanted("size > 4", 32)).await;

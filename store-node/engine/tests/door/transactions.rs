@@ -20,8 +20,16 @@ const CHECK_AFTER: Duration = Duration::from_secs(6);
 async fn send(store: &Store, body: &str, sequence: u64) -> Appended {
     let request = RequestId { proxy_incarnation: 7, sequence };
     let half = Some(Half { check_after: CHECK_AFTER });
-    let append =
-        Append { topic: topic(), queue: QueueId(0), message: message("", body), request, due: None, half, lite: None };
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message: message("", body),
+        request,
+        due: None,
+        half,
+        lite: None,
+        indexed: true,
+    };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
 
@@ -193,7 +201,8 @@ async fn what_waits_for_a_topic_goes_with_it() {
         half(&store, "x", nth + 1).await;
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
         let message = message("", "later");
-        let append = Append { topic: topic(), queue: QueueId(1), message, request, due, half: None, lite: None };
+        let append =
+            Append { topic: topic(), queue: QueueId(1), message, request, due, half: None, lite: None, indexed: true };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }
     store.engine.drop_topic(topic().id).await.expect("the store answers");

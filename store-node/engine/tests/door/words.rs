@@ -29,8 +29,16 @@ impl Store {
 
     async fn append(&self, queue: u16, message: StoredMessage) -> QueueOffset {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
-        let append =
-            Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(queue),
+            message,
+            request,
+            due: None,
+            half: None,
+            lite: None,
+            indexed: true,
+        };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
     }
 

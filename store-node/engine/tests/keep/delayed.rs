@@ -34,6 +34,7 @@ async fn append(site: &Site, nth: u64, due: Option<Timestamp>, half: Option<Half
         due,
         half,
         lite: None,
+        indexed: true,
     };
     site.engine.append(vec![append]).await.expect("the store takes it")[0]
 }

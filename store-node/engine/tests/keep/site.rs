@@ -79,8 +79,16 @@ impl Site {
     pub(crate) async fn send(&self, queue: u16, body: Bytes) -> Result<Appended, StoreError> {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
         let message = StoredMessage { body_part: body, properties_part: Bytes::new() };
-        let append =
-            Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(queue),
+            message,
+            request,
+            due: None,
+            half: None,
+            lite: None,
+            indexed: true,
+        };
         Ok(self.engine.append(vec![append]).await?.remove(0))
     }
 

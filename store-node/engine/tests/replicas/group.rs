@@ -286,7 +286,7 @@ impl Machine {
 pub(crate) fn append(sequence: u64, size: usize) -> Append {
     let request = RequestId { proxy_incarnation: 1, sequence };
     let message = StoredMessage { body_part: Bytes::from(vec![7; size]), properties_part: Bytes::new() };
-    Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None }
+    Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None, indexed: true }
 }
 
 fn topic() -> TopicRef {

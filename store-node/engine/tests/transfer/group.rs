@@ -455,7 +455,16 @@ pub(crate) async fn send(engine: &Engine, number: u64) {
     body.resize(BODY, b'.');
     let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
     let request = RequestId { proxy_incarnation: 1, sequence: number };
-    let append = Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None };
+    let append = Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message,
+        request,
+        due: None,
+        half: None,
+        lite: None,
+        indexed: true,
+    };
     engine.append(vec![append]).await.expect("the leader takes it");
 }
 

@@ -107,8 +107,16 @@ impl Site {
     fn send(&mut self, queue: u16, bytes: usize) {
         let message = StoredMessage { body_part: vec![7; bytes].into(), properties_part: Bytes::new() };
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
-        let append =
-            Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(queue),
+            message,
+            request,
+            due: None,
+            half: None,
+            lite: None,
+            indexed: true,
+        };
         let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
         let (reply, _answer) = oneshot::channel();
         let ask = Ask::Append { messages: vec![append], room, reply };

@@ -102,7 +102,16 @@ impl Site {
         let message = StoredMessage { body_part: vec![7; 10].into(), properties_part: Bytes::new() };
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
         let due = Some(self.now.wall.plus(Duration::from_millis(after)));
-        let append = Append { topic: topic(), queue: QueueId(queue), message, request, due, half: None, lite: None };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(queue),
+            message,
+            request,
+            due,
+            half: None,
+            lite: None,
+            indexed: true,
+        };
         let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
         let (reply, answer) = oneshot::channel();
         let now = self.now;

@@ -137,6 +137,9 @@ pub(super) enum Event {
     Name {
         id: u32,
     },
+    KeyIndex {
+        on: bool,
+    },
     Wait {
         ms: u64,
     },
@@ -188,6 +191,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         2 => (0..8usize).prop_map(|nth| Event::CarryHalf { nth }),
         2 => (queue, 0..30u64).prop_map(|(queue, min)| Event::Trim { queue, min }),
         1 => (0..3u32).prop_map(|id| Event::Name { id }),
+        1 => any::<bool>().prop_map(|on| Event::KeyIndex { on }),
         3 => (0..45_000u64).prop_map(|ms| Event::Wait { ms }),
         1 => Just(Event::Blank),
         1 => any::<u8>().prop_map(|byte| Event::Membership { byte }),
@@ -402,6 +406,7 @@ impl World {
                 self.lites.retain(|id, _| !ids.contains(id));
                 vec![Record::LiteGone(LiteGone { ids })]
             }
+            Event::KeyIndex { on } => vec![Record::KeyIndex { topic: TOPIC, on }],
             Event::LiteExpiry { after_ms } => vec![Record::LiteExpiry(LiteExpiry { parent: TOPIC, after_ms })],
             Event::Name { id } => vec![
                 Record::TopicName { id: TopicId(id), name: Topic::parse("", &format!("topic-{id}")).unwrap() },
@@ -479,8 +484,9 @@ impl World {
     }
 }
 
+/// With a key.
 fn message() -> StoredMessage {
-    StoredMessage { body_part: Bytes::from_static(b"body"), properties_part: Bytes::new() }
+    StoredMessage { body_part: Bytes::from_static(b"body"), properties_part: Bytes::from_static(b"\x12\x03k x") }
 }
 
 fn of(group: u32, queue: u16) -> QueueOf {

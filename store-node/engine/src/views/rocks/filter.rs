@@ -1,4 +1,5 @@
-//! Drops rows of the ConsumeQueue that nobody reads any more, when RocksDB rewrites its files anyway.
+//! Drops rows of the ConsumeQueue, and of the index by key, that nobody reads any more, when RocksDB rewrites its files
+//! anyway.
 //!
 //! A trim of a queue that lives on costs no deletion: it moves the queue's first offset, and compaction leaves out what
 //! is below. Compaction may only know trims that are flushed: if a crash takes the views back to before a trim, the
@@ -13,11 +14,13 @@ use rocksdb::CompactionDecision;
 use rocksdb::compaction_filter::CompactionFilter;
 use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
 
+use crate::block::Lsn;
+use crate::views::key::KeyOf;
 use crate::views::{offset_of_key, rows};
 
 type Map = BTreeMap<(TopicId, QueueId), QueueOffset>;
 
-/// The first offsets of the queues that were ever trimmed.
+/// The first offsets of the queues that were ever trimmed, and where the oldest message is that may be found by its key.
 #[derive(Default)]
 pub(super) struct Mins(Mutex<State>);
 
@@ -26,6 +29,8 @@ struct State {
     /// Written, not flushed.
     written: Map,
     flushed: Arc<Map>,
+    written_floor: Lsn,
+    flushed_floor: Lsn,
 }
 
 impl Mins {
@@ -35,13 +40,24 @@ impl Mins {
         }
     }
 
+    /// Rows of the index about what is before this place mean nothing.
+    pub(super) fn written_floor(&self, floor: Lsn) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.written_floor = state.written_floor.max(floor);
+    }
+
     /// Everything written so far is flushed.
     pub(super) fn flushed(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.flushed_floor = state.written_floor;
         let mut written = std::mem::take(&mut state.written);
         if !written.is_empty() {
             Arc::make_mut(&mut state.flushed).append(&mut written);
         }
+    }
+
+    fn floor(&self) -> Lsn {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flushed_floor
     }
 
     fn now(&self) -> Arc<Map> {
@@ -61,6 +77,37 @@ impl CompactionFilterFactory for DropTrimmed {
 
     fn name(&self) -> &CStr {
         c"apogee.drop-trimmed"
+    }
+}
+
+/// The same for the index by key.
+pub(super) struct DropOldKeys(pub(super) Arc<Mins>);
+
+impl CompactionFilterFactory for DropOldKeys {
+    type Filter = BeforeFloor;
+
+    fn create(&mut self, _context: CompactionFilterContext) -> BeforeFloor {
+        BeforeFloor(self.0.floor())
+    }
+
+    fn name(&self) -> &CStr {
+        c"apogee.drop-old-keys"
+    }
+}
+
+/// The filter of one compaction of the index by key.
+pub(super) struct BeforeFloor(Lsn);
+
+impl CompactionFilter for BeforeFloor {
+    fn filter(&mut self, _level: u32, key: &[u8], _value: &[u8]) -> CompactionDecision {
+        match KeyOf::decode(key) {
+            Some(of) if of.lsn() < self.0 => CompactionDecision::Remove,
+            _ => CompactionDecision::Keep,
+        }
+    }
+
+    fn name(&self) -> &CStr {
+        c"apogee.before-floor"
     }
 }
 
@@ -115,6 +162,20 @@ mod tests {
         assert!(!dropped(9));
         mins.flushed();
         assert!(dropped(9) && !dropped(10));
+    }
+
+    #[test]
+    fn only_a_flushed_floor_drops_keys() {
+        let mins = Mins::default();
+        let dropped = |lsn| {
+            let key = KeyOf::new(TopicId(1), 7, Lsn(lsn)).encode();
+            matches!(BeforeFloor(mins.floor()).filter(0, &key, b""), CompactionDecision::Remove)
+        };
+        mins.written_floor(Lsn(100));
+        assert!(!dropped(99));
+        mins.flushed();
+        assert!(dropped(99) && !dropped(100));
+        assert!(matches!(BeforeFloor(Lsn(100)).filter(0, b"short", b""), CompactionDecision::Keep));
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Live {
         options.disable_wal(true);
         database.write_opt(writes, &options).map_err(failed("write the views"))?;
         self.mins.written(batch.trims());
+        self.mins.written_floor(batch.keys_floor());
         Ok(())
     }
 

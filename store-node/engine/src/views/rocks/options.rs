@@ -8,10 +8,10 @@ use rocksdb::{
 };
 
 use super::RocksSettings;
-use super::filter::{DropTrimmed, Mins};
+use super::filter::{DropOldKeys, DropTrimmed, Mins};
 use crate::views::Table;
 
-/// Rows of trimmed queues go at the latest when a file has this age, in seconds.
+/// Rows that mean nothing any more go at the latest when a file has this age, in seconds.
 const REWRITE_AFTER: u64 = 12 * 3600;
 /// Flushes and compactions write at most this much in a second: the disk belongs to the CommitLog first.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 64 << 20;
@@ -63,6 +63,10 @@ fn of_table(table: Table, settings: RocksSettings, cache: &Cache, mins: &Arc<Min
     if table == Table::ConsumeQueue {
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(6));
         options.set_compaction_filter_factory(DropTrimmed(Arc::clone(mins)));
+        options.set_periodic_compaction_seconds(REWRITE_AFTER);
+    }
+    if table == Table::Key {
+        options.set_compaction_filter_factory(DropOldKeys(Arc::clone(mins)));
         options.set_periodic_compaction_seconds(REWRITE_AFTER);
     }
     options
