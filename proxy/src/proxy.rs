@@ -183,6 +183,12 @@ impl Proxy {
         let clients = admin::Clients { here: Some(here), token: token.clone() };
         let rounds =
             admin::watch_subscriptions(clients.clone(), Arc::clone(&self.routes), Arc::clone(&self.inconsistent));
+        let (until, growth) =
+            (stop.clone(), admin::watch_growth(clients.clone(), Arc::clone(&self.routes), self.stores.clone()));
+        self.tasks.spawn("growth", OnError::StopProcess, async move {
+            until.run_until_cancelled(growth).await;
+            Ok::<_, Infallible>(())
+        });
         let until = stop.clone();
         self.tasks.spawn("subscriptions", OnError::StopProcess, async move {
             until.run_until_cancelled(rounds).await;

@@ -8,8 +8,8 @@ use apogee_engine::Engine;
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found,
     GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
-    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
-    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed,
+    Settled, Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MetadataError, NamesrvMember,
@@ -139,6 +139,10 @@ impl StoreNode for LocalStore {
 
     fn lite_list(&self, list: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>> {
         Box::pin(self.0.lite_list(list))
+    }
+
+    fn seal(&self, seal: Seal) -> BoxFuture<'_, Result<Sealed, StoreError>> {
+        Box::pin(self.0.seal(seal))
     }
 
     fn find(&self, find: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {

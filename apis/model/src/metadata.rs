@@ -48,7 +48,18 @@ pub struct TopicConfig {
     /// Its messages are found by their keys.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub key_index: bool,
+    /// Grows by one when message groups are hashed over more queues than before.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub epoch: u32,
+    /// So many queues it gets when what it has of message groups is consumed; until then it takes no more of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<u16>,
     pub created: Timestamp,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 fn yes() -> bool {
@@ -206,14 +217,17 @@ pub struct NewTopic {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TopicChanges {
     pub topic: Topic,
-    /// `None` leaves them as they are. Never fewer than there are, and never others where message groups are hashed over
-    /// them: in FIFO and MIXED topics, and lite topics in LITE ones.
+    /// `None` leaves them as they are. Never fewer than there are, and never others in LITE topics, where lite topics are
+    /// hashed over them. FIFO and MIXED topics, which hash message groups, get them later, see [`TopicConfig::growing`].
     pub queues: Option<u16>,
     /// `None` leaves it as it is.
     pub permission: Option<Permission>,
     /// `None` leaves it as it is. Messages that are there already stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_index: Option<bool>,
+    /// It gets the queues now that it waited for, if this is its epoch. Nothing else changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u32>,
 }
 
 /// A consumer group somebody wants.

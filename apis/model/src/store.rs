@@ -9,6 +9,7 @@ mod kept;
 mod lite;
 mod offsets;
 mod reset;
+mod seal;
 mod transaction;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use lite::{
 };
 pub use offsets::{CommitOffset, GroupQueue, OffsetCommitted};
 pub use reset::{QueueReset, Reset, ResetTo};
+pub use seal::{Seal, Sealed};
 pub use transaction::{
     CheckBack, Checked, EndTransaction, Half, HalfId, OpenTransaction, Resolution, TransactionEnded,
 };
@@ -72,6 +74,8 @@ pub struct Append {
     pub lite: Option<LiteName>,
     /// The messages of the topic are found by their keys.
     pub indexed: bool,
+    /// Which list of queues of the topic the message group was hashed over, see [`crate::TopicConfig::epoch`].
+    pub epoch: u32,
 }
 
 /// Where a message is now; it is durable and committed.
@@ -202,6 +206,11 @@ pub enum StoreError {
     CannotLead { replica: ReplicaId },
     #[error("there are as many lite topics in this replica group as there may be: {max}")]
     TooManyLiteTopics { max: usize },
+    /// Nothing was done; the queues of the topic are about to become more, and message groups will be hashed over those.
+    #[error(
+        "topic {topic} takes no messages of message groups until those it has are consumed, because it gets more queues"
+    )]
+    Sealed { topic: Topic },
 }
 
 /// Counters of one queue.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use apogee_model::store::{
     Append, Appended, CheckBack, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch, FetchFrom,
     Fetched, Find, FindBy, GroupQueue, GroupRef, Half, HalfId, KeptId, LeaseTerms, LiteSubscribed, LiteSubscription,
-    Pop, Recall, RequestId, Reset, ResetTo, Resolution, Settlement, StoreError, TopicRef, Trace, TransactionEnded,
+    Pop, Recall, RequestId, Reset, ResetTo, Resolution, Seal, Settlement, StoreError, TopicRef, Trace,
+    TransactionEnded,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -77,6 +78,7 @@ fn asked(ask: Ask) {
         Ask::Checked(ask) => stays(ask, |ask| Ok(ask.into_checked()), |checked| v1::Checked::of(checked)),
         Ask::CommitOffset(ask) => stays(ask, CommitOffset::try_from, |commit| commit.into()),
         Ask::CommittedOffset(ask) => stays(ask, GroupQueue::try_from, |of| (*of).into()),
+        Ask::Seal(ask) => stays(ask, Seal::try_from, |seal| seal.into()),
         Ask::Find(ask) => stays(ask, Find::try_from, |find| find.into()),
         Ask::Trace(ask) => stays(ask, Trace::try_from, |trace| (*trace).into()),
         Ask::LiteSubscribe(ask) => stays(ask, LiteSubscription::try_from, |subscription| subscription.into()),
@@ -111,6 +113,7 @@ fn answered(answer: Answered) {
         Answered::LiteSubscribed(it) => stays(it, LiteSubscribed::try_from, |subscribed| (*subscribed).into()),
         Answered::Settled(_)
         | Answered::LiteList(_)
+        | Answered::Sealed(_)
         | Answered::Done(_)
         | Answered::Recalled(_)
         | Answered::OffsetCommitted(_)
@@ -138,6 +141,7 @@ fn asks() -> Vec<Ask> {
             half,
             lite: None,
             indexed: true,
+            epoch: 0,
         }
     };
     let half = Some(Half { check_after: Duration::from_millis(6000) });

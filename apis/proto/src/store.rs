@@ -12,6 +12,7 @@ mod lite;
 mod name;
 mod offsets;
 mod reset;
+mod seal;
 mod send;
 mod status;
 mod transaction;

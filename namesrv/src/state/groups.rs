@@ -35,6 +35,8 @@ impl State {
             permission: Permission::ReadWrite,
             lite_expiration: None,
             key_index: true,
+            epoch: 0,
+            growing: None,
             created,
         };
         let dead_letters = in_all(&dead_letters, cluster.replica_groups.values());

@@ -181,6 +181,8 @@ impl State {
             permission: new.permission,
             lite_expiration: new.lite_expiration,
             key_index: new.key_index,
+            epoch: 0,
+            growing: None,
             created,
         }))
     }

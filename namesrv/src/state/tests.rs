@@ -121,7 +121,8 @@ fn dead_letters_of_a_group_have_a_queue_in_every_replica_group_while_the_group_e
     run(&mut state, &register("n2", "elsewhere")).expect("a store-node may always come");
     assert_eq!(dead_letters(&state), Some(vec![0, 1]));
     let topic = Topic::parse("", "%DLQ%g").expect("a plain name");
-    let changes = TopicChanges { topic: topic.clone(), queues: Some(5), permission: None, key_index: Some(false) };
+    let changes =
+        TopicChanges { topic: topic.clone(), queues: Some(5), permission: None, key_index: Some(false), open: None };
     for command in
         [create("%DLQ%g", 1), create("%DLQ%other", 1), Command::DeleteTopic { topic }, Command::AlterTopic { changes }]
     {

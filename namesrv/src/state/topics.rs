@@ -9,31 +9,50 @@ use super::groups::belongs_to_nobody;
 use super::{existing_topic, placement, within};
 
 /// The topic as it is wanted. The queues it has stay where they are; new ones go where those of a new topic would, and
-/// new levels of a PRIORITY topic to the others.
+/// new levels of a PRIORITY topic to the others. A topic with message groups gets them when it is opened.
 ///
 /// # Errors
 /// [`MetadataError::NoSuchTopic`]; [`MetadataError::OutOfRange`] for fewer queues than there are or too many;
-/// [`MetadataError::Refused`] for other queues of a topic that hashes message groups or lite topics over them.
+/// [`MetadataError::Refused`] for other queues of a topic that hashes lite topics over them.
 pub(super) fn altered(cluster: &Cluster, changes: &TopicChanges) -> Result<Arc<TopicConfig>, MetadataError> {
     let mut topic = (*existing_topic(cluster, &changes.topic)?).clone();
-    if let Some(queues) = changes.queues.filter(|queues| *queues != topic.queues) {
+    if let Some(epoch) = changes.open {
+        open(cluster, &mut topic, epoch);
+        return Ok(Arc::new(topic));
+    }
+    if let Some(queues) = changes.queues.filter(|queues| *queues != topic.queues || topic.growing.is_some()) {
         belongs_to_nobody(&topic.topic)?;
-        if matches!(topic.topic_type, TopicType::Fifo | TopicType::Mixed | TopicType::Lite) {
-            let what = if topic.topic_type == TopicType::Lite { "lite topics" } else { "message groups" };
-            let why = format!("topic {} keeps {what} in order, so its queues stay as they are", topic.topic);
+        if topic.topic_type == TopicType::Lite {
+            let why = format!("topic {} keeps lite topics in order, so its queues stay as they are", topic.topic);
             return Err(MetadataError::Refused { why });
         }
         within("queues", u64::from(queues), u64::from(topic.queues)..=u64::from(TopicConfig::QUEUES_MAX))?;
-        let wanted = match topic.placement.first() {
-            Some(group) if topic.topic_type == TopicType::Priority => vec![*group; usize::from(queues)],
-            _ => placement::queues(cluster, topic.id, topic.topic_type, queues),
-        };
-        topic.placement.extend(wanted.into_iter().skip(usize::from(topic.queues)));
-        topic.queues = queues;
+        if matches!(topic.topic_type, TopicType::Fifo | TopicType::Mixed) {
+            topic.growing = Some(queues);
+        } else {
+            grow(cluster, &mut topic, queues);
+        }
     }
     topic.permission = changes.permission.unwrap_or(topic.permission);
     topic.key_index = changes.key_index.unwrap_or(topic.key_index);
     Ok(Arc::new(topic))
+}
+
+/// Nothing happens when it was opened before.
+fn open(cluster: &Cluster, topic: &mut TopicConfig, epoch: u32) {
+    if let Some(queues) = topic.growing.take_if(|_| topic.epoch == epoch) {
+        grow(cluster, topic, queues);
+        topic.epoch = epoch.saturating_add(1);
+    }
+}
+
+fn grow(cluster: &Cluster, topic: &mut TopicConfig, queues: u16) {
+    let wanted = match topic.placement.first() {
+        Some(group) if topic.topic_type == TopicType::Priority => vec![*group; usize::from(queues)],
+        _ => placement::queues(cluster, topic.id, topic.topic_type, queues),
+    };
+    topic.placement.extend(wanted.into_iter().skip(usize::from(topic.queues)));
+    topic.queues = queues;
 }
 
 /// # Errors
@@ -73,6 +92,8 @@ mod tests {
             permission: Permission::ReadWrite,
             lite_expiration: None,
             key_index: true,
+            epoch: 0,
+            growing: None,
             created: Timestamp(0),
         };
         cluster.topics.insert(orders(), Arc::new(topic));
@@ -88,7 +109,10 @@ mod tests {
         queues: Option<u16>,
         permission: Option<Permission>,
     ) -> Result<Arc<TopicConfig>, MetadataError> {
-        altered(&cluster(topic_type), &TopicChanges { topic: orders(), queues, permission, key_index: None })
+        altered(
+            &cluster(topic_type),
+            &TopicChanges { topic: orders(), queues, permission, key_index: None, open: None },
+        )
     }
 
     #[test]
@@ -114,14 +138,41 @@ mod tests {
     }
 
     #[test]
-    fn the_queues_of_message_groups_are_fixed_and_the_permission_is_not() {
-        for topic_type in [TopicType::Fifo, TopicType::Mixed, TopicType::Lite] {
-            assert!(matches!(alter(topic_type, Some(3), None), Err(MetadataError::Refused { .. })));
-            let altered = alter(topic_type, Some(2), Some(Permission::Read)).unwrap();
-            assert_eq!((altered.queues, altered.permission), (2, Permission::Read));
+    fn the_queues_of_lite_topics_are_fixed_and_the_permission_is_not() {
+        assert!(matches!(alter(TopicType::Lite, Some(3), None), Err(MetadataError::Refused { .. })));
+        let altered = alter(TopicType::Lite, Some(2), Some(Permission::Read)).unwrap();
+        assert_eq!((altered.queues, altered.permission), (2, Permission::Read));
+    }
+
+    #[test]
+    fn message_groups_get_their_queues_when_the_topic_is_opened() {
+        for topic_type in [TopicType::Fifo, TopicType::Mixed] {
+            let mut cluster = cluster(topic_type);
+            let mut change = |queues, open| {
+                let (topic, permission, key_index) = (orders(), None, None);
+                let topic = altered(&cluster, &TopicChanges { topic, queues, permission, key_index, open })?;
+                cluster.topics.insert(orders(), Arc::clone(&topic));
+                Ok::<_, MetadataError>((topic.queues, topic.growing, topic.epoch, topic.placement.len()))
+            };
+            assert!(matches!(change(Some(1), None), Err(MetadataError::OutOfRange { .. })));
+            assert_eq!(change(Some(2), None), Ok((2, None, 0, 2)), "it has so many");
+            assert_eq!(change(Some(5), None), Ok((2, Some(5), 0, 2)));
+            assert_eq!(change(Some(4), None), Ok((2, Some(4), 0, 2)), "somebody thought better of it");
+            assert_eq!(change(None, Some(1)), Ok((2, Some(4), 0, 2)), "that was another time");
+            assert_eq!(change(None, Some(0)), Ok((4, None, 1, 4)));
+            assert_eq!(change(None, Some(0)), Ok((4, None, 1, 4)), "it is open already");
         }
-        let nowhere =
-            TopicChanges { topic: Topic::parse("", "x").unwrap(), queues: None, permission: None, key_index: None };
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_altered() {
+        let nowhere = TopicChanges {
+            topic: Topic::parse("", "x").unwrap(),
+            queues: None,
+            permission: None,
+            key_index: None,
+            open: None,
+        };
         let missing = altered(&cluster(TopicType::Normal), &nowhere);
         assert!(matches!(missing, Err(MetadataError::NoSuchTopic { .. })));
     }

@@ -194,6 +194,7 @@ pub(crate) fn topic_changes(changes: &TopicChanges) -> v1::AlterTopicRequest {
         queues: changes.queues.unwrap_or_default().into(),
         permission: changes.permission.map_or(v1::Permission::Unspecified, permission).into(),
         key_index: changes.key_index,
+        open: changes.open,
     }
 }
 
@@ -205,7 +206,13 @@ pub(crate) fn read_topic_changes(changes: v1::AlterTopicRequest) -> Read<TopicCh
     let queues = Some(changes.queues).filter(|queues| *queues != 0);
     // More queues than there can be are refused with the limit, not here.
     let queues = queues.map(|queues| u16::try_from(queues).unwrap_or(u16::MAX));
-    Ok(TopicChanges { topic: read_topic_name(changes.name)?, queues, permission, key_index: changes.key_index })
+    Ok(TopicChanges {
+        topic: read_topic_name(changes.name)?,
+        queues,
+        permission,
+        key_index: changes.key_index,
+        open: changes.open,
+    })
 }
 
 pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
@@ -220,12 +227,15 @@ pub(crate) fn topic(version: u64, topic: &TopicConfig) -> v1::Topic {
         created: topic.created.0,
         lite_expiration_ms: topic.lite_expiration.map(as_millis),
         no_key_index: !topic.key_index,
+        epoch: topic.epoch,
+        growing: topic.growing.map(Into::into),
     }
 }
 
 pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
     let (topic_type, permission) = (read_topic_type(topic.topic_type())?, read_permission(topic.permission())?);
     let queues = u16::try_from(topic.queues).map_err(|_| bad("the number of queues"))?;
+    let growing = topic.growing.map(u16::try_from).transpose().map_err(|_| bad("the number of queues to come"))?;
     if usize::from(queues) != topic.placement.len() {
         return Err(bad("the placement of the topic"));
     }
@@ -238,6 +248,8 @@ pub(crate) fn read_topic(topic: v1::Topic) -> Read<TopicConfig> {
         permission,
         lite_expiration: topic.lite_expiration_ms.map(Duration::from_millis),
         key_index: !topic.no_key_index,
+        epoch: topic.epoch,
+        growing,
         created: Timestamp(topic.created),
     })
 }

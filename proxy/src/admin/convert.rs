@@ -34,7 +34,13 @@ pub(super) fn topic_changes(ask: &v1::AlterTopicRequest) -> Result<TopicChanges,
         queues => Some(u16::try_from(queues).map_err(|_| too_many_queues(queues))?),
     };
     let permission = permission(ask.permission)?;
-    Ok(TopicChanges { topic: Topic::parse(&ask.namespace, &ask.name)?, queues, permission, key_index: ask.key_index })
+    Ok(TopicChanges {
+        topic: Topic::parse(&ask.namespace, &ask.name)?,
+        queues,
+        permission,
+        key_index: ask.key_index,
+        open: None,
+    })
 }
 
 /// `None` where nothing is said.
@@ -111,6 +117,7 @@ pub(super) fn topic(topic: &TopicConfig) -> v1::Topic {
         permission: wire_permission(topic.permission).into(),
         lite_expiration_ms: topic.lite_expiration.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
         no_key_index: !topic.key_index,
+        growing_to: topic.growing.map(Into::into),
     }
 }
 

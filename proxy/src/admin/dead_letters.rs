@@ -190,6 +190,7 @@ impl Redrive<'_> {
             half: None,
             lite: None,
             indexed: config.key_index,
+            epoch: config.epoch,
         };
         store.append(vec![append]).await.map(drop).map_err(|error| error.to_string())
     }

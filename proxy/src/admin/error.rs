@@ -173,6 +173,7 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::TooLarge { .. }
         | StoreError::NoSuchQueue { .. }
         | StoreError::TooManyLiteTopics { .. }
+        | StoreError::Sealed { .. }
         | StoreError::CannotLead { .. } => Code::Internal,
     }
 }

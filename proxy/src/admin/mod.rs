@@ -3,7 +3,7 @@
 //! Every call carries the cluster token; the check stands before the service, so a new RPC cannot forget it.
 //! Reading order: this table of contents, `cluster`, `clients`, `subscriptions`, `relay` (questions to clients), `offsets`
 //! (resets), `dead_letters`, `find`, `search` and `tail` (messages), `transactions`, `lite`, `convert`,
-//! `stored`, `page`, `error`.
+//! `stored`, `page`, `error`; `grow` (topics that wait for more queues).
 
 mod clients;
 mod cluster;
@@ -11,6 +11,7 @@ mod convert;
 mod dead_letters;
 mod error;
 mod find;
+mod grow;
 mod lite;
 mod offsets;
 mod page;
@@ -38,6 +39,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::clients::{Clients, Here};
 pub use self::error::AdminError;
+pub(crate) use self::grow::watch as watch_growth;
 pub(crate) use self::subscriptions::watch as watch_subscriptions;
 use crate::{Routes, Stores};
 
@@ -253,6 +255,7 @@ impl Admin {
 
     async fn do_alter_topic(&self, ask: v1::AlterTopicRequest) -> Result<v1::AlterTopicResponse, AdminError> {
         let topic = self.routes.alter_topic(convert::topic_changes(&ask)?).await?;
+        let topic = grow::at_once(topic, &*self.routes, &self.stores).await;
         let (name, queues, permission) = (&topic.topic, topic.queues, topic.permission);
         tracing::info!(event = "topic_altered", topic = %name, queues, ?permission, "topic altered");
         Ok(v1::AlterTopicResponse { topic: Some(convert::topic(&topic)) })

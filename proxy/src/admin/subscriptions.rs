@@ -55,7 +55,7 @@ impl Clients {
     }
 
     /// Whether this proxy is the one that looks: the first of those there are. When that is not known, everybody does.
-    async fn looks(&self, routes: &dyn Routes) -> bool {
+    pub(super) async fn looks(&self, routes: &dyn Routes) -> bool {
         let Some(here) = &self.here else { return false };
         let others = self.others(routes).await;
         others.map_or(true, |others| others.iter().all(|other| *here.name <= *other.name.as_str()))

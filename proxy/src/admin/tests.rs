@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use apogee_model::store::{
     Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, FetchedMessage, Find, Found,
     GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
-    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
-    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed,
+    Settled, Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, Filter, GroupChanges, GroupConfig, GroupId, MacKey, MacKeys, MetadataError,
@@ -73,6 +73,8 @@ impl Routes for FakeRoutes {
             permission,
             lite_expiration,
             key_index,
+            epoch: 0,
+            growing: None,
             created,
         };
         let made = Arc::new(made);
@@ -194,6 +196,10 @@ impl StoreNode for FakeStore {
 
     fn lite_subscribe(&self, _: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
         unreachable!("the admin API subscribes to nothing")
+    }
+
+    fn seal(&self, _: Seal) -> BoxFuture<'_, Result<Sealed, StoreError>> {
+        unreachable!("no topic gets more queues here")
     }
 
     fn find(&self, _: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {

@@ -76,7 +76,7 @@ fn message(error: &MessageError) -> Code {
 
 fn store(error: &StoreError) -> Code {
     match error {
-        StoreError::Busy { .. } => Code::TooManyRequests,
+        StoreError::Busy { .. } | StoreError::Sealed { .. } => Code::TooManyRequests,
         StoreError::TooLarge { .. } => Code::PayloadTooLarge,
         StoreError::TooManyLiteTopics { .. } => Code::LiteTopicQuotaExceeded,
         StoreError::Timeout { .. } => Code::ProxyTimeout,

@@ -187,6 +187,7 @@ fn is_known(answer: &Answer) -> bool {
             | StoreError::Busy { .. }
             | StoreError::TooLarge { .. }
             | StoreError::TooManyLiteTopics { .. }
+            | StoreError::Sealed { .. }
             | StoreError::NoSuchQueue { .. },
         ) => true,
         Err(

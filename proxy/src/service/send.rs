@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apogee_model::store::{Append, Appended, LiteName, RequestId, StoreError, TopicRef};
-use apogee_model::{MessageType, QueueId, QueueOffset, Topic, TopicConfig, TopicType};
+use apogee_model::store::{Append, Appended, LiteName, RequestId, StoreError};
+use apogee_model::{MessageType, QueueId, QueueOffset, ReplicaGroupId, Topic, TopicConfig, TopicType};
 use futures::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
 
 use super::in_order::InOrder;
 use super::{Call, Draft, ServiceError, end_transaction, recall};
 use crate::metrics::Metrics;
 use crate::route::{Directory, topic_ref};
-use crate::store::Stores;
+use crate::store::{StoreNode, Stores};
 
 /// How long a send waits for an earlier one of its message group whose outcome is unknown.
 const HELD_BACK_MAX: Duration = Duration::from_secs(5);
@@ -67,7 +68,7 @@ impl Service {
     }
 
     pub(crate) async fn run(&self, call: Call, batch: Batch) -> Result<Sent, ServiceError> {
-        let topic = self.directory.topic(&batch.topic)?;
+        let mut topic = self.directory.topic(&batch.topic)?;
         let count = batch.messages.len();
         for (index, message) in batch.messages.iter().enumerate() {
             check_type(&topic, message.message_type).map_err(|error| error.of_message(index, count))?;
@@ -78,12 +79,7 @@ impl Service {
 
         let line = one_line(&batch.messages)?;
         let priority = one_priority(&batch.messages)?;
-        let queue = topic.queue_of(line.as_deref(), priority);
-        let queue = queue.unwrap_or_else(|| self.choose(&topic, batch.queue_hint));
-        let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
-        let replica_group = topic.replica_group(queue).ok_or(nowhere)?;
-        let store = self.stores.of(replica_group)?;
-        let target = topic_ref(&topic);
+        let until = call.answer_by(HELD_BACK_MAX);
         let (mut ids, mut appends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut sizes = Vec::with_capacity(count);
         for mut message in batch.messages {
@@ -91,19 +87,17 @@ impl Service {
             ids.push(std::mem::take(&mut message.message_id));
             let expiration = topic.lite_expiration;
             let lite = message.lite_topic.take().map(|name| LiteName { name, expiration });
-            appends.push(Append { indexed: topic.key_index, ..self.append(&target, queue, message, lite).await });
+            appends.push(self.append(&topic, message, lite).await);
         }
-        let appended = match line {
-            Some(name) => {
-                let until = call.answer_by(HELD_BACK_MAX);
-                let bytes = appends.iter().map(|append| append.message.len()).sum();
-                let tries = move || {
-                    let (store, appends) = (Arc::clone(&store), appends.clone());
-                    Box::pin(async move { store.append(appends).await }) as BoxFuture<'static, _>
-                };
-                self.in_order.append((topic.id, name), bytes, tries, until).await.map_err(counted)?
+        let (replica_group, appended) = match line {
+            Some(name) => self.append_in_order(&mut topic, &name, appends, until).await?,
+            None => {
+                let queue = topic.queue_of(None, priority);
+                let queue = queue.unwrap_or_else(|| self.choose(&topic, batch.queue_hint));
+                let (replica_group, store) = self.store_of(&topic, queue)?;
+                let appends = appends.into_iter().map(|append| Append { queue, ..append }).collect();
+                (replica_group, store.append(appends).await.map_err(refusal)?)
             }
-            None => store.append(appends).await.map_err(refusal)?,
         };
         assert_eq!(appended.len(), ids.len(), "the store answers once per message");
         self.metrics.messages_in(&topic, &sizes);
@@ -117,6 +111,64 @@ impl Service {
             SentMessage { message_id, offset: at.offset, recall_handle, transaction_id }
         };
         Ok(Sent { entries: ids.into_iter().zip(appended).map(entry).collect() })
+    }
+
+    /// Messages of one message group or lite topic. While the topic gets more queues they wait for those, because they are
+    /// hashed over them.
+    async fn append_in_order(
+        &self,
+        topic: &mut Arc<TopicConfig>,
+        name: &str,
+        appends: Vec<Append>,
+        until: Instant,
+    ) -> Result<(ReplicaGroupId, Vec<Appended>), ServiceError> {
+        let bytes = appends.iter().map(|append| append.message.len()).sum();
+        loop {
+            if topic.growing.is_some() {
+                *topic = self.grown(topic, until).await?;
+            }
+            let queue = topic.queue_of(Some(name), None).unwrap_or_default();
+            let (replica_group, store) = self.store_of(topic, queue)?;
+            let (target, epoch) = (topic_ref(topic), topic.epoch);
+            let retarget = |append: &Append| Append { topic: target.clone(), queue, epoch, ..append.clone() };
+            let appends: Vec<_> = appends.iter().map(retarget).collect();
+            let tries = move || {
+                let (store, appends) = (Arc::clone(&store), appends.clone());
+                Box::pin(async move { store.append(appends).await }) as BoxFuture<'static, _>
+            };
+            match self.in_order.append((topic.id, name.into()), bytes, tries, until).await {
+                // This proxy had not heard of it.
+                Err(ServiceError::Store(StoreError::Sealed { .. })) => *topic = self.grown(topic, until).await?,
+                Ok(appended) => return Ok((replica_group, appended)),
+                Err(error) => return Err(counted(error)),
+            }
+        }
+    }
+
+    /// The topic when it has the queues that it waits for.
+    async fn grown(&self, topic: &TopicConfig, until: Instant) -> Result<Arc<TopicConfig>, ServiceError> {
+        let grown = async {
+            loop {
+                let seen = self.directory.routes().cluster().version;
+                let now = self.directory.topic(&topic.topic)?;
+                if now.epoch > topic.epoch || now.id != topic.id {
+                    return Ok(now);
+                }
+                self.directory.routes().changed(seen).await;
+            }
+        };
+        let sealed = |_| ServiceError::Store(StoreError::Sealed { topic: topic.topic.clone() });
+        timeout_at(until, grown).await.map_err(sealed)?
+    }
+
+    fn store_of(
+        &self,
+        topic: &TopicConfig,
+        queue: QueueId,
+    ) -> Result<(ReplicaGroupId, Arc<dyn StoreNode>), ServiceError> {
+        let nowhere = ServiceError::Store(StoreError::NotLeader { leader: None });
+        let replica_group = topic.replica_group(queue).ok_or(nowhere)?;
+        Ok((replica_group, self.stores.of(replica_group)?))
     }
 
     /// The client's queue where the topic has one like it. 0 is what a client sends that does not care, so it takes
@@ -134,11 +186,13 @@ impl Service {
             .unwrap_or_else(|| queue(wanted))
     }
 
-    async fn append(&self, topic: &TopicRef, queue: QueueId, message: Draft, lite: Option<LiteName>) -> Append {
+    /// For a queue that is still to be chosen.
+    async fn append(&self, topic: &TopicConfig, message: Draft, lite: Option<LiteName>) -> Append {
         let request =
             RequestId { proxy_incarnation: self.incarnation, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) };
         let (due, half) = (message.due, message.half);
-        Append { topic: topic.clone(), queue, message: message.seal().await, request, due, half, lite, indexed: true }
+        let (topic, queue, indexed, epoch) = (topic_ref(topic), QueueId(0), topic.key_index, topic.epoch);
+        Append { topic, queue, message: message.seal().await, request, due, half, lite, indexed, epoch }
     }
 }
 

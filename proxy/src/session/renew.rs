@@ -143,6 +143,8 @@ mod tests {
             permission: Permission::ReadWrite,
             lite_expiration: None,
             key_index: true,
+            epoch: 0,
+            growing: None,
             created: Timestamp(0),
         };
         cluster.topics.insert(topic, Arc::new(config));

@@ -30,8 +30,8 @@ use std::collections::BTreeSet;
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found,
     GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
-    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
-    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed,
+    Settled, Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaId, TopicId};
 use futures::future::BoxFuture;
@@ -87,6 +87,10 @@ pub trait StoreNode: Send + Sync + 'static {
 
     /// Lite topics of a topic that are here, by name; fewer than asked for when the store gives no more at once.
     fn lite_list(&self, list: LiteList) -> BoxFuture<'_, Result<Vec<LiteStatus>, StoreError>>;
+
+    /// Takes no more messages of message groups that were hashed over the queues of an epoch. Asked again, it says how
+    /// far the groups are.
+    fn seal(&self, seal: Seal) -> BoxFuture<'_, Result<Sealed, StoreError>>;
 
     /// Finds messages of a topic here, the newest first.
     fn find(&self, find: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>>;

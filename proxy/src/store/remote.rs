@@ -14,8 +14,8 @@ use apogee_host::{OnError, Tasks};
 use apogee_model::store::{
     Append, Appended, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found, GroupQueue,
     GroupRef, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted,
-    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError,
-    TopicRef, Trace, TransactionEnded,
+    OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed, Settled, Settlement,
+    StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{ClientId, Filter, GroupId, QueueOffset, ReplicaGroupId, ReplicaId, TopicId};
 use apogee_proto::Malformed;
@@ -229,6 +229,7 @@ impl Fate {
                 | StoreError::Timeout { .. }
                 | StoreError::Unreadable { .. }
                 | StoreError::TooManyLiteTopics { .. }
+                | StoreError::Sealed { .. }
                 | StoreError::CannotLead { .. }),
             ) => Err(error),
         }
@@ -339,6 +340,16 @@ impl StoreNode for RemoteGroup {
             move || Ask::LiteList((&list).into()),
             |answered| match answered {
                 Answered::LiteList(statuses) => Some(statuses.into_statuses()),
+                _ => None,
+            },
+        ))
+    }
+
+    fn seal(&self, seal: Seal) -> BoxFuture<'_, Result<Sealed, StoreError>> {
+        Box::pin(self.control(
+            move || Ask::Seal((&seal).into()),
+            |answered| match answered {
+                Answered::Sealed(sealed) => Some(Ok(sealed.into())),
                 _ => None,
             },
         ))

@@ -9,8 +9,8 @@ use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeadLetters, Delivery, DeliveryKey, EndTransaction, Fetch,
     FetchFrom, Fetched, FetchedMessage, Find, Found, GroupQueue, GroupRef, GroupStatus, GroupTrace, HalfId, KeptId,
     LeaseTerms, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, OpenTransaction, Pop, Popped,
-    QueueReset, QueueStatus, Recall, Recalled, Reset, Resolution, Settled, Settlement, StoreError, TopicRef, Trace,
-    TransactionEnded,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Resolution, Seal, Sealed, Settled, Settlement, StoreError,
+    TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{
     ClientId, Cluster, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupChanges,
@@ -282,6 +282,8 @@ impl FakeRoutes {
                 permission: new.permission,
                 lite_expiration: new.lite_expiration,
                 key_index: new.key_index,
+                epoch: 0,
+                growing: None,
                 created: Timestamp(0),
             });
             cluster.topics.insert(new.topic, Arc::clone(&config));
@@ -313,6 +315,8 @@ impl FakeRoutes {
                 permission: Permission::ReadWrite,
                 lite_expiration: None,
                 key_index: true,
+                epoch: 0,
+                growing: None,
                 created: Timestamp(0),
             };
             cluster.topics.insert(dead_letters.topic.clone(), Arc::new(dead_letters));
@@ -725,6 +729,10 @@ impl StoreNode for FakeStore {
                 LiteSubscribed::Done
             })
         })
+    }
+
+    fn seal(&self, _: Seal) -> BoxFuture<'_, Result<Sealed, StoreError>> {
+        unreachable!("no topic gets more queues here")
     }
 
     fn find(&self, _: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {

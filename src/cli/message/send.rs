@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// How urgent it is, in a PRIORITY topic: the higher the sooner
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..), conflicts_with_all = ["delay", "at"])]
     priority: Option<i32>,
+    /// Messages of one message group are consumed one after the other, in a FIFO topic
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["delay", "at", "priority"])]
+    message_group: Option<String>,
+    /// Lite topic it is for, in a LITE topic
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["delay", "at", "priority", "message_group"])]
+    lite_topic: Option<String>,
 }
 
 /// Asks for the route first, as every SDK does: it creates the topic where the server does that.
@@ -74,10 +80,12 @@ pub(super) async fn run(
 fn message(args: Args) -> v2::Message {
     let now = RealClock.wall();
     let due = args.delay.map(|delay| now.plus(delay)).or(args.at);
-    let message_type = match (due, args.priority) {
-        (Some(_), _) => v2::MessageType::Delay,
-        (None, Some(_)) => v2::MessageType::Priority,
-        (None, None) => v2::MessageType::Normal,
+    let message_type = match (due, args.priority, &args.message_group, &args.lite_topic) {
+        (Some(_), ..) => v2::MessageType::Delay,
+        (_, Some(_), ..) => v2::MessageType::Priority,
+        (_, _, Some(_), _) => v2::MessageType::Fifo,
+        (.., Some(_)) => v2::MessageType::Lite,
+        (None, None, None, None) => v2::MessageType::Normal,
     };
     let system = v2::SystemProperties {
         tag: args.tag,
@@ -89,6 +97,8 @@ fn message(args: Args) -> v2::Message {
         delivery_timestamp: due.map(timestamp),
         born_host: hostname(),
         priority: args.priority,
+        message_group: args.message_group,
+        lite_topic: args.lite_topic,
         ..v2::SystemProperties::default()
     };
     v2::Message {

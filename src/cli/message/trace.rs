@@ -84,7 +84,7 @@ fn detail(trace: &v1::GroupTrace) -> String {
     let client = if trace.client_id.is_empty() { "a client that is not here any more" } else { &trace.client_id };
     match trace.progress() {
         MessageProgress::Ahead => "not delivered yet".to_owned(),
-        MessageProgress::Waits => "behind an earlier message of its message group".to_owned(),
+        MessageProgress::Waits => "for the turn of its message group".to_owned(),
         MessageProgress::InFlight if trace.auto_renew => {
             format!("attempt {}, {}, renewed while it lives", trace.attempt, plain(client))
         }

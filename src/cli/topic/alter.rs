@@ -14,7 +14,8 @@ use super::{document, look, permission_name, split};
 pub(crate) struct Args {
     /// Name of the topic
     name: String,
-    /// Number of queues from now on; never fewer than there are, and the same for ever in fifo and mixed topics
+    /// Number of queues; never fewer than there are. A fifo or mixed topic gets them when its ordered groups have consumed
+    /// what it has, and takes no messages of message groups until then
     #[arg(long)]
     queues: Option<u32>,
     /// What clients may do with it from now on
@@ -94,7 +95,10 @@ pub(super) async fn run(args: &Args, admin: &mut Admin, output: &Output) -> Resu
 pub(super) fn is_now(name: &str, topic: &v1::Topic) -> String {
     let (queues, permission) = (topic.write_queues, permission_name(topic));
     let index = if topic.no_key_index { " and no index by key" } else { "" };
-    format!("topic {name} has {queues} queues and permission {permission}{index}")
+    let growing = topic.growing_to.map(|queues| {
+        format!("; it gets {queues} queues when its ordered groups have consumed what it has, and takes no messages of message groups until then")
+    });
+    format!("topic {name} has {queues} queues and permission {permission}{index}{}", growing.unwrap_or_default())
 }
 
 impl Args {

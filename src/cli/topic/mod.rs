@@ -132,6 +132,7 @@ fn document(topic: &v1::Topic) -> Value {
         "permission": permission_name(topic),
         "lite_expiration_ms": topic.lite_expiration_ms,
         "key_index": !topic.no_key_index,
+        "growing_to": topic.growing_to,
         "id": topic.id,
         "created": topic.created.map(|created| created.to_string()),
     })

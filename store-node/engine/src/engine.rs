@@ -7,7 +7,7 @@ use std::time::Duration;
 use apogee_host::{Clock, Disk, Entropy, SeededEntropy, Tasks};
 use apogee_model::store::{
     Append, Appended, DeliveryKey, GroupRef, GroupStatus, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
-    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Settlement, StoreError, TopicRef,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed, Settled, Settlement, StoreError, TopicRef,
 };
 use apogee_model::{BlockIndex, ClientId, Filter, GroupId, ReplicaId, StoredMessage, TopicId};
 use opentelemetry::metrics::Meter;
@@ -20,7 +20,7 @@ use crate::bury::DeadLetterMetrics;
 use crate::checks::Desk;
 use crate::commitlog::{Log, OpenError};
 use crate::hand_over::HandedOver;
-use crate::leader::{Ask, Moved, Retention, StateDump};
+use crate::leader::{Ask, Moved, NotAppended, Retention, StateDump};
 use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
@@ -300,12 +300,12 @@ impl Engine {
         let weight = u32::try_from(bytes).expect("checked to fit into a block");
         let room = Arc::clone(&self.append_bytes).try_acquire_many_owned(weight);
         let room = room.map_err(|_| StoreError::Busy { what: "the append queue" })?;
+        let topic = messages.first().map(|first| first.topic.name.clone());
         let appended = self.ask(|reply| Ask::Append { messages, room, reply }).await?;
-        if appended.is_empty() {
-            Err(StoreError::TooManyLiteTopics { max: self.lite_topics_max })
-        } else {
-            Ok(appended)
-        }
+        appended.map_err(|why| match (why, topic) {
+            (NotAppended::Sealed, Some(topic)) => StoreError::Sealed { topic },
+            _ => StoreError::TooManyLiteTopics { max: self.lite_topics_max },
+        })
     }
 
     /// Whether retention took the message.
@@ -344,6 +344,15 @@ impl Engine {
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
     pub async fn reset_offset(&self, reset: Reset) -> Result<Vec<QueueReset>, StoreError> {
         self.ask(|reply| Ask::Reset { reset, reply }).await
+    }
+
+    /// Takes no more messages of message groups that were hashed over the queues of an epoch, and says whether those that
+    /// came before are settled.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Stopped`].
+    pub async fn seal(&self, seal: Seal) -> Result<Sealed, StoreError> {
+        self.ask(|reply| Ask::Seal { seal, reply }).await
     }
 
     /// Takes a message back that waits for its time. When this returns, it is either certain that nobody will ever see

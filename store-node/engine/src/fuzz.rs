@@ -140,5 +140,6 @@ pub(crate) fn records() -> Vec<Record> {
         Record::CommitOffset(CommitOffset { queue: of, offset }),
         Record::ForgetOffsets(ForgetOffsets { topic }),
         Record::KeyIndex { topic, on: false },
+        Record::Seal { topic, epoch: 3 },
     ]
 }

@@ -105,6 +105,11 @@ pub(crate) enum Record {
         topic: TopicId,
         on: bool,
     },
+    /// No message of a message group is taken that was hashed over the queues of an epoch before this one.
+    Seal {
+        topic: TopicId,
+        epoch: u32,
+    },
 }
 
 /// One queue of one group.
@@ -192,6 +197,7 @@ mod kind {
     pub(super) const LITE_GONE: u8 = 26;
     pub(super) const LITE_SUBSCRIBE: u8 = 27;
     pub(super) const KEY_INDEX: u8 = 28;
+    pub(super) const SEAL: u8 = 29;
 }
 
 const AUTO_RENEW: u8 = 1;
@@ -278,6 +284,7 @@ impl Record {
             Self::LiteExpiry(expiry) => expiry.put(),
             Self::LiteGone(gone) => gone.put(out),
             Self::LiteSubscribe(subscribe) => subscribe.put(out),
+            Self::Seal { topic, epoch } => Head::of(kind::SEAL, *topic, QueueId(0), QueueOffset(u64::from(*epoch))),
             Self::KeyIndex { topic, on } => {
                 let head = Head::of(kind::KEY_INDEX, *topic, QueueId(0), QueueOffset(0));
                 Head { flags: u8::from(*on), ..head }
@@ -313,6 +320,7 @@ impl Record {
             kind::LITE_EXPIRY => Some(LiteExpiry::read(&head)),
             kind::LITE_GONE => LiteGone::read(&mut Reader::new(&body)),
             kind::LITE_SUBSCRIBE => LiteSubscribe::read(&head, &mut Reader::new(&body)),
+            kind::SEAL => u32::try_from(head.offset.0).ok().map(|epoch| Self::Seal { topic: head.topic, epoch }),
             kind::KEY_INDEX => (head.flags <= 1).then_some(Self::KeyIndex { topic: head.topic, on: head.flags == 1 }),
             kind::DEAD_LETTER => DeadLetter::read(&head, &body, a_len),
             kind::LEASE => head.lease(&mut Reader::new(&body)),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use apogee_engine::{Engine, Role};
 use apogee_model::store::{
     Append, Checked, CommitOffset, Delivery, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found, GroupQueue,
-    HalfId, LiteList, LiteSubscription, OpenTransaction, Pop, Popped, Recall, Reset, Settlement, StoreError, Trace,
+    HalfId, LiteList, LiteSubscription, OpenTransaction, Pop, Popped, Recall, Reset, Seal, Settlement, StoreError,
+    Trace,
 };
 use apogee_model::{ClientId, GroupId, TopicId};
 use apogee_proto::Malformed;
@@ -45,6 +46,7 @@ pub(super) enum Request {
     Fetch(Fetch),
     Find(Find),
     Trace(Trace),
+    Seal(Seal),
     Recall(Recall),
     EndTransaction(EndTransaction),
     Checked(Vec<Checked>),
@@ -95,6 +97,7 @@ impl Request {
             Ask::Fetch(ask) => Self::Fetch(ask.try_into()?),
             Ask::Find(ask) => Self::Find(ask.try_into()?),
             Ask::Trace(ask) => Self::Trace(ask.try_into()?),
+            Ask::Seal(ask) => Self::Seal(ask.try_into()?),
             Ask::Recall(ask) => Self::Recall(ask.try_into()?),
             Ask::CommitOffset(ask) => Self::CommitOffset(ask.try_into()?),
             Ask::CommittedOffset(ask) => Self::CommittedOffset(ask.try_into()?),
@@ -165,6 +168,7 @@ impl Request {
                 DONE
             }
             Self::Reset(reset) => Outcome::Other(Answered::Reset(QueueResets::of(&engine.reset_offset(reset).await?))),
+            Self::Seal(seal) => Outcome::Other(Answered::Sealed(engine.seal(seal).await?.into())),
             Self::Recall(recall) => Outcome::Other(Answered::Recalled(engine.recall(recall).await?.into())),
             Self::EndTransaction(end) => {
                 Outcome::Other(Answered::TransactionEnded(engine.end_transaction(end).await?.into()))

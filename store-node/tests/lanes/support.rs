@@ -87,7 +87,17 @@ pub(crate) fn group() -> GroupRef {
 pub(crate) fn append(queue: u16, sequence: u64, body: impl Into<Bytes>) -> Append {
     let message = StoredMessage { body_part: body.into(), properties_part: Bytes::new() };
     let request = RequestId { proxy_incarnation: 1, sequence };
-    Append { topic: topic(), queue: QueueId(queue), message, request, due: None, half: None, lite: None, indexed: true }
+    Append {
+        topic: topic(),
+        queue: QueueId(queue),
+        message,
+        request,
+        due: None,
+        half: None,
+        lite: None,
+        indexed: true,
+        epoch: 0,
+    }
 }
 
 pub(crate) fn receive(batch: usize) -> Pop {

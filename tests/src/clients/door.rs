@@ -58,6 +58,7 @@ impl From<StoreError> for NoAnswer {
             StoreError::Busy { .. }
             | StoreError::TooLarge { .. }
             | StoreError::TooManyLiteTopics { .. }
+            | StoreError::Sealed { .. }
             | StoreError::NoSuchQueue { .. }
             | StoreError::NotLeader { .. }
             | StoreError::CannotLead { .. } => NoAnswer::Refused,

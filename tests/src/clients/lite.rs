@@ -19,6 +19,8 @@ use crate::history::{Delivered, MessageId, Name, Outcome, What};
 const APART: u64 = 4;
 /// Subscriptions of a client that are never too many.
 const CLIENT_MAX: usize = 100;
+/// Ids of the last messages begin here.
+const DRAIN: u64 = 950_000_000;
 
 /// Sends to lite topics, which come into being by it.
 pub struct LiteProducer {
@@ -105,9 +107,17 @@ impl LiteConsumer {
 }
 
 impl<D: Door> Site<D> {
-    /// Receives and acks until nothing is left in any lite topic.
+    /// Sends a message to every lite topic, then receives and acks until nothing is left.
     pub async fn drain_lites(&self) {
-        let client = ClientId::parse("lite-drain").expect("not blank");
+        let (client, mut next) = (ClientId::parse("lite-drain").expect("not blank"), DRAIN);
+        for _ in payload::lite_names() {
+            loop {
+                next += APART;
+                if let Ok(true) = self.send_lite((MessageId(next), 40), Patience::Waits).await {
+                    break;
+                }
+            }
+        }
         loop {
             let subscribed = self.subscribe(&client, LiteChange::Complete, payload::lite_names()).await;
             let received = self.receive_lite(&client, 32, None, self.tempo.window).await;
@@ -129,8 +139,8 @@ impl<D: Door> Site<D> {
         self.history.end(self.history.start(), What::InOrder { group: name(LITE) });
     }
 
-    /// Sends a message to its lite topic.
-    async fn send_lite(&self, (message, size): (MessageId, usize), patience: Patience) -> Result<(), Over> {
+    /// Sends a message to its lite topic; says whether that is certain.
+    async fn send_lite(&self, (message, size): (MessageId, usize), patience: Patience) -> Result<bool, Over> {
         let stored = payload::message(message, size);
         let digest = payload::digest_of(&stored);
         let append = Append {
@@ -142,6 +152,7 @@ impl<D: Door> Site<D> {
             half: None,
             lite: Some(LiteName { name: payload::lite_name(message), expiration: None }),
             indexed: true,
+            epoch: 0,
         };
         let start = self.history.start();
         let answer = self.patiently(self.door.append(vec![append]), patience).await;
@@ -149,10 +160,12 @@ impl<D: Door> Site<D> {
         let place = appended.map(|appended| payload::lite_place(message, appended.offset.0));
         let (topic, outcome) = (payload::lite_topic(message), outcome(&answer));
         self.history.end(start, What::Send { message, topic, digest, place, outcome });
-        over(&answer)
+        over(&answer)?;
+        Ok(outcome == Outcome::Ok)
     }
 
-    /// Says whether that was done.
+    /// Says whether that was done. A group begins with a lite topic when its first client subscribes, so this is noted as a
+    /// receive that found nothing.
     async fn subscribe(&self, client: &ClientId, change: LiteChange, names: Vec<Box<str>>) -> Result<bool, Over> {
         let terms = LiteTerms {
             exclusive: false,
@@ -162,9 +175,20 @@ impl<D: Door> Site<D> {
             expiration: None,
         };
         let (group, topic, client) = (payload::group(LITE), payload::sessions(), client.clone());
+        let begins = if change == LiteChange::Remove { Vec::new() } else { names.clone() };
         let subscription = LiteSubscription { group, topic, client, change, names, from: LiteStart::Last, terms };
+        let start = self.history.start();
         match self.door.lite_subscribe(subscription).await {
-            Ok(done) => Ok(done == LiteSubscribed::Done),
+            Ok(LiteSubscribed::Done) => {
+                let (attempt_id, invisible, outcome) = (None, self.tempo.window, Outcome::Ok);
+                let notes = begins.iter().map(|lite| {
+                    let (group, topic, deliveries) = (name(LITE), payload::lite_topic_of(lite), Vec::new());
+                    What::Receive { group, topic, attempt_id, invisible, deliveries, outcome }
+                });
+                self.history.end_all(start, notes);
+                Ok(true)
+            }
+            Ok(LiteSubscribed::TooManySubscriptions { .. } | LiteSubscribed::TooManyTopics { .. }) => Ok(false),
             Err(NoAnswer::Over) => Err(Over),
             Err(NoAnswer::Refused | NoAnswer::Unknown) => Ok(false),
         }
@@ -199,6 +223,7 @@ impl<D: Door> Site<D> {
             Some(Err(_)) | None => Vec::new(),
         };
         let mut topics: BTreeMap<Name, Vec<Delivered>> = BTreeMap::new();
+        // An empty answer says nothing: nobody knows here what the client is subscribed to.
         if outcome == Outcome::Indeterminate {
             topics.extend(payload::lite_topics().map(|topic| (topic, Vec::new())));
         }

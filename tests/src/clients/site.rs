@@ -80,6 +80,7 @@ impl<D: Door> Site<D> {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         let appends = stored.into_iter().map(append).collect();
         let start = self.history.start();
@@ -117,6 +118,7 @@ impl<D: Door> Site<D> {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), outcome(&answer));

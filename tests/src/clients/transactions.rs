@@ -35,6 +35,7 @@ impl<D: Door> Site<D> {
             half: Some(Half { check_after }),
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         let answer = Some(self.door.append(vec![append]).await);
         let (topic, outcome) = (payload::topic_name(), super::site::outcome(&answer));

@@ -170,7 +170,31 @@ async fn a_topic_grows_and_its_consumers_see_all_of_it() {
     cli.refused("message send orders x", 5, "forbidden").await;
     cli.refused("topic alter orders", 2, "usage").await;
     cli.refused("topic alter nowhere --queues 3", 3, "not_found").await;
-    cli.ok("topic create fifo --type fifo").await;
-    let told = cli.refused("topic alter fifo --queues 9", 4, "conflict").await;
-    assert!(told.contains("message groups"), "{told}");
+    cli.ok("topic create lite --type lite").await;
+    let told = cli.refused("topic alter lite --queues 9", 4, "conflict").await;
+    assert!(told.contains("lite topics"), "{told}");
+}
+
+#[tokio::test]
+async fn message_groups_wait_for_their_new_queues_until_the_old_ones_are_consumed() {
+    let server = server(ephemeral()).await;
+    let cli = Cli(&server);
+    cli.ok("topic create line --type fifo --queues 1").await;
+    assert_eq!(cli.ok("topic alter line --queues 2").await, "topic line has 2 queues and permission read-write\n");
+    cli.ok("group create workers --order fifo").await;
+    cli.ok("message send line a --message-group g").await;
+    assert_eq!(cli.json("message receive line --group workers").await["body"], json!("a"));
+    cli.ok("message send line b --message-group g").await;
+    let told = cli.ok("topic alter line --queues 16").await;
+    assert!(told.contains("has 2 queues") && told.contains("gets 16 queues"), "{told}");
+    let topic = cli.json("topic describe line").await;
+    assert_eq!((&topic["queues"], &topic["growing_to"]), (&json!(2), &json!(16)), "{topic}");
+    let send = "message send line c --message-group g";
+    let refused = cli.refused(send, 6, "too_many_requests").await;
+    assert!(refused.contains("more queues"), "{refused}");
+    let (sent, received) = tokio::join!(cli.ok(send), cli.json("message receive line --group workers"));
+    assert_eq!((received["body"].clone(), sent.is_empty()), (json!("b"), false), "it waited for the queues");
+    let topic = cli.json("topic describe line").await;
+    assert_eq!((&topic["queues"], &topic["growing_to"]), (&json!(16), &json!(null)), "{topic}");
+    assert_eq!(cli.json("message receive line --group workers").await["body"], json!("c"));
 }

@@ -68,7 +68,7 @@ pub struct GroupTrace {
 pub enum Progress {
     /// Was not there yet.
     Ahead,
-    /// An earlier message of its message group is out.
+    /// Waits for the turn of its message group, of which nothing later can overtake it.
     Waits,
     /// Was delivered, and is not settled.
     Delivered(Delivered),

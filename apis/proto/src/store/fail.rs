@@ -32,6 +32,7 @@ impl From<&StoreError> for v1::LaneError {
             }
             StoreError::LeaderLost => Reason::LeaderLost(v1::Done {}),
             StoreError::TooManyLiteTopics { max } => Reason::TooManyLiteTopics(wide(*max)),
+            StoreError::Sealed { topic } => Reason::Sealed(topic.into()),
             // No proxy asks for what this answers.
             StoreError::CannotLead { .. } => Reason::Refused(error.to_string()),
         };
@@ -64,6 +65,7 @@ impl TryFrom<v1::LaneError> for StoreError {
             Reason::NotLeader(it) => Self::NotLeader { leader: it.leader.map(ReplicaId) },
             Reason::LeaderLost(_) => Self::LeaderLost,
             Reason::TooManyLiteTopics(max) => Self::TooManyLiteTopics { max: size(max) },
+            Reason::Sealed(topic) => Self::Sealed { topic: topic.try_into()? },
             Reason::Refused(why) => Self::Unreadable { why: format!("the store-node refused the request: {why}") },
         })
     }

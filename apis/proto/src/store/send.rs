@@ -44,6 +44,7 @@ impl v1::AppendAsk {
             queue: first.queue.0.into(),
             messages: messages.collect(),
             not_indexed: !first.indexed,
+            epoch: first.epoch,
         })
     }
 
@@ -54,6 +55,7 @@ impl v1::AppendAsk {
     pub fn into_appends(self) -> Result<Vec<Append>, Malformed> {
         let topic: TopicRef = required(self.topic, "the topic")?.try_into()?;
         let (queue, indexed) = (QueueId(narrow(self.queue, "the queue")?), !self.not_indexed);
+        let epoch = self.epoch;
         let append = |message: v1::AppendMessage| {
             let v1::AppendMessage { proxy_incarnation, sequence, .. } = message;
             let expiration = message.lite_expiration_ms.map(Duration::from_millis);
@@ -67,6 +69,7 @@ impl v1::AppendAsk {
                 half,
                 lite: message.lite.map(|name| LiteName { name: name.into(), expiration }),
                 indexed,
+                epoch,
             })
         };
         self.messages.into_iter().map(append).collect()

@@ -7,8 +7,8 @@ use apogee_model::store::{
     Fetch, FetchFrom, Fetched, FetchedMessage, Find, FindBy, Found, GroupQueue, GroupRef, GroupStatus, GroupTrace,
     Half, HalfId, KeptId, LeaseTerms, LiteChange, LiteGroupStatus, LiteList, LiteName, LiteStart, LiteStatus,
     LiteSubscribed, LiteSubscription, LiteTerms, OffsetCommitted, OpenTransaction, Pop, Progress, QueueReset,
-    QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Resolution, Settled, Settlement, StoreError, TopicRef,
-    Trace, TransactionEnded, Whereabouts,
+    QueueStatus, Recall, Recalled, RequestId, Reset, ResetTo, Resolution, Seal, Sealed, Settled, Settlement,
+    StoreError, TopicRef, Trace, TransactionEnded, Whereabouts,
 };
 use apogee_model::{
     ClientId, ConsumerGroup, DeliveryAttempt, DeliveryOrder, DeliverySeq, Epoch, Filter, GroupId, InvisibleDuration,
@@ -59,6 +59,7 @@ fn appends_keep_their_request_ids() {
         half: (sequence == 2).then_some(Half { check_after: Duration::from_millis(9) }),
         lite: (sequence == 1).then(|| LiteName { name: "s-1".into(), expiration: Some(Duration::from_secs(60)) }),
         indexed: true,
+        epoch: 0,
     };
     let sent = [append(1, None), append(2, Some(Timestamp(8)))];
     let got = travelled(&v1::AppendAsk::of(&sent).unwrap()).into_appends().unwrap();
@@ -281,6 +282,16 @@ fn failures_survive() {
 }
 
 #[test]
+fn seals_travel() {
+    let topic = TopicRef { id: TopicId(7), name: Topic::parse("ns", "orders").unwrap(), queues: 8 };
+    let seal = Seal { topic, epoch: 3, groups: [GroupId(1), GroupId(2)].into() };
+    assert_eq!(Seal::try_from(travelled(&v1::SealAsk::from(&seal))), Ok(seal));
+    for drained in [true, false] {
+        assert_eq!(Sealed::from(travelled(&v1::Sealed::from(Sealed { drained }))), Sealed { drained });
+    }
+}
+
+#[test]
 fn searches_and_traces_travel() {
     let (from, until) = (Timestamp(5), Timestamp(9));
     for by in [FindBy::Key("k 1".to_owned()), FindBy::MessageId("01AA".to_owned())] {
@@ -328,6 +339,7 @@ fn read(frame: v1::LaneRequests) -> usize {
         Ask::Checked(it) => !it.into_checked().is_empty(),
         Ask::Transactions(_) | Ask::LiteList(_) => true,
         Ask::Find(it) => Find::try_from(it).is_ok(),
+        Ask::Seal(it) => Seal::try_from(it).is_ok(),
         Ask::Trace(it) => Trace::try_from(it).is_ok(),
         Ask::LiteSubscribe(it) => LiteSubscription::try_from(it).is_ok(),
         Ask::CommitOffset(commit) => CommitOffset::try_from(commit).is_ok(),

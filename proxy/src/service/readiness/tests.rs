@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 use apogee_model::store::{
     Append, Appended, CheckBack, Checked, CommitOffset, DeliveryKey, EndTransaction, Fetch, Fetched, Find, Found,
     GroupQueue, GroupStatus, GroupTrace, HalfId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription,
-    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Settled,
-    Settlement, StoreError, TopicRef, Trace, TransactionEnded,
+    OffsetCommitted, OpenTransaction, Pop, Popped, QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed,
+    Settled, Settlement, StoreError, TopicRef, Trace, TransactionEnded,
 };
 use apogee_model::{ClientId, ConsumerGroup, Permission, QueueOffset, Timestamp, Topic, TopicType};
 use futures::future::BoxFuture;
@@ -64,6 +64,10 @@ impl StoreNode for Blind {
     fn lite_subscribe(&self, _: LiteSubscription) -> BoxFuture<'_, Result<LiteSubscribed, StoreError>> {
         Box::pin(async { Err(StoreError::Stopped) })
     }
+    fn seal(&self, _: Seal) -> BoxFuture<'_, Result<Sealed, StoreError>> {
+        unreachable!("no topic gets more queues here")
+    }
+
     fn find(&self, _: Find) -> BoxFuture<'_, Result<Vec<Found>, StoreError>> {
         unreachable!("nobody looks for messages here")
     }
@@ -135,6 +139,8 @@ fn attempt(readiness: &Readiness, topic: u32, batch: usize, attempt: Option<Byte
         permission: Permission::ReadWrite,
         lite_expiration: None,
         key_index: true,
+        epoch: 0,
+        growing: None,
         created: Timestamp(0),
     };
     readiness.join(&group, &topic, &Interest::All(Filter::default()), batch, attempt)

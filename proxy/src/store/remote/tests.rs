@@ -140,6 +140,7 @@ fn append(bytes: usize) -> Append {
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apogee_model::store::{
     Append, Appended, Checked, CommitOffset, DeadLetters, DeliveryKey, EndTransaction, Fetch, Find, GroupStatus,
     GroupTrace, HalfId, KeptId, LiteList, LiteStatus, LiteSubscribed, LiteSubscription, OffsetCommitted, Pop,
-    QueueReset, QueueStatus, Recall, Recalled, Reset, Settled, Trace, Whereabouts,
+    QueueReset, QueueStatus, Recall, Recalled, Reset, Seal, Sealed, Settled, Trace, Whereabouts,
 };
 use apogee_model::{
     BlockIndex, DeliveryAttempt, Filter, GroupId, InvisibleDuration, QueueOffset, ReplicaId, StoredMessage, TopicId,
@@ -45,12 +45,11 @@ impl StateDump {
 /// One request. Clients are known by the hash of their id.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// `room` in the append queue is given back when the messages are committed. The answer is empty when they are for a lite
-    /// topic that is one too many.
+    /// `room` in the append queue is given back when the messages are committed.
     Append {
         messages: Vec<Append>,
         room: OwnedSemaphorePermit,
-        reply: Sender<Vec<Appended>>,
+        reply: Sender<Result<Vec<Appended>, NotAppended>>,
     },
     Pop {
         pop: Pop,
@@ -97,6 +96,10 @@ pub(crate) enum Ask {
     Reset {
         reset: Reset,
         reply: Sender<Vec<QueueReset>>,
+    },
+    Seal {
+        seal: Seal,
+        reply: Sender<Sealed>,
     },
     /// Which messages are to be carried forward.
     Aged {
@@ -204,15 +207,25 @@ pub(crate) enum Ask {
     },
 }
 
+/// Why messages were not appended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum NotAppended {
+    /// They are for a lite topic that is one too many.
+    TooManyLiteTopics,
+    /// Their message group was hashed over queues that count no more.
+    Sealed,
+}
+
 /// A decided request, waiting for its block.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Appended(Sender<Vec<Appended>>, Vec<Appended>, OwnedSemaphorePermit),
+    Appended(Sender<Result<Vec<Appended>, NotAppended>>, Result<Vec<Appended>, NotAppended>, OwnedSemaphorePermit),
     Popped(Sender<Granted>, Granted),
     Settled(Sender<Settled>, Settled),
     Condemned(Sender<Condemned>, Condemned),
     Buried(Sender<Buried>, Buried),
     Reset(Sender<Vec<QueueReset>>, Vec<QueueReset>),
+    Sealed(Sender<Sealed>, Sealed),
     Recalled(Sender<Recalled>, Recalled),
     Decided(Sender<Decided>, Decided),
     Located(Sender<Located>, Located),
@@ -273,6 +286,7 @@ impl Answer {
             Self::OffsetCommitted(reply, committed) => ignore(reply.send(committed)),
             Self::CommittedOffset(reply, offset) => ignore(reply.send(offset)),
             Self::Reset(reply, queues) => ignore(reply.send(queues)),
+            Self::Sealed(reply, sealed) => ignore(reply.send(sealed)),
             Self::TopicStatus(reply, status) => ignore(reply.send(status)),
             Self::GroupStatus(reply, status) => ignore(reply.send(status)),
             Self::LiteSubscribed(reply, done) => ignore(reply.send(done)),

@@ -5,7 +5,7 @@
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
 //! Reading order: `ask` (what callers want), this file, then `pop`, `levels` (pops from PRIORITY topics), `fifo` with `locks`
-//! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `offsets`, `lite`
+//! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `seal`, `offsets`, `lite`
 //! and `retention` for the decisions, `look` for filters by expression, `fetch` and `find`.
 
 mod ask;
@@ -27,6 +27,7 @@ mod pop;
 mod ready;
 mod reset;
 mod retention;
+mod seal;
 mod settle;
 mod timer;
 mod transaction;
@@ -38,7 +39,7 @@ use apogee_host::Monotonic;
 use apogee_model::store::{Append, Appended, GroupRef, HalfId, KeptId, QueueStatus, RequestId, TopicRef};
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
 
-pub(crate) use ask::{Answer, Ask, Grant, Granted, StateDump};
+pub(crate) use ask::{Answer, Ask, Grant, Granted, NotAppended, StateDump};
 pub(crate) use block::Draft;
 pub(crate) use bury::{Burial, Buried, Condemned, Verdict};
 pub(crate) use carry::Aged;
@@ -196,8 +197,11 @@ impl Leader {
             Ask::Append { reply, .. } if reply.is_closed() => None,
             Ask::Append { messages, room, reply } => {
                 let appended = match self.resent(&messages) {
-                    Some(Known::Applied(appended)) => return Some(Answer::Appended(reply, appended, room)),
-                    Some(Known::Proposed(appended)) => appended,
+                    Some(Known::Applied(appended)) => return Some(Answer::Appended(reply, Ok(appended), room)),
+                    Some(Known::Proposed(appended)) => Ok(appended),
+                    None if self.is_hashed_otherwise(&messages) => {
+                        return Some(Answer::Appended(reply, Err(NotAppended::Sealed), room));
+                    }
                     None => self.append(messages, now),
                 };
                 self.blocks.answer(Answer::Appended(reply, appended, room))
@@ -224,6 +228,7 @@ impl Leader {
             Ask::Follow { spoors, reply } => Some(Answer::Followed(reply, self.follow(&spoors))),
             Ask::Trace { trace, reply } => Some(Answer::Traced(reply, self.trace(trace, now.wall))),
             Ask::Reset { reset, reply } => self.reset(&reset, reply, now),
+            Ask::Seal { seal, reply } => self.seal(&seal, reply, now),
             Ask::Aged { reply } => {
                 let _nobody_waits = reply.send(self.aged(now));
                 None
@@ -327,14 +332,16 @@ impl Leader {
         (!appended.is_empty()).then_some(Known::Applied(appended))
     }
 
-    fn append(&mut self, messages: Vec<Append>, now: Now) -> Vec<Appended> {
+    fn append(&mut self, messages: Vec<Append>, now: Now) -> Result<Vec<Appended>, NotAppended> {
         let request = messages.first().map(|append| append.request);
         let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 16).sum();
         if let Some(first) = messages.first() {
             self.name_topic(&first.topic, now);
             self.set_index(first.topic.id, first.indexed, now);
         }
-        let Some(targets) = self.targets(&messages, now) else { return Vec::new() };
+        let Some(targets) = self.targets(&messages, now) else {
+            return Err(NotAppended::TooManyLiteTopics);
+        };
         self.blocks.reserve(bytes, messages.len(), now.wall);
         let stored_at = self.blocks.log_time();
         let appended: Vec<_> = messages
@@ -359,7 +366,7 @@ impl Leader {
         if let Some(request) = request.filter(|request| request.proxy_incarnation != 0) {
             self.proposed.insert(request, (self.blocks.ticket(), appended.clone()));
         }
-        appended
+        Ok(appended)
     }
 
     /// The queue of each message; `None` when they are for a lite topic that is one too many.

@@ -150,7 +150,8 @@ pub(crate) fn apply(record: &Record, at: When, store: &mut impl PopStore) {
         | Record::LiteExpiry(_)
         | Record::LiteGone(_)
         | Record::LiteSubscribe(_)
-        | Record::KeyIndex { .. } => {}
+        | Record::KeyIndex { .. }
+        | Record::Seal { .. } => {}
     }
 }
 

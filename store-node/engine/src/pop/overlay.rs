@@ -19,6 +19,8 @@ pub(crate) struct Overlay {
     pops: BTreeMap<(GroupId, TopicId), PendingPop>,
     /// Topics whose messages will be found by their keys, or will not.
     indexed: BTreeMap<TopicId, (Ticket, bool)>,
+    /// The epochs that topics will ask for.
+    seals: BTreeMap<TopicId, (Ticket, u32)>,
     topics: BTreeMap<TopicId, Ticket>,
     groups: BTreeMap<GroupId, Ticket>,
     touched: VecDeque<(Ticket, Touch)>,
@@ -43,6 +45,7 @@ enum Touch {
     TopicName(TopicId),
     GroupName(GroupId),
     Indexed(TopicId),
+    Seal(TopicId),
 }
 
 impl Overlay {
@@ -100,6 +103,10 @@ impl Overlay {
             Record::CommitOffset(_) | Record::ForgetOffsets(_) => {}
             // The leader remembers elsewhere what it decided about lite topics.
             Record::LiteTopic(_) | Record::LiteExpiry(_) | Record::LiteGone(_) | Record::LiteSubscribe(_) => {}
+            Record::Seal { topic, epoch } => {
+                self.seals.insert(*topic, (block, *epoch));
+                self.touched.push_back((block, Touch::Seal(*topic)));
+            }
             Record::KeyIndex { topic, on } => {
                 self.indexed.insert(*topic, (block, *on));
                 self.touched.push_back((block, Touch::Indexed(*topic)));
@@ -128,6 +135,7 @@ impl Overlay {
                 Touch::Min(topic, queue) => retire_key(&mut self.mins, &(topic, queue), applied),
                 Touch::TopicName(id) => drop(self.topics.remove(&id)),
                 Touch::GroupName(id) => drop(self.groups.remove(&id)),
+                Touch::Seal(id) => retire_key(&mut self.seals, &id, applied),
                 Touch::Indexed(id) => retire_key(&mut self.indexed, &id, applied),
                 Touch::Open(group, topic) => self.retire_pop(group, topic, |pending| pending.open = None),
                 Touch::Cursor(of) => {
@@ -182,6 +190,11 @@ impl Overlay {
     /// Whether messages of a topic will be found by their keys, if that is about to change.
     pub(crate) fn is_indexed(&self, id: TopicId) -> Option<bool> {
         self.indexed.get(&id).map(|(_, on)| *on)
+    }
+
+    /// The epoch that message groups of a topic will have to be hashed over, if that is about to change.
+    pub(crate) fn sealed(&self, id: TopicId) -> Option<u32> {
+        self.seals.get(&id).map(|(_, epoch)| *epoch)
     }
 
     pub(crate) fn knows_group(&self, id: GroupId) -> bool {

@@ -101,6 +101,7 @@ fn every_kind() -> Vec<Record> {
         subscribe(LiteChanged::TakenOver),
         Record::KeyIndex { topic: TopicId(2), on: false },
         Record::KeyIndex { topic: TopicId(2), on: true },
+        Record::Seal { topic: TopicId(2), epoch: 3 },
     ]
 }
 

@@ -243,6 +243,7 @@ impl State {
             Record::LiteExpiry(expiry) => self.lites.expiry(*expiry),
             Record::LiteGone(gone) => gone.ids.iter().for_each(|id| self.lite_gone(*id, applied)),
             Record::LiteSubscribe(subscribe) => self.lites.subscribed(subscribe, &mut applied.lite),
+            Record::Seal { topic, epoch } => self.seal(*topic, *epoch),
             Record::KeyIndex { topic, on } => self.keys.set(*topic, *on),
             Record::TopicName { id, name } => {
                 self.topics.insert(*id, name.clone());

@@ -20,7 +20,8 @@ impl State {
             + self.halves.untaken()
             + self.offsets.untaken()
             + self.lites.untaken()
-            + self.keys.untaken();
+            + self.keys.untaken()
+            + self.seals.untaken();
         self.tail.untaken() * PLACE_BYTES + rows * ROW_BYTES + self.resend.untaken() * RESEND_BYTES
     }
 
@@ -50,6 +51,7 @@ impl State {
         self.offsets.take(&mut batch);
         self.lites.take(&mut batch);
         self.take_names(&mut batch);
+        self.seals.take(&mut batch);
         self.resend.take(&mut batch);
         self.kept.take(self.applied, &mut batch);
         self.halves.take(self.applied, &mut batch);

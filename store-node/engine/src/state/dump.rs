@@ -14,6 +14,7 @@ impl State {
         self.dump_pops(&mut lines);
         self.offsets.dump(&mut lines);
         self.lites.dump(&mut lines);
+        self.seals.dump(&mut lines);
         lines.extend(self.resend.all().map(|earlier| format!("{earlier:?}")));
         self.kept.dump(&self.reader, &mut lines);
         self.halves.dump(&self.reader, &mut lines);

@@ -85,6 +85,7 @@ impl State {
                 Name::Topic(id, name) => drop(self.topics.insert(id, name)),
                 Name::Group(id, name) => drop(self.groups.insert(id, name)),
                 Name::NotIndexed(id) => self.keys.load(id),
+                Name::Seal(id, seal) => self.seals.load(id, seal),
             },
             Table::Resend => self.resend.load(rows::resends(row)?)?,
         }

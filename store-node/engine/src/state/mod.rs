@@ -6,7 +6,7 @@
 //! message that is acked at once) never reaches the views.
 //!
 //! Reading order: this file (what there is), `apply`, `dirty` and `tail` (what the views do not have yet), `resend`, `kept`
-//! and `half` over `unwritten`, `offsets`, `lite`, `keys`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
+//! and `half` over `unwritten`, `offsets`, `lite`, `keys`, `seals`, `places` (reading the ConsumeQueue), `oldest`, `batch` and `load` (to the views
 //! and back), `keeper` (when), `dump`.
 
 mod apply;
@@ -23,6 +23,7 @@ mod offsets;
 mod oldest;
 mod places;
 mod resend;
+mod seals;
 mod tail;
 mod unwritten;
 
@@ -66,6 +67,7 @@ pub(crate) struct State {
     offsets: offsets::PullOffsets,
     lites: lite::Lites,
     keys: keys::Keys,
+    seals: seals::Seals,
     tail: tail::Tail,
     dirty: dirty::Dirty,
     /// The position of the newest batch.
@@ -112,6 +114,7 @@ impl State {
             offsets: offsets::PullOffsets::default(),
             lites: lite::Lites::default(),
             keys: keys::Keys::default(),
+            seals: seals::Seals::default(),
             tail: tail::Tail::default(),
             dirty: dirty::Dirty::default(),
             taken: index,

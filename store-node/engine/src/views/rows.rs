@@ -173,11 +173,21 @@ pub(crate) enum Name {
     Group(GroupId, ConsumerGroup),
     /// Messages of the topic are found by no key.
     NotIndexed(TopicId),
+    Seal(TopicId, SealRow),
+}
+
+/// Message groups of a topic have to be hashed over the queues of this epoch, and what the queues held before is below
+/// these offsets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SealRow {
+    pub(crate) epoch: u32,
+    pub(crate) ends: Vec<(QueueId, QueueOffset)>,
 }
 
 const TOPIC: u8 = 1;
 const GROUP: u8 = 2;
 const NOT_INDEXED: u8 = 3;
+const SEAL: u8 = 4;
 
 /// Key of a topic's row of [`super::Table::Name`].
 pub(crate) fn topic_name_key(id: TopicId) -> [u8; 5] {
@@ -192,6 +202,11 @@ pub(crate) fn group_name_key(id: GroupId) -> [u8; 5] {
 /// Key of the row of [`super::Table::Name`] that a topic has whose messages are found by no key.
 pub(crate) fn not_indexed_key(id: TopicId) -> [u8; 5] {
     name_key(NOT_INDEXED, id.0)
+}
+
+/// Key of the row of [`super::Table::Name`] that a topic has which was sealed.
+pub(crate) fn seal_key(id: TopicId) -> [u8; 5] {
+    name_key(SEAL, id.0)
 }
 
 fn name_key(kind: u8, id: u32) -> [u8; 5] {
@@ -209,10 +224,31 @@ pub(crate) fn put_not_indexed(row: &mut Vec<u8>) {
     row.push(VERSION);
 }
 
+pub(crate) fn put_seal(row: &mut Vec<u8>, seal: &SealRow) {
+    row.push(VERSION);
+    row.extend_from_slice(&seal.epoch.to_le_bytes());
+    for (queue, end) in &seal.ends {
+        row.extend_from_slice(&queue.0.to_le_bytes());
+        row.extend_from_slice(&end.0.to_le_bytes());
+    }
+}
+
+fn seal(row: &[u8]) -> Option<SealRow> {
+    let mut rest = versioned(row, row.len())?;
+    let (epoch, mut ends) = (rest.u32()?, Vec::new());
+    while rest.left() > 0 {
+        ends.push((QueueId(rest.u16()?), QueueOffset(rest.u64()?)));
+    }
+    Some(SealRow { epoch, ends })
+}
+
 pub(crate) fn name(key: &[u8], row: &[u8]) -> Option<Name> {
     let key: &[u8; 5] = key.try_into().ok()?;
     if key[0] == NOT_INDEXED {
         return (row == [VERSION]).then_some(Name::NotIndexed(TopicId(be32(key, 1))));
+    }
+    if key[0] == SEAL {
+        return seal(row).map(|seal| Name::Seal(TopicId(be32(key, 1)), seal));
     }
     let mut rest = versioned(row, row.len())?;
     let (namespace, name) = (rest.text()?, rest.text()?);

@@ -22,6 +22,7 @@ async fn send(store: &Store, began: Instant, body: &str, after: Duration, sequen
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
@@ -78,6 +79,7 @@ async fn twenty_thousand_messages_are_there_soon_after_they_are_due() {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         let appends = (first..first + 1000).map(append).collect();
         store.engine.append(appends).await.expect("the store takes them");

@@ -96,6 +96,7 @@ async fn a_message_is_found_by_its_id() {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }

@@ -26,7 +26,7 @@ fn called(id: &str, keys: &[&str]) -> StoredMessage {
 fn append(queue: u16, message: StoredMessage) -> Append {
     let request = RequestId { proxy_incarnation: 0, sequence: 1 };
     let queue = QueueId(queue);
-    Append { topic: topic(), queue, message, request, due: None, half: None, lite: None, indexed: true }
+    Append { topic: topic(), queue, message, request, due: None, half: None, lite: None, indexed: true, epoch: 0 }
 }
 
 async fn send(store: &Store, append: Append) -> Appended {

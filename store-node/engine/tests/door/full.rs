@@ -19,6 +19,7 @@ fn appends(count: usize, body: &str, tag: &str) -> Vec<Append> {
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     (0..count).map(|_| one()).collect()
 }

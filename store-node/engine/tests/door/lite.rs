@@ -55,7 +55,8 @@ impl Store {
         let request = RequestId { proxy_incarnation: 0, sequence: 1 };
         let lite = Some(LiteName { name: name.into(), expiration: life });
         let (queue, message) = (QueueId(2), message("", body));
-        let append = Append { topic: topic(), queue, message, request, due: None, half: None, lite, indexed: true };
+        let append =
+            Append { topic: topic(), queue, message, request, due: None, half: None, lite, indexed: true, epoch: 0 };
         Ok(self.engine.append(vec![append]).await?[0].offset)
     }
 

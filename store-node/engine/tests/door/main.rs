@@ -15,6 +15,7 @@ mod offsets;
 mod priority;
 mod races;
 mod reset;
+mod seal;
 mod sql;
 mod support;
 mod transactions;
@@ -221,6 +222,7 @@ async fn limits_are_refused_by_name() {
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     let missing = store.engine.append(vec![append(4, message("", "a"))]).await;
     assert!(matches!(missing, Err(StoreError::NoSuchQueue { queues: 4, .. })), "{missing:?}");
@@ -243,6 +245,7 @@ async fn a_failed_sync_stops_the_process_with_74_and_answers_nobody() {
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
     assert_eq!(store.tasks.failed().await.stop.exit, apogee_host::Exit::Io);
@@ -274,6 +277,7 @@ async fn a_send_that_is_sent_again_is_stored_once() {
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     let send = |engine: apogee_engine::Engine, sequence| async move {
         engine.append(vec![append(sequence, "a"), append(sequence, "b")]).await.unwrap()

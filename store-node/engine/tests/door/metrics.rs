@@ -39,6 +39,7 @@ async fn send(store: &Store, sequence: u64, due: Option<Timestamp>, half: Option
         half,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }

@@ -68,6 +68,7 @@ async fn what_a_restart_found_in_the_page_cache_survives_the_next_power_cut() {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         assert_eq!(store.engine.append(vec![append]).await, Err(StoreError::Stopped));
         let store = Store::open(store.disk).await.expect("the process starts again on the same machine");

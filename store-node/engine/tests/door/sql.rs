@@ -25,6 +25,7 @@ async fn send_many(store: &Store, queue: u16, tag: &str, body: &str, count: usiz
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     for from in (0..count).step_by(500) {
         let messages = vec![append.clone(); (count - from).min(500)];
@@ -84,6 +85,7 @@ async fn user_properties_are_looked_up() {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }

@@ -29,6 +29,7 @@ async fn send(store: &Store, body: &str, sequence: u64) -> Appended {
         half,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     store.engine.append(vec![append]).await.expect("the store takes it")[0]
 }
@@ -201,8 +202,17 @@ async fn what_waits_for_a_topic_goes_with_it() {
         half(&store, "x", nth + 1).await;
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
         let message = message("", "later");
-        let append =
-            Append { topic: topic(), queue: QueueId(1), message, request, due, half: None, lite: None, indexed: true };
+        let append = Append {
+            topic: topic(),
+            queue: QueueId(1),
+            message,
+            request,
+            due,
+            half: None,
+            lite: None,
+            indexed: true,
+            epoch: 0,
+        };
         store.engine.append(vec![append]).await.expect("the store takes it");
     }
     store.engine.drop_topic(topic().id).await.expect("the store answers");

@@ -38,6 +38,7 @@ impl Store {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         self.engine.append(vec![append]).await.expect("the store takes it")[0].offset
     }

@@ -35,6 +35,7 @@ async fn append(site: &Site, nth: u64, due: Option<Timestamp>, half: Option<Half
         half,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     site.engine.append(vec![append]).await.expect("the store takes it")[0]
 }

@@ -88,6 +88,7 @@ impl Site {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         Ok(self.engine.append(vec![append]).await?.remove(0))
     }

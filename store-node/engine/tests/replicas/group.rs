@@ -286,7 +286,17 @@ impl Machine {
 pub(crate) fn append(sequence: u64, size: usize) -> Append {
     let request = RequestId { proxy_incarnation: 1, sequence };
     let message = StoredMessage { body_part: Bytes::from(vec![7; size]), properties_part: Bytes::new() };
-    Append { topic: topic(), queue: QueueId(0), message, request, due: None, half: None, lite: None, indexed: true }
+    Append {
+        topic: topic(),
+        queue: QueueId(0),
+        message,
+        request,
+        due: None,
+        half: None,
+        lite: None,
+        indexed: true,
+        epoch: 0,
+    }
 }
 
 fn topic() -> TopicRef {

@@ -464,6 +464,7 @@ pub(crate) async fn send(engine: &Engine, number: u64) {
         half: None,
         lite: None,
         indexed: true,
+        epoch: 0,
     };
     engine.append(vec![append]).await.expect("the leader takes it");
 }

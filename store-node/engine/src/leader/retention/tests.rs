@@ -116,6 +116,7 @@ impl Site {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
         let (reply, _answer) = oneshot::channel();

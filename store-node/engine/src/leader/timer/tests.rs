@@ -98,7 +98,7 @@ impl Site {
     }
 
     /// Sends a message that is due so many milliseconds from now.
-    fn send(&mut self, queue: u16, after: u64) -> oneshot::Receiver<Vec<Appended>> {
+    fn send(&mut self, queue: u16, after: u64) -> oneshot::Receiver<Result<Vec<Appended>, crate::leader::NotAppended>> {
         let message = StoredMessage { body_part: vec![7; 10].into(), properties_part: Bytes::new() };
         let request = RequestId { proxy_incarnation: 0, sequence: 0 };
         let due = Some(self.now.wall.plus(Duration::from_millis(after)));
@@ -111,6 +111,7 @@ impl Site {
             half: None,
             lite: None,
             indexed: true,
+            epoch: 0,
         };
         let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
         let (reply, answer) = oneshot::channel();
@@ -207,7 +208,7 @@ proptest! {
             }
             sends.retain_mut(|answer| match answer.try_recv() {
                 Ok(appended) => {
-                    known.extend(appended.iter().filter_map(|it| it.kept));
+                    known.extend(appended.iter().flatten().filter_map(|it| it.kept));
                     false
                 }
                 Err(oneshot::error::TryRecvError::Empty) => true,
@@ -243,7 +244,7 @@ fn a_time_that_has_come_is_now() {
     let mut site = Site::new();
     let mut answer = site.send(1, 0);
     site.commit();
-    let appended = answer.try_recv().unwrap();
+    let appended = answer.try_recv().unwrap().unwrap();
     assert_eq!((appended[0].kept, appended[0].offset, site.visible()), (None, QueueOffset(0), 1));
 }
 
@@ -268,7 +269,7 @@ fn a_recall_is_decided_against_what_is_not_committed_yet() {
     let mut site = Site::new();
     let mut answers = [site.send(0, 50), site.send(0, 50)];
     site.commit();
-    let ids = answers.each_mut().map(|answer| answer.try_recv().unwrap()[0].kept.unwrap());
+    let ids = answers.each_mut().map(|answer| answer.try_recv().unwrap().unwrap()[0].kept.unwrap());
     let (mut first, mut again) = (site.recall(ids[0]), site.recall(ids[0]));
     assert!(first.try_recv().is_err(), "nothing is said before it is committed");
     site.pass(50);
@@ -286,7 +287,7 @@ fn a_recall_waits_for_a_message_that_is_being_carried() {
     let mut site = Site::new();
     let mut answer = site.send(0, 5000);
     site.commit();
-    let id = answer.try_recv().unwrap()[0].kept.unwrap();
+    let id = answer.try_recv().unwrap().unwrap()[0].kept.unwrap();
     site.carry(Some(id));
     let mut recalled = site.recall(id);
     site.commit();
@@ -302,7 +303,7 @@ fn a_recalled_message_stays_recalled_for_the_next_leader() {
     let mut site = Site::new();
     let mut answer = site.send(0, 5000);
     site.commit();
-    let id = answer.try_recv().unwrap()[0].kept.unwrap();
+    let id = answer.try_recv().unwrap().unwrap()[0].kept.unwrap();
     let mut first = site.recall(id);
     site.commit();
     assert_eq!(first.try_recv(), Ok(Recalled::Done));

@@ -140,6 +140,9 @@ pub(super) enum Event {
     KeyIndex {
         on: bool,
     },
+    Seal {
+        epoch: u32,
+    },
     Wait {
         ms: u64,
     },
@@ -192,6 +195,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         2 => (queue, 0..30u64).prop_map(|(queue, min)| Event::Trim { queue, min }),
         1 => (0..3u32).prop_map(|id| Event::Name { id }),
         1 => any::<bool>().prop_map(|on| Event::KeyIndex { on }),
+        1 => (1..9u32).prop_map(|epoch| Event::Seal { epoch }),
         3 => (0..45_000u64).prop_map(|ms| Event::Wait { ms }),
         1 => Just(Event::Blank),
         1 => any::<u8>().prop_map(|byte| Event::Membership { byte }),
@@ -406,6 +410,7 @@ impl World {
                 self.lites.retain(|id, _| !ids.contains(id));
                 vec![Record::LiteGone(LiteGone { ids })]
             }
+            Event::Seal { epoch } => vec![Record::Seal { topic: TOPIC, epoch }],
             Event::KeyIndex { on } => vec![Record::KeyIndex { topic: TOPIC, on }],
             Event::LiteExpiry { after_ms } => vec![Record::LiteExpiry(LiteExpiry { parent: TOPIC, after_ms })],
             Event::Name { id } => vec![

@@ -29,7 +29,8 @@ pub(super) fn of(settings: RocksSettings, create: bool, mins: &Arc<Mins>) -> (Op
         WriteBufferManager::new_write_buffer_manager_with_cache(settings.views_bytes / 2, false, cache.clone());
     let mut database = Options::default();
     database.create_if_missing(create);
-    database.create_missing_column_families(create);
+    // Views of an earlier version lack the newest tables, and have nothing to say there.
+    database.create_missing_column_families(true);
     database.set_atomic_flush(true);
     database.set_write_buffer_manager(&unflushed);
     database.set_max_background_jobs(2);
