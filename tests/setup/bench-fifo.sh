@@ -16,7 +16,7 @@ export XDG_STATE_HOME=$data/state
 server=$!
 trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf "$data"' EXIT
 for _ in $(seq 100); do
-    (exec 3<>/dev/tcp/127.0.0.1/18081) 2>/dev/null && break
+    "$folder/apogee" topic list >/dev/null 2>&1 && break # it has said where it is
     kill -0 "$server" 2>/dev/null || { cat "$data/log" >&2; exit 1; }
     sleep 0.1
 done

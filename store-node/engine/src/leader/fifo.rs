@@ -1,7 +1,8 @@
 //! Pops of ordered groups: no message goes out while an earlier one of its message group is.
 //!
 //! A pop that meets a message of a locked message group leaves it behind as a waiting entry and goes on, so other message
-//! groups do not wait for it. Which ones are locked is known by `locks`, made with the first ordered pop of a group on a
+//! groups do not wait for it. A pop that may have one message group only does the same with all others while it looks for
+//! more of its own: where message groups take turns in a queue, batches would else be of one message each. Which ones are locked is known by `locks`, made with the first ordered pop of a group on a
 //! topic and kept by every proposal from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ use crate::views::Place;
 pub(super) const WAITING_MAX: usize = 1024;
 /// A pop that found something lets no more than this wait while it looks for company.
 const COMPANY_WAITING: usize = 64;
+/// Unsettled messages of a queue beyond which no pop goes on past messages that others could have.
+const AHEAD_MAX: usize = 2048;
 
 /// One ordered pop under way.
 struct Picking<'a> {
@@ -154,6 +157,7 @@ impl Leader {
             | Record::LiteGone(_)
             | Record::LiteSubscribe(_)
             | Record::KeyIndex { .. }
+            | Record::Seal { .. }
             | Record::Carried(_)
             | Record::Half(_)
             | Record::HalfCarried(_)
@@ -274,6 +278,9 @@ impl Leader {
         let offsets = |messages: Vec<(QueueOffset, u32)>| messages.into_iter().map(|(offset, _)| offset).collect();
         let waiting = waiting.into_iter().map(|(queue, messages)| (queue, offsets(messages))).collect();
         let grants = self.lease(pop, picked, &cursors, waiting, now);
+        if !behind.is_empty() {
+            self.unlocked.push(key); // some of them nobody has
+        }
         if let Some(locks) = self.locks.get_mut(&key) {
             behind.into_iter().for_each(|(queue, offset, group_hash)| locks.put(queue, offset, group_hash, false));
             out.into_iter().for_each(|(queue, offset, group_hash)| locks.put(queue, offset, group_hash, true));
@@ -363,10 +370,12 @@ impl Leader {
         let state = self.state.queue(topic, queue);
         let from = self.cursor(QueueOf { group, topic, queue }).max(self.min(topic, queue));
         let mut room = self.in_flight_max.saturating_sub(picking.locks.count(queue));
+        let mut ahead = AHEAD_MAX.saturating_sub(picking.locks.count(queue));
         let (mut cursor, mut unseen) = (from, false);
         self.state.places(topic, queue, from, state.next, |offset, place| {
             let line = (queue, place.group_hash);
-            if picking.full() || picking.budget == 0 || room == 0 || picking.other_line_only(line) {
+            let passes = picking.other_line_only(line);
+            if picking.full() || picking.budget == 0 || room == 0 || passes && ahead == 0 {
                 return ControlFlow::Break(());
             }
             picking.budget -= 1;
@@ -378,7 +387,8 @@ impl Leader {
             cursor = offset.next();
             if wanted {
                 room -= 1;
-                if picking.may_pick(line) {
+                ahead = ahead.saturating_sub(1);
+                if picking.may_pick(line) && !passes {
                     picking.mine.insert(line);
                     picking.pick(line, offset, place);
                 } else {

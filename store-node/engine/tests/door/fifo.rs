@@ -50,13 +50,24 @@ async fn a_batch_holds_consecutive_messages_and_a_push_consumer_gets_one_message
 
     let store = store_with(&messages).await;
     let first = store.pop(push_in_order(8)).await;
-    assert_eq!(bodies(&first), ["a1", "a2"], "up to the first message of another one");
+    assert_eq!(bodies(&first), ["a1", "a2", "a3"], "past those of others");
     assert_eq!(store.bodies(push_in_order(8)).await, ["b1"]);
     assert_eq!(store.bodies(push_in_order(8)).await, ["x1", "x2"], "messages without a message group share one");
     for (_, _, key) in &first {
         store.ack(*key).await;
     }
-    assert_eq!(store.bodies(push_in_order(8)).await, ["a3"]);
+    assert_eq!(store.bodies(push_in_order(8)).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_groups_that_take_turns_come_in_whole_batches() {
+    let lines = ["a", "b", "c", "d"];
+    let messages: Vec<_> = (0..12).map(|nth| (lines[nth % 4], lines[nth % 4])).collect();
+    let store = store_with(&messages).await;
+    for line in lines {
+        assert_eq!(store.bodies(push_in_order(8)).await, [line; 3]);
+    }
+    assert_eq!(store.bodies(push_in_order(8)).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
