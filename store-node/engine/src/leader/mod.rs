@@ -4,10 +4,11 @@
 //! something is a record in the block under construction, and its answer belongs to that block: whoever drives the
 //! leader (`proposer`) gives it out when the block is committed, and not before.
 //!
-//! Reading order: `ask` (what callers want), this file, then `pop`, `levels` (pops from PRIORITY topics), `fifo` with `locks`
+//! Reading order: `ask` (what callers want), this file, then `append`, `pop`, `levels` (pops from PRIORITY topics), `fifo` with `locks`
 //! (pops of ordered groups), `settle`, `bury`, `timer`, `transaction`, `dropping`, `carry`, `reset`, `seal`, `offsets`, `lite`
 //! and `retention` for the decisions, `look` for filters by expression, `fetch` and `find`.
 
+mod append;
 mod ask;
 mod block;
 mod bury;
@@ -36,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use apogee_host::Monotonic;
-use apogee_model::store::{Append, Appended, GroupRef, HalfId, KeptId, QueueStatus, RequestId, TopicRef};
+use apogee_model::store::{Appended, GroupRef, HalfId, KeptId, QueueStatus, RequestId, TopicRef};
 use apogee_model::{DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, TopicId};
 
 pub(crate) use ask::{Answer, Ask, Grant, Granted, NotAppended, StateDump};
@@ -53,20 +54,13 @@ pub(crate) use transaction::{CHECKS_MAX, Decided, Fresh};
 use crate::block::Block;
 use crate::lease_clock::{Due, Key, LeaseClock};
 use crate::pop::{Entry, Overlay, When};
-use crate::record::{ChangedBy, Deliveries, Kept, QueueOf, Record};
-use crate::state::{BadBlock, LITE_QUEUE, QueueState, State, Timing};
-use crate::views::rows::Earlier;
+use crate::record::{ChangedBy, Deliveries, QueueOf, Record};
+use crate::state::{BadBlock, QueueState, State, Timing};
 use crate::watch::Watches;
 
 /// Number of a block among those that this replica proposes, from 1.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(pub u64);
-
-/// An append that was asked before.
-enum Known {
-    Applied(Vec<Appended>),
-    Proposed(Vec<Appended>),
-}
 
 /// Now, on both clocks.
 #[derive(Copy, Clone, Debug)]
@@ -193,19 +187,7 @@ impl Leader {
     /// Decides one request; its answer waits inside a block, or is returned when there is nothing to wait for.
     pub(crate) fn decide(&mut self, ask: Ask, now: Now) -> Option<Answer> {
         match ask {
-            // A caller that gave up before its turn may be told nothing, so nothing needs to happen.
-            Ask::Append { reply, .. } if reply.is_closed() => None,
-            Ask::Append { messages, room, reply } => {
-                let appended = match self.resent(&messages) {
-                    Some(Known::Applied(appended)) => return Some(Answer::Appended(reply, Ok(appended), room)),
-                    Some(Known::Proposed(appended)) => Ok(appended),
-                    None if self.is_hashed_otherwise(&messages) => {
-                        return Some(Answer::Appended(reply, Err(NotAppended::Sealed), room));
-                    }
-                    None => self.append(messages, now),
-                };
-                self.blocks.answer(Answer::Appended(reply, appended, room))
-            }
+            Ask::Append { messages, room, reply } => self.append(messages, room, reply, now),
             Ask::Pop { pop, reply } => self.pop(pop, reply, now),
             Ask::Looked(verdicts) => {
                 self.learn(&verdicts);
@@ -318,67 +300,6 @@ impl Leader {
         !self.deferred.is_empty()
     }
 
-    /// What came of this append when it was asked before: proxies ask again when an answer got lost.
-    fn resent(&self, messages: &[Append]) -> Option<Known> {
-        let request = messages.first()?.request;
-        if let Some((_, appended)) = self.proposed.get(&request) {
-            return Some(Known::Proposed(appended.clone()));
-        }
-        let mut appended = Vec::with_capacity(messages.len());
-        while let Some(message) = messages.get(appended.len()) {
-            let Some(earlier) = self.state.earlier(&message.request) else { break };
-            appended.extend(results(&earlier));
-        }
-        (!appended.is_empty()).then_some(Known::Applied(appended))
-    }
-
-    fn append(&mut self, messages: Vec<Append>, now: Now) -> Result<Vec<Appended>, NotAppended> {
-        let request = messages.first().map(|append| append.request);
-        let bytes = messages.iter().map(|append| crate::record::HEADER + append.message.len() + 16).sum();
-        if let Some(first) = messages.first() {
-            self.name_topic(&first.topic, now);
-            self.set_index(first.topic.id, first.indexed, now);
-        }
-        let Some(targets) = self.targets(&messages, now) else {
-            return Err(NotAppended::TooManyLiteTopics);
-        };
-        self.blocks.reserve(bytes, messages.len(), now.wall);
-        let stored_at = self.blocks.log_time();
-        let appended: Vec<_> = messages
-            .into_iter()
-            .zip(targets)
-            .map(|(append, (topic, queue))| {
-                let Append { message, request, due, half, .. } = append;
-                if let Some(half) = half {
-                    let id = self.begin_half(topic, queue, request, half, message, now);
-                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: None, half: Some(id) };
-                }
-                if let Some(due) = due.filter(|due| *due > now.wall) {
-                    let id = self.timer.name(due, &self.state);
-                    self.propose(Record::Kept(Kept { topic, queue, id, request, message }), now);
-                    return Appended { queue, offset: QueueOffset(0), stored_at, kept: Some(id), half: None };
-                }
-                let offset = self.next_offset(topic, queue);
-                self.propose(Record::Message { topic, queue, offset, request, message }, now);
-                Appended { queue, offset, stored_at, kept: None, half: None }
-            })
-            .collect();
-        if let Some(request) = request.filter(|request| request.proxy_incarnation != 0) {
-            self.proposed.insert(request, (self.blocks.ticket(), appended.clone()));
-        }
-        Ok(appended)
-    }
-
-    /// The queue of each message; `None` when they are for a lite topic that is one too many.
-    fn targets(&mut self, messages: &[Append], now: Now) -> Option<Vec<(TopicId, QueueId)>> {
-        let target = |append: &Append| {
-            let Some(lite) = &append.lite else { return Some((append.topic.id, append.queue)) };
-            self.lite_expires(append.topic.id, lite.expiration, now);
-            Some((self.lite_or_create(&append.topic, &lite.name, now)?, LITE_QUEUE))
-        };
-        messages.iter().map(target).collect()
-    }
-
     fn next_offset(&self, topic: TopicId, queue: QueueId) -> QueueOffset {
         self.overlay.next_offset(topic, queue).unwrap_or_else(|| self.state.queue(topic, queue).next)
     }
@@ -391,13 +312,6 @@ impl Leader {
     fn name_topic(&mut self, topic: &TopicRef, now: Now) {
         if !self.state.knows_topic(topic.id) && !self.overlay.knows_topic(topic.id) {
             self.propose(Record::TopicName { id: topic.id, name: topic.name.clone() }, now);
-        }
-    }
-
-    /// Whether messages of a topic are found by their keys from now on.
-    fn set_index(&mut self, topic: TopicId, on: bool, now: Now) {
-        if self.overlay.is_indexed(topic).unwrap_or_else(|| self.state.is_indexed(topic)) != on {
-            self.propose(Record::KeyIndex { topic, on }, now);
         }
     }
 
@@ -621,18 +535,4 @@ impl Leader {
             self.watches.ready(of.group, of.topic, place.tag_hash);
         }
     }
-}
-
-/// What came of a request, one answer for each of its messages.
-fn results(earlier: &Earlier) -> impl Iterator<Item = Appended> {
-    let Earlier { queue, first, stored_at, due, .. } = *earlier;
-    let half = due == Earlier::HALF;
-    let kept = due > Timestamp::default() && !half;
-    (first.0..first.0 + u64::from(earlier.count)).map(move |number| Appended {
-        queue,
-        offset: if kept || half { QueueOffset(0) } else { QueueOffset(number) },
-        stored_at,
-        kept: kept.then_some(KeptId { due, number }),
-        half: half.then_some(HalfId(number)),
-    })
 }
