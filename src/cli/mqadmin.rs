@@ -375,7 +375,7 @@ mod tests {
         check("producerConnection -g p -t t", "client list --topic t", 2);
         check("consumerStatus -g g -i c -s", "client stack c", 2);
         check("queryMsgById -i 01AB -t t", "message get t 01AB", 1);
-        check("queryMsgByKey -t t -k order-7 -m 3", "message find t --key order-7 --max 3", 2);
+        check("queryMsgByKey -t t -k order-7 -m 3", "message find t --key order-7 --max 3", 1);
         check("queryMsgByOffset -t t -b b -i 3 -o 7", "message get t --queue 3 --offset 7", 2);
         assert_eq!(line("apogee topic list", true), None);
     }
