@@ -19,6 +19,8 @@ use crate::{Routes, Stores};
 
 /// How often the leaders are asked.
 const ROUND: Duration = Duration::from_millis(500);
+/// The same while a leader, or namesrv, is away.
+const ROUND_IN_TROUBLE: Duration = Duration::from_secs(5);
 /// How often somebody tries who waits for the topic,
 const TRIES: u32 = 4;
 /// and how long he waits in between.
@@ -44,11 +46,13 @@ pub(crate) async fn watch(clients: Clients, routes: Arc<dyn Routes>, stores: Sto
             routes.changed(cluster.version).await;
             continue;
         }
+        let mut pause = ROUND;
         if clients.looks(&*routes).await {
             for topic in growing {
                 match timeout(ASK_MAX, look_after(&topic, &cluster, &*routes, &stores)).await {
                     Ok(Ok(_grown_or_not)) => {}
                     Ok(Err(error)) => {
+                        pause = ROUND_IN_TROUBLE;
                         let topic = &topic.topic;
                         tracing::warn!(event = "topic_waits", %topic, %error, "a topic waits for its new queues");
                     }
@@ -56,7 +60,7 @@ pub(crate) async fn watch(clients: Clients, routes: Arc<dyn Routes>, stores: Sto
                 }
             }
         }
-        sleep(ROUND).await;
+        sleep(pause).await;
     }
 }
 
@@ -81,10 +85,8 @@ async fn look_after(
     routes: &dyn Routes,
     stores: &Stores,
 ) -> Result<Option<Arc<TopicConfig>>, NotYet> {
-    let seal = Seal { topic: topic_ref(topic), epoch: topic.epoch, groups: ordered(cluster) };
-    let all = stores.of_topic(topic)?;
-    let sealed = try_join_all(all.iter().map(|store| store.seal(seal.clone()))).await?;
-    if !sealed.iter().all(|sealed| sealed.drained) {
+    // With the queues it has, nothing is hashed otherwise: somebody thought better of it.
+    if topic.growing != Some(topic.queues) && !is_drained(topic, cluster, stores).await? {
         return Ok(None);
     }
     let (open, topic) = (Some(topic.epoch), topic.topic.clone());
@@ -93,6 +95,14 @@ async fn look_after(
     let (topic, queues, epoch) = (&grown.topic, grown.queues, grown.epoch);
     tracing::info!(event = "topic_grown", %topic, queues, epoch, "a topic got its new queues");
     Ok(Some(grown))
+}
+
+/// Whether everything is settled that was there before its leaders took no more.
+async fn is_drained(topic: &TopicConfig, cluster: &Cluster, stores: &Stores) -> Result<bool, StoreError> {
+    let seal = Seal { topic: topic_ref(topic), epoch: topic.epoch, groups: ordered(cluster) };
+    let all = stores.of_topic(topic)?;
+    let sealed = try_join_all(all.iter().map(|store| store.seal(seal.clone()))).await?;
+    Ok(sealed.iter().all(|sealed| sealed.drained))
 }
 
 /// The groups that keep message groups in order.
