@@ -1,6 +1,7 @@
 //! What people may choose about a store-node: flag over environment over file over default.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use apogee_engine::{Retention, SEGMENT_MIN, Settings};
@@ -66,6 +67,8 @@ pub(super) struct Store {
     /// A CommitLog that has more bytes loses its oldest segments, whoever holds their messages. Default none: only time
     /// counts; at least two segments.
     pub(super) retention_bytes: Option<ByteSize>,
+    /// Lite topics of a replica group; more are refused. Default 500000. Each takes some hundred bytes of memory.
+    pub(super) lite_topics: NonZeroU32,
 }
 
 /// When the result of a send is told.
@@ -129,6 +132,7 @@ impl Default for Config {
                 segment: ByteSize(256 << 20),
                 retention: default_time(),
                 retention_bytes: None,
+                lite_topics: NonZeroU32::new(500_000).expect("some"),
             },
             lanes: Port { port: 10911 },
             replication: Port { port: 10912 },
@@ -204,7 +208,8 @@ impl Store {
             AckMode::Memory => apogee_engine::AckMode::Memory,
         };
         let retention = self.retention()?;
-        Ok(Settings { segment_bytes: self.segment.0, ack_mode, retention, ..Settings::default() })
+        let lite_topics_max = usize::try_from(self.lite_topics.get()).unwrap_or(usize::MAX);
+        Ok(Settings { segment_bytes: self.segment.0, ack_mode, retention, lite_topics_max, ..Settings::default() })
     }
 }
 
@@ -259,12 +264,14 @@ mod tests {
             ("APOGEE_STORE__SEGMENT", "32MiB"),
             ("APOGEE_STORE__RETENTION", "2h"),
             ("APOGEE_STORE__RETENTION_BYTES", "10GiB"),
+            ("APOGEE_STORE__LITE_TOPICS", "7"),
         ];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = load::<Config>(None, env, toml::Table::new(), &IGNORED).unwrap().config;
         let Checked { name, settings, .. } = config.check().unwrap();
         assert_eq!((name.as_str(), config.node.zone.as_str()), ("store-7", "a"));
         assert_eq!((settings.retention.time.as_secs(), settings.retention.bytes), (7200, Some(10 << 30)));
+        assert_eq!(settings.lite_topics_max, 7);
         assert_eq!((settings.ack_mode, settings.segment_bytes), (apogee_engine::AckMode::Memory, 32 << 20));
     }
 }

@@ -1,7 +1,7 @@
 //! The words of the product, as types that cannot be wrong.
 //!
 //! Invariant: no async, no IO, no clock, no protobuf library; uses nothing of ours.
-//! Reading order: `name`, `ids`, `time`, `retry`, `message`, `message_group`, `priority`, `dead_letter`, `message_id`, `wire`,
+//! Reading order: `name`, `ids`, `hash`, `time`, `retry`, `message`, `message_group`, `priority`, `dead_letter`, `message_id`, `wire`,
 //! `filter`, `receipt`, `handle`, `recall`, `transaction`, `metadata`, `placement`, `members`, `store`.
 
 mod dead_letter;
@@ -9,6 +9,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod hash;
 mod ids;
 mod members;
 mod message;
@@ -28,6 +29,7 @@ mod transaction;
 pub mod wire;
 
 pub use filter::{Filter, FilterError, NoTag, Sql, SqlError, SqlProblem, TagFilter, tag_hash};
+pub use hash::{HASH_START, hash, hash_on};
 pub use ids::{
     BlockIndex, ClientId, DeliveryAttempt, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, ReplicaGroupId,
     ReplicaId, TopicId,

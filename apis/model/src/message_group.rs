@@ -30,9 +30,7 @@ pub fn message_group_queue(group: &str, queues: u16) -> QueueId {
 
 /// FNV-1a, and a last turn that lets every byte reach every bit.
 fn mixed(group: &str) -> u64 {
-    let hash = group
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = crate::hash(group.as_bytes());
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)
 }

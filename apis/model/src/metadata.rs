@@ -49,7 +49,7 @@ pub struct TopicConfig {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub key_index: bool,
     /// Grows by one when message groups are hashed over more queues than before.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u32,
     /// So many queues it gets when what it has of message groups is consumed; until then it takes no more of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct TopicConfig {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_none(number: &u32) -> bool {
+fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 

@@ -32,16 +32,16 @@ impl Admin {
     ) -> Result<v1::FindMessagesResponse, AdminError> {
         let topic = known_topic(&self.routes.cluster(), Topic::parse(&ask.namespace, &ask.topic)?)?;
         let messages = at_most(ask.max_messages)?;
+        let (from, until) = (ask.from.map(|at| moment(&at)), ask.until.map(|at| moment(&at)));
+        let until = until.unwrap_or(Timestamp(u64::MAX));
         if ask.key.is_empty() {
-            let from = moment(&ask.from.ok_or(AdminError::Missing { field: "a key or a time" })?);
-            let until = ask.until.map_or(Timestamp(u64::MAX), |at| moment(&at));
+            let from = from.ok_or(AdminError::Missing { field: "a key or a time" })?;
             return self.stored_in(&topic, from, until, messages).await;
         }
         if !topic.key_index {
             return Err(AdminError::NotIndexed { topic: topic.topic.clone() });
         }
-        let from = ask.from.map_or(Timestamp(0), |at| moment(&at));
-        let until = ask.until.map_or(Timestamp(u64::MAX), |at| moment(&at));
+        let from = from.unwrap_or(Timestamp(0));
         let find = Find { topic: topic.id, by: FindBy::Key(ask.key), from, until, messages };
         let mut found = self.look_everywhere(&topic, &find).await?;
         found.truncate(messages);

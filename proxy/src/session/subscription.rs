@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use apogee_model::{ClientId, ConsumerGroup, Filter, TagFilter, Topic};
+use apogee_model::{ClientId, ConsumerGroup, Filter, HASH_START, TagFilter, Topic, hash_on};
 
 use super::{Role, Sessions};
 
@@ -64,7 +64,7 @@ impl Subscriptions {
     /// Their order makes no difference, nor does that of tags.
     pub(crate) fn of(mut all: Vec<(Topic, Filter)>) -> Self {
         all.sort();
-        let (mut hash, mut first) = (FNV_START, Vec::new());
+        let (mut hash, mut first) = (HASH_START, Vec::new());
         for (topic, filter) in all {
             let (kind, whole) = described(&filter);
             let kind_name = match kind {
@@ -72,7 +72,7 @@ impl Subscriptions {
                 FilterKind::Sql92 => "sql92",
             };
             for part in [topic.namespace(), topic.name(), kind_name, &whole] {
-                hash = part.bytes().chain([0xff]).fold(hash, fnv); // no byte of a text is 0xff
+                hash = hash_on(hash_on(hash, part.as_bytes()), &[0xff]); // no byte of a text is 0xff
             }
             if first.len() < Self::MAX {
                 first.push(Subscribed::new(topic, kind, &whole));
@@ -91,13 +91,6 @@ fn described(filter: &Filter) -> (FilterKind, String) {
         }
         Filter::Sql(sql) => (FilterKind::Sql92, sql.text().trim().to_owned()),
     }
-}
-
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a, because two proxies of different versions must agree.
-fn fnv(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
 }
 
 impl Sessions {

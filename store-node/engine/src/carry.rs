@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::commitlog::Log;
+use crate::find::Written;
 use crate::leader::{Aged, Ask};
-use crate::state::stored_message;
 use crate::views::kept::KeptRow;
 
 /// Between two looks while there is something to carry.
@@ -61,7 +61,10 @@ impl Carrier {
     async fn read(&self, row: &KeptRow) -> Option<apogee_model::StoredMessage> {
         let len = usize::try_from(row.len).ok()?;
         match self.log.read(row.lsn, len).await {
-            Ok(record) => stored_message(&record).inspect_err(|why| drop(self.log.damaged(row.lsn, why))).ok(),
+            Ok(record) => {
+                let written = Written::read(&record).inspect_err(|why| drop(self.log.damaged(row.lsn, why)));
+                Some(written.ok()?.message)
+            }
             Err(error) => {
                 tracing::warn!(event = "message_not_carried", %error, "a delayed message cannot be read now");
                 None

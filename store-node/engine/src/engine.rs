@@ -25,9 +25,8 @@ use crate::open::{self, INBOX};
 use crate::peers::Peers;
 use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
-use crate::record::{self, DeadLetter, HalfCarried, NotARecord};
+use crate::record::{self, DeadLetter, HalfCarried};
 use crate::replica::{AckMode, Members, Role};
-use crate::state::stored_message;
 use crate::transactions::TransactionMetrics;
 use crate::views::{MemoryViewStore, Place, ViewStore};
 use crate::watch::Watch;
@@ -262,7 +261,7 @@ impl Engine {
             let Some(last) = blocks.last() else { break };
             next = BlockIndex(last.header.index.0 + 1);
             log.extend(blocks.iter().map(|block| {
-                let digest = crate::hash(&block.bytes[block::HEADER..]) ^ block.header.log_time.0;
+                let digest = apogee_model::hash(&block.bytes[block::HEADER..]) ^ block.header.log_time.0;
                 (block.header.index.0, block.header.lsn.0, digest)
             }));
         }
@@ -314,11 +313,7 @@ impl Engine {
     }
 
     pub(crate) async fn read(&self, place: &Place) -> Result<StoredMessage, StoreError> {
-        let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", place.lsn.0) };
-        let len = usize::try_from(place.len).expect("records are smaller than a block");
-        let record = self.log.read(place.lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
-        let damaged = |why: NotARecord| unreadable(self.log.damaged(place.lsn, &why).to_string());
-        stored_message(&record).map_err(damaged)
+        Ok(self.record(place.lsn, place.len).await?.message)
     }
 
     /// Ends a delivery, or moves the end of its lease, and returns when that is committed.

@@ -2,8 +2,10 @@
 
 use apogee_model::store::{Find, FindBy, Found, GroupTrace, StoreError, Trace};
 use apogee_model::{QueueId, StoredMessage, TopicId};
+use bytes::Bytes;
 
 use crate::Engine;
+use crate::block::Lsn;
 use crate::leader::{Ask, Spoor, Track, Was};
 use crate::record::{NotARecord, Record};
 
@@ -55,28 +57,47 @@ impl Engine {
 
     /// The message of a record, and what the record says of it; nothing when its segment went meanwhile.
     async fn sniff(&self, track: Track) -> Result<Option<(Spoor, StoredMessage)>, StoreError> {
-        let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", track.lsn.0) };
-        let len = usize::try_from(track.len).expect("records are smaller than a block");
-        let record = match self.log.read(track.lsn, len).await {
-            Err(_) if track.lsn < self.log.begin() => return Ok(None),
-            record => record.map_err(|error| unreadable(error.to_string()))?,
-        };
-        let damaged = |why: NotARecord| unreadable(self.log.damaged(track.lsn, &why).to_string());
-        let (record, _) = Record::read(&record).map_err(damaged)?;
-        let (topic, queue, was, message) = message_of(record).ok_or_else(|| unreadable("no message".to_owned()))?;
-        Ok(Some((Spoor { track, topic, queue, was }, message)))
+        match self.record(track.lsn, track.len).await {
+            Err(_) if track.lsn < self.log.begin() => Ok(None),
+            Err(error) => Err(error),
+            Ok(Written { topic, queue, was, message }) => Ok(Some((Spoor { track, topic, queue, was }, message))),
+        }
+    }
+
+    /// The message that is written at a place of the log.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`].
+    pub(crate) async fn record(&self, lsn: Lsn, len: u32) -> Result<Written, StoreError> {
+        let unreadable = |why: String| StoreError::Unreadable { why: format!("position {}: {why}", lsn.0) };
+        let len = usize::try_from(len).expect("records are smaller than a block");
+        let record = self.log.read(lsn, len).await.map_err(|error| unreadable(error.to_string()))?;
+        Written::read(&record).map_err(|why| unreadable(self.log.damaged(lsn, &why).to_string()))
     }
 }
 
-fn message_of(record: Record) -> Option<(TopicId, QueueId, Was, StoredMessage)> {
-    match record {
-        Record::Message { topic, queue, offset, message, .. } => Some((topic, queue, Was::At(offset), message)),
-        Record::DeadLetter(dead) => Some((dead.topic, dead.queue, Was::At(dead.offset), dead.message)),
-        Record::Kept(kept) => Some((kept.topic, kept.queue, Was::Kept(kept.id), kept.message)),
-        Record::Carried(it) => Some((it.topic, it.queue, Was::Kept(it.id), it.message)),
-        Record::Half(half) => Some((half.topic, half.queue, Was::Half(half.id), half.message)),
-        Record::HalfCarried(it) => Some((it.was.kept.topic, it.was.kept.queue, Was::Half(it.id), it.message)),
-        _ => None,
+/// A message, and what its record says of it.
+pub(crate) struct Written {
+    topic: TopicId,
+    queue: QueueId,
+    was: Was,
+    pub message: StoredMessage,
+}
+
+impl Written {
+    /// # Errors
+    /// Also when the record is not one of a message.
+    pub(crate) fn read(record: &Bytes) -> Result<Self, NotARecord> {
+        let (topic, queue, was, message) = match Record::read(record)?.0 {
+            Record::Message { topic, queue, offset, message, .. } => (topic, queue, Was::At(offset), message),
+            Record::DeadLetter(dead) => (dead.topic, dead.queue, Was::At(dead.offset), dead.message),
+            Record::Kept(kept) => (kept.topic, kept.queue, Was::Kept(kept.id), kept.message),
+            Record::Carried(it) => (it.topic, it.queue, Was::Kept(it.id), it.message),
+            Record::Half(half) => (half.topic, half.queue, Was::Half(half.id), half.message),
+            Record::HalfCarried(it) => (it.was.kept.topic, it.was.kept.queue, Was::Half(it.id), it.message),
+            _ => return Err(NotARecord::Kind(record[0])),
+        };
+        Ok(Self { topic, queue, was, message })
     }
 }
 

@@ -66,11 +66,6 @@ pub const SEGMENT_MIN: u64 = 16 << 20;
 /// Smallest segment at all, for simulations. A block fills at most half of a segment, so that larger messages are refused.
 pub const SEGMENT_TINY: u64 = 16 << 10;
 
-/// A stable 64-bit hash (FNV-1a) for ids that records name by hash.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 /// How records and the leader know a client.
 fn client_hash(client: &apogee_model::ClientId) -> u64 {
     apogee_model::store::client_hash(client.as_str())

@@ -97,7 +97,7 @@ impl Find {
     pub const MESSAGES_MAX: usize = 64;
 }
 
-/// How replica groups remember clients (FNV-1a of the id).
+/// How replica groups remember clients.
 pub fn client_hash(client: &str) -> u64 {
-    client.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    crate::hash(client.as_bytes())
 }

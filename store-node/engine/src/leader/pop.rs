@@ -328,5 +328,5 @@ fn duration(terms: LeaseTerms) -> InvisibleDuration {
 }
 
 fn attempt_hash(pop: &Pop) -> Option<u64> {
-    pop.attempt_id.as_ref().filter(|id| !id.is_empty()).map(|id| crate::hash(id).max(1))
+    pop.attempt_id.as_ref().filter(|id| !id.is_empty()).map(|id| apogee_model::hash(id).max(1))
 }

@@ -26,9 +26,9 @@ pub(crate) enum Term<'a> {
 impl Term<'_> {
     fn hash(self) -> u64 {
         match self {
-            Self::Key(key) => crate::hash(key.as_bytes()),
+            Self::Key(key) => apogee_model::hash(key.as_bytes()),
             // No key begins with a space.
-            Self::MessageId(id) => crate::hash(format!(" {id}").as_bytes()),
+            Self::MessageId(id) => apogee_model::hash(format!(" {id}").as_bytes()),
         }
     }
 }

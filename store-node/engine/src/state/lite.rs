@@ -138,7 +138,7 @@ impl Lites {
 
     pub(super) fn subscribed(&mut self, record: &LiteSubscribe, news: &mut Vec<LiteNews>) {
         let LiteSubscribe { group, parent, client, change, ids } = record;
-        let of = (*group, crate::hash(client.as_bytes()));
+        let of = (*group, apogee_model::store::client_hash(client));
         for id in ids.iter().filter(|id| self.topics.contains_key(id)).copied().collect::<Vec<_>>() {
             if *change == LiteChanged::Removed {
                 self.unsubscribe(of, id);

@@ -34,7 +34,6 @@ use apogee_model::store::RequestId;
 use apogee_model::{
     BlockIndex, ConsumerGroup, DeliverySeq, Epoch, GroupId, QueueId, QueueOffset, Timestamp, Topic, TopicId,
 };
-use bytes::Bytes;
 
 pub(crate) use apply::{BadBlock, Timing};
 pub(crate) use keeper::{Keeper, Kept, Pace};
@@ -43,7 +42,7 @@ pub(crate) use lite::{LITE_QUEUE, LiteNews, Subscriber};
 
 use crate::block::Lsn;
 use crate::pop::{Entry, GroupTopic, PopStore as _, Pops};
-use crate::record::{NotARecord, QueueOf, Record};
+use crate::record::QueueOf;
 use crate::views::rows::Earlier;
 use crate::views::{Membership, Position, Views, ViewsError};
 
@@ -209,19 +208,6 @@ impl State {
     pub(crate) fn unsettled_below(&self, of: QueueOf, min: QueueOffset) -> usize {
         let queue = self.pops.get(&(of.group, of.topic)).and_then(|pop| pop.queues.get(&of.queue));
         queue.map_or(0, |queue| queue.entries.range(..min).count())
-    }
-}
-
-/// The record of a message as read back from the log, for the consumer that holds its lease.
-pub(crate) fn stored_message(record: &Bytes) -> Result<apogee_model::StoredMessage, NotARecord> {
-    match Record::read(record)?.0 {
-        Record::Message { message, .. } => Ok(message),
-        Record::Kept(kept) => Ok(kept.message),
-        Record::Carried(carried) => Ok(carried.message),
-        Record::Half(half) => Ok(half.message),
-        Record::HalfCarried(carried) => Ok(carried.message),
-        Record::DeadLetter(dead) => Ok(dead.message),
-        _ => Err(NotARecord::Kind(record[0])),
     }
 }
 
