@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -95,10 +95,21 @@ impl Apache {
     }
 
     pub(super) async fn create_group(&self, name: &str, shape: GroupShape) -> anyhow::Result<()> {
+        self.update_group(name, shape, json!({})).await
+    }
+
+    pub(super) async fn create_lite_group(&self, name: &str, topic: &str, exclusive: bool) -> anyhow::Result<()> {
+        let model = if exclusive { "Exclusive" } else { "Shared" };
+        let shape = GroupShape { fifo: true, ..GroupShape::default() };
+        self.update_group(name, shape, json!({ "+lite.bind.topic": topic, "+lite.sub.model": model })).await
+    }
+
+    async fn update_group(&self, name: &str, shape: GroupShape, attributes: Value) -> anyhow::Result<()> {
         let config = json!({
             "groupName": name, "consumeEnable": true, "consumeFromMinEnable": true, "consumeBroadcastEnable": true,
             "consumeMessageOrderly": shape.fifo, "retryQueueNums": 1, "retryMaxTimes": shape.max_attempts - 1,
             "brokerId": 0, "whichBrokerWhenConsumeSlowly": 1, "notifyConsumerIdsChangedEnable": true,
+            "attributes": attributes,
         });
         remoting::ask(self.broker, UPDATE_GROUP, json!({}), &serde_json::to_vec(&config)?).await
     }
@@ -147,7 +158,7 @@ fn broker_conf(folder: &Path, namesrv: u16, broker: u16, replication: u16) -> St
          storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\nmappedFileSizeCommitLog=67108864\n\
          diskMaxUsedSpaceRatio=95\nautoCreateTopicEnable=false\nautoCreateSubscriptionGroup=false\n\
          enablePropertyFilter=true\nrecallMessageEnable=true\nenableMixedMessageType=true\n\
-         brokerFastFailureEnable=false\nosPageCacheBusyTimeOutMills=30000\n"
+         enableLmq=true\nenableMultiDispatch=true\nbrokerFastFailureEnable=false\nosPageCacheBusyTimeOutMills=30000\n"
     )
 }
 

@@ -30,6 +30,8 @@ pub struct Consumer {
     pub poll: Duration,
     pub auto_renew: bool,
     pub attempt_id: Option<String>,
+    /// The lite topic that acks and changes name.
+    pub lite_topic: Option<String>,
     /// Deadline of a receive, unless it follows from the long poll.
     pub deadline: Option<Duration>,
 }
@@ -139,7 +141,7 @@ impl Consumer {
         let entry = |(message_id, receipt_handle): &(String, String)| v2::AckMessageEntry {
             message_id: message_id.clone(),
             receipt_handle: receipt_handle.clone(),
-            lite_topic: None,
+            lite_topic: self.lite_topic.clone(),
         };
         let request = v2::AckMessageRequest {
             group: Some(resource(&self.group)),
@@ -166,6 +168,7 @@ impl Consumer {
             receipt_handle: handle.to_owned(),
             invisible_duration: Some(after),
             message_id: id.to_owned(),
+            lite_topic: self.lite_topic.clone(),
             ..v2::ChangeInvisibleDurationRequest::default()
         };
         match self.client.stub().change_invisible_duration(self.client.ask(request)).await {

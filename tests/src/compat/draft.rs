@@ -71,6 +71,22 @@ impl Draft {
         })
     }
 
+    /// A PRIORITY message of this level.
+    pub fn priority(self, level: i32) -> Draft {
+        self.with(|system| {
+            system.priority = Some(level);
+            system.message_type = v2::MessageType::Priority.into();
+        })
+    }
+
+    /// A LITE message of this lite topic.
+    pub fn lite(self, lite_topic: &str) -> Draft {
+        self.with(|system| {
+            system.lite_topic = Some(lite_topic.to_owned());
+            system.message_type = v2::MessageType::Lite.into();
+        })
+    }
+
     pub fn property(mut self, key: &str, value: &str) -> Draft {
         self.message.user_properties.insert(key.to_owned(), value.to_owned());
         self

@@ -69,8 +69,25 @@ impl Script {
 
     /// One more simple consumer of a group that is there, registered.
     pub async fn member(&self, group: &str, name: &str, topic: &str) -> anyhow::Result<Consumer> {
+        self.registered(v2::ClientType::SimpleConsumer, group, name, topic).await
+    }
+
+    /// A group of this scenario that reads lite topics.
+    pub async fn lite_group(&self, name: &str, topic: &str, exclusive: bool) -> anyhow::Result<String> {
+        let group = format!("{}-{name}", self.name);
+        let created = self.target.create_lite_group(&group, topic, exclusive).await;
+        created.with_context(|| format!("creating group {group}"))?;
+        Ok(group)
+    }
+
+    /// One more consumer of a group that reads lite topics, registered.
+    pub async fn lite_member(&self, group: &str, name: &str, topic: &str) -> anyhow::Result<Consumer> {
+        self.registered(v2::ClientType::LitePushConsumer, group, name, topic).await
+    }
+
+    async fn registered(&self, kind: v2::ClientType, group: &str, name: &str, topic: &str) -> anyhow::Result<Consumer> {
         let client = self.stranger(&format!("{}-{name}", self.name))?;
-        let settings = consumer_settings(&client, v2::ClientType::SimpleConsumer, group, topic, tags("*"));
+        let settings = consumer_settings(&client, kind, group, topic, tags("*"));
         let (session, answer) = client.settle(settings).await;
         let answer = answer.map_err(|why| anyhow::anyhow!("settings of {group}: {why}"))?;
         let code = client::code(answer.status.as_ref());
@@ -86,6 +103,7 @@ impl Script {
             poll: POLL,
             auto_renew: false,
             attempt_id: None,
+            lite_topic: None,
             deadline: None,
         })
     }

@@ -28,6 +28,8 @@ pub enum TopicKind {
     Delay,
     Transaction,
     Mixed,
+    Priority,
+    Lite,
 }
 
 /// What a group is like.
@@ -45,8 +47,15 @@ impl Default for GroupShape {
 }
 
 impl TopicKind {
-    pub const ALL: [TopicKind; 5] =
-        [TopicKind::Normal, TopicKind::Fifo, TopicKind::Delay, TopicKind::Transaction, TopicKind::Mixed];
+    pub const ALL: [TopicKind; 7] = [
+        TopicKind::Normal,
+        TopicKind::Fifo,
+        TopicKind::Delay,
+        TopicKind::Transaction,
+        TopicKind::Mixed,
+        TopicKind::Priority,
+        TopicKind::Lite,
+    ];
 
     /// Its name on the command line; in capitals, on the wire.
     pub fn name(self) -> &'static str {
@@ -56,6 +65,8 @@ impl TopicKind {
             TopicKind::Delay => "delay",
             TopicKind::Transaction => "transaction",
             TopicKind::Mixed => "mixed",
+            TopicKind::Priority => "priority",
+            TopicKind::Lite => "lite",
         }
     }
 }
@@ -111,6 +122,20 @@ impl Target {
                 Ok(())
             }
             Target::Apache(apache) => apache.create_group(name, shape).await,
+        }
+    }
+
+    /// A group whose clients subscribe to lite topics of a topic.
+    pub async fn create_lite_group(&self, name: &str, topic: &str, exclusive: bool) -> anyhow::Result<()> {
+        match self {
+            Target::Ours(server) => {
+                let model = if exclusive { "exclusive" } else { "shared" };
+                let group = ["group", "create", name, "--order", "fifo", "--lite-topic", topic, "--lite-model", model];
+                let ran = server.cli(&group).await?;
+                ensure!(ran.code == 0, "{ran:?}");
+                Ok(())
+            }
+            Target::Apache(apache) => apache.create_lite_group(name, topic, exclusive).await,
         }
     }
 }

@@ -9,6 +9,8 @@ mod delay;
 mod fifo;
 mod filter;
 mod invisible;
+mod lite;
+mod priority;
 mod pull;
 mod receive;
 mod route;
@@ -54,5 +56,8 @@ pub fn all() -> Vec<Scenario> {
         fifo: fifo_in_order fifo_failed_comes_first fifo_attempt_id fifo_parallel_groups fifo_simple_batch;
         dead_letters: dead_letter_forwarded dead_letter_by_attempts dead_letter_refused;
         pull: pull_and_offsets;
+        priority: priority_order priority_failed priority_refused;
+        lite: lite_subscribed lite_failed_comes_first lite_exclusive lite_begins lite_send_refused lite_clients_refused
+            lite_subscriptions_refused;
     }
 }

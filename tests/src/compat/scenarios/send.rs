@@ -74,6 +74,8 @@ pub(super) async fn send_types(s: &mut Script) -> anyhow::Result<()> {
             ("FIFO", Draft::new(&topic, "m").fifo("g")),
             ("DELAY", soon),
             ("TRANSACTION", half),
+            ("PRIORITY", Draft::new(&topic, "m").priority(1)),
+            ("LITE", Draft::new(&topic, "m").lite("l")),
         ] {
             s.send(&format!("{name} to a {} topic", kind.name()), &draft).await;
         }
