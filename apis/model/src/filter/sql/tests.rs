@@ -174,6 +174,8 @@ fn size_and_depth_are_bounded() {
     let tall = |count| format!("a{}", " IS NULL".repeat(count));
     fits(tall(DEPTH_MAX - 1));
     assert_eq!(refused(tall(DEPTH_MAX)), super::SqlProblem::TooDeep);
+    let chain = Sql::parse(&format!("a{}", " <> b".repeat(DEPTH_MAX / 2 - 1))).expect("just enough");
+    assert!(chain.reads_back(), "printed, it has more levels than are allowed");
     let wide = |count| vec!["a"; count].join(" OR ");
     fits(wide(800));
     let list = |count| format!("a IN ({})", vec!["''"; count].join(","));
