@@ -11,7 +11,7 @@ use apogee_tests::clients::{
 use apogee_tests::history::{
     Call, EndAnswer, Invariant, MessageId, Outcome, Replica, Rules, Violation, What, agree, check,
 };
-use futures::future::{join_all, join3, join5};
+use futures::future::{join, join_all, join3, join5};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -145,10 +145,13 @@ impl Clients {
                 if number == 1 {
                     healed.cancelled().await;
                     join_all(all.iter().map(CancellationToken::cancelled)).await;
-                    drain(&site, patient).await;
-                    if has_lites(seed) {
-                        site.drain_lites().await;
-                    }
+                    // At once: everybody must be served soon, however long it takes until nothing is left.
+                    let lites = async {
+                        if has_lites(seed) {
+                            site.drain_lites().await;
+                        }
+                    };
+                    join(drain(&site, patient), lites).await;
                 }
                 Ok(())
             });
