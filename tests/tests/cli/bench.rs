@@ -76,13 +76,19 @@ async fn transactions_are_ended_and_cost_little() {
     assert!(transaction - plain < 256.0, "{transaction} bytes, and {plain} of a message without a transaction");
 }
 
+/// Waits until a load has sent its second message: before the first one it still finds its way.
+async fn under_way(server: &Server) {
+    let stored = async || Cli(server).json("topic stats apogee-bench").await["stored"].as_u64();
+    while Cli(server).json("topic list").await["topics"] == json!([]) || stored().await < Some(2) {}
+}
+
 #[tokio::test]
 async fn a_stalled_server_shows_in_the_latency() {
     let server = server(ephemeral()).await;
     let mut command = server.cli_command().expect("a command");
     command.args(["bench", "produce", "--rate", "500", "--seconds", "3", "--in-flight", "8", "-o", "json"]);
     let stall = async {
-        while Cli(&server).run("topic stats apogee-bench").await.code != 0 {}
+        under_way(&server).await;
         server.signal(Signal::STOP).expect("it runs");
         tokio::time::sleep(Duration::from_secs(1)).await; // the stall itself
         server.signal(Signal::CONT).expect("it runs");
@@ -118,9 +124,7 @@ async fn an_interrupted_run_tells_what_it_has() {
     command.args(["bench", "produce", "--rate", "100", "--seconds", "600", "-o", "json"]).kill_on_drop(true);
     command.stderr(std::process::Stdio::null());
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    while Cli(&server).json("topic list").await["topics"] == json!([])
-        || Cli(&server).json("topic stats apogee-bench").await["stored"] == 0
-    {}
+    under_way(&server).await;
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it runs");
     kill_process(pid, Signal::INT).expect("it can be interrupted");
     let ended = timeout(Duration::from_secs(20), child.wait()).await.expect("it ends").expect("it is ours");
