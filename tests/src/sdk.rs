@@ -42,7 +42,8 @@ impl Sdk {
     fn scenarios(self) -> usize {
         match self {
             Self::Java => 27,
-            Self::Python | Self::Go | Self::Node => 14,
+            Self::Python => 16,
+            Self::Go | Self::Node => 15,
             Self::Rust => 5,
         }
     }
@@ -59,9 +60,22 @@ impl Sdk {
                 "topic create java-lite --type lite --lite-expiration 1h",
                 "group create java-lite-push --order fifo --lite-topic java-lite",
             ],
-            Self::Python => &["topic create python-priority --type priority --queues 4"],
-            Self::Go => &["topic create go-priority --type priority --queues 4"],
-            Self::Node => &["topic create node-priority --type priority --queues 4"],
+            Self::Python => &[
+                "topic create python-priority --type priority --queues 4",
+                "topic create python-lite --type lite --lite-expiration 1h",
+                "group create python-lite-push --order fifo --lite-topic python-lite",
+                "group create python-lite-simple --order fifo --lite-topic python-lite",
+            ],
+            Self::Go => &[
+                "topic create go-priority --type priority --queues 4",
+                "topic create go-lite --type lite --lite-expiration 1h",
+                "group create go-lite-push --order fifo --lite-topic go-lite",
+            ],
+            Self::Node => &[
+                "topic create node-priority --type priority --queues 4",
+                "topic create node-lite --type lite --lite-expiration 1h",
+                "group create node-lite-push --order fifo --lite-topic node-lite",
+            ],
             Self::Rust => &[],
         }
     }

@@ -88,6 +88,15 @@ func (c *clients) push(topic, group string, consume func(*rmq.MessageView) rmq.C
 	return consumer
 }
 
+func (c *clients) litePush(topic, group string, consume func(*rmq.MessageView) rmq.ConsumerResult) rmq.LitePushConsumer {
+	consumer := value(rmq.NewLitePushConsumer(c.config(group),
+		rmq.NewLitePushConsumerConfig(topic, lease),
+		rmq.WithPushMessageListener(&rmq.FuncMessageListener{Consume: consume})))
+	consumer.SetRequestTimeout(requestTimeout)
+	must(consumer.Start())
+	return consumer
+}
+
 func subscription(topic, tags string) map[string]*rmq.FilterExpression {
 	return map[string]*rmq.FilterExpression{topic: rmq.NewFilterExpression(tags)}
 }

@@ -37,6 +37,7 @@ func main() {
 	clients := newClients(os.Args[1], how == "tls")
 	producer := clients.producer()
 	scenarios := append(simpleScenarios(clients, producer), pushScenarios(clients, producer)...)
+	scenarios = append(scenarios, liteScenarios(clients, producer)...)
 	scenarios = append(scenarios, priorityScenarios(clients, producer)...)
 	scenarios = append(scenarios, transactionScenarios(clients)...)
 	if how == "endure" {

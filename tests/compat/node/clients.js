@@ -1,7 +1,7 @@
 /** Clients of one server, made as an application makes them. Each lives as long as the work it is given to. */
 'use strict';
 
-const { Producer, PushConsumer, SimpleConsumer, getDefaultLogger } = require('rocketmq-client-nodejs');
+const { LitePushConsumerBuilder, Producer, PushConsumer, SimpleConsumer, getDefaultLogger } = require('rocketmq-client-nodejs');
 const { check, equal } = require('./check');
 
 // All in milliseconds.
@@ -41,6 +41,21 @@ class Clients {
     const subscriptions = new Map([[topic, '*']]);
     const options = { ...this.#options, consumerGroup: group, subscriptions, messageListener: { consume } };
     return allAlive(Array.from({ length: count }, () => new PushConsumer(options)), work);
+  }
+
+  /** A lite push consumer of one group for each of the listeners. Building one starts it. */
+  async withLitePush(topic, group, listeners, work) {
+    const built = await Promise.all(listeners.map(consume => new LitePushConsumerBuilder()
+      .bindTopic(topic)
+      .setClientConfiguration(this.#options)
+      .setConsumerGroup(group)
+      .setMessageListener({ consume })
+      .build()));
+    try {
+      return await work(...built);
+    } finally {
+      await Promise.all(built.map(consumer => consumer.close()));
+    }
   }
 
   /** One long poll of a consumer of its own that must find nothing for longer than a lease. */
@@ -86,10 +101,23 @@ async function receiveOne(consumer, lease = LEASE) {
   return (await receive(consumer, 1, lease))[0];
 }
 
+/** Waits for what must come. */
+async function within(promise, otherwise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${otherwise()} within ${ARRIVAL_MAX} ms`)), ARRIVAL_MAX);
+  });
+  try {
+    await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** One long poll, as long as the consumer waits, that must find nothing. */
 async function expectNothing(consumer) {
   const received = await consumer.receive(BATCH, LEASE);
   equal([], received.map(it => `${it.messageId}, attempt ${it.deliveryAttempt}`), 'nothing should come');
 }
 
-module.exports = { ARRIVAL_MAX, Clients, LEASE, SILENCE, expectNothing, receive, receiveOne, text };
+module.exports = { ARRIVAL_MAX, Clients, LEASE, SILENCE, expectNothing, receive, receiveOne, text, within };

@@ -13,6 +13,7 @@
 
 const { Clients } = require('./clients');
 const { endureScenarios } = require('./endure');
+const { liteScenarios } = require('./lite_scenarios');
 const { priorityScenarios } = require('./priority_scenarios');
 const { pushScenarios } = require('./push_scenarios');
 const { simpleScenarios } = require('./simple_scenarios');
@@ -34,6 +35,7 @@ async function main() {
     : {
       ...simpleScenarios(clients, producer),
       ...pushScenarios(clients, producer),
+      ...liteScenarios(clients, producer),
       ...priorityScenarios(clients, producer),
       ...transactionScenarios(clients),
     }));

@@ -3,7 +3,7 @@
 
 const { ConsumeResult } = require('rocketmq-client-nodejs');
 const { check, equal } = require('./check');
-const { ARRIVAL_MAX, text } = require('./clients');
+const { text, within } = require('./clients');
 
 const MESSAGES = 300;
 // Milliseconds: the first step of the back-off a group has by default. This SDK asks for less, and does not get it.
@@ -117,19 +117,6 @@ class Tally {
   checkOnce() {
     equal(MESSAGES, this.#seen.size, 'different messages');
     equal([], [...this.#seen].filter(([, times]) => times !== 1), 'messages delivered more than once');
-  }
-}
-
-/** Waits for what must come. */
-async function within(promise, otherwise) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${otherwise()} within ${ARRIVAL_MAX} ms`)), ARRIVAL_MAX);
-  });
-  try {
-    await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

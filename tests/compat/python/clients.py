@@ -4,6 +4,8 @@ import time
 
 from rocketmq import (ClientConfiguration, Credentials, FilterExpression, Message, MessageListener, Producer,
                       PushConsumer, SimpleConsumer, TransactionChecker)
+from rocketmq.v5.consumer.push.lite_push_consumer import LitePushConsumer
+from rocketmq.v5.consumer.simple.lite_simple_consumer import LiteSimpleConsumer
 
 # All in seconds.
 LEASE = 10  # the shortest lease a client may ask for
@@ -35,6 +37,12 @@ class Clients:
     def push(self, topic, group, listener):
         subscription = {topic: FilterExpression()}
         return Running(PushConsumer(self._configuration, group, listener, subscription, tls_enable=self._tls))
+
+    def lite_simple(self, topic, group):
+        return Running(LiteSimpleConsumer(topic, self._configuration, group, POLL, tls_enable=self._tls))
+
+    def lite_push(self, topic, group, listener):
+        return Running(LitePushConsumer(self._configuration, group, topic, listener, tls_enable=self._tls))
 
     def expect_nothing(self, topic, group):
         """One long poll that must find nothing for longer than a lease."""

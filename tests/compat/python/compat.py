@@ -14,6 +14,7 @@ import traceback
 
 from clients import Clients
 from endure import Endure
+from lite_scenarios import LiteScenarios
 from priority_scenarios import PriorityScenarios
 from push_scenarios import PushScenarios
 from simple_scenarios import SimpleScenarios
@@ -33,7 +34,8 @@ def main():
         if how == "endure":
             return 0 if run(Endure(clients, producer, float(seconds)).all()) else 1
         scenarios = SimpleScenarios(clients, producer).all() + PushScenarios(clients, producer).all()
-        scenarios += PriorityScenarios(clients, producer).all() + TransactionScenarios(clients).all()
+        scenarios += LiteScenarios(clients, producer).all() + PriorityScenarios(clients, producer).all()
+        scenarios += TransactionScenarios(clients).all()
         return 0 if run(scenarios) else 1
 
 
