@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 /// Longest run of a program; it gives up on its own earlier.
 const RUN_MAX: Duration = Duration::from_secs(180);
+/// Messages that a consumer holds, and for how many seconds.
+const HELD: (&str, &str) = ("8", "80");
 
 /// An official SDK with a program of scenarios.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -80,12 +82,13 @@ impl Sdk {
         }
     }
 
-    /// Runs every scenario against the server behind a port of this machine.
+    /// Runs every scenario against the server at an endpoint, as `host:port`. With TLS, the certificate must have the host's
+    /// name.
     ///
     /// # Errors
     /// With everything the program printed, unless all scenarios passed.
-    pub async fn check(self, transport: Transport, port: u16, home: &Path) -> anyhow::Result<()> {
-        let output = self.pass(Work::Scenarios(transport), self.scenarios(), port, home).await;
+    pub async fn check(self, transport: Transport, endpoint: &str, home: &Path) -> anyhow::Result<()> {
+        let output = self.pass(Work::Scenarios(transport), self.scenarios(), endpoint, home).await;
         output.map(drop)
     }
 
@@ -95,22 +98,22 @@ impl Sdk {
     ///
     /// # Errors
     /// With everything the program printed.
-    pub async fn endure(self, length: Duration, port: u16, home: &Path) -> anyhow::Result<String> {
+    pub async fn endure(self, length: Duration, endpoint: &str, home: &Path) -> anyhow::Result<String> {
         let scenarios = if self == Self::Rust { 1 } else { 2 };
-        let output = self.pass(Work::Endure(length), scenarios, port, home).await?;
+        let output = self.pass(Work::Endure(length), scenarios, endpoint, home).await?;
         let did = output.lines().find(|line| line.starts_with("sent "));
         Ok(did.with_context(|| format!("{self:?} does not say what it sent:\n{output}"))?.to_owned())
     }
 
-    async fn pass(self, work: Work, scenarios: usize, port: u16, home: &Path) -> anyhow::Result<String> {
-        let (success, output) = run(self.program(work, port, home)?).await?;
+    async fn pass(self, work: Work, scenarios: usize, endpoint: &str, home: &Path) -> anyhow::Result<String> {
+        let (success, output) = run(self.program(work, endpoint, home)?).await?;
         let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
         ensure!(success && passed == scenarios, "{self:?}: {passed} of {scenarios} passed\n{output}");
         Ok(output)
     }
 
     /// The command line of the scenarios. Its home is a temporary folder, because SDKs write logs there.
-    fn program(self, work: Work, port: u16, home: &Path) -> anyhow::Result<Command> {
+    fn program(self, work: Work, endpoint: &str, home: &Path) -> anyhow::Result<Command> {
         let mut command = match self {
             Self::Java => java("apogee.compat.Compat", home)?,
             Self::Python => {
@@ -126,13 +129,11 @@ impl Sdk {
             }
             Self::Rust => Command::new(compat_env()?.join("rust/release/apogee-compat")),
         };
+        command.arg(endpoint);
         match work {
-            // The name, not the address, because SDKs check it against the certificate.
-            Work::Scenarios(Transport::Tls) => command.arg(format!("localhost:{port}")).arg("tls"),
-            Work::Scenarios(Transport::Plaintext) => command.arg(format!("127.0.0.1:{port}")).arg("plaintext"),
-            Work::Endure(length) => {
-                command.arg(format!("127.0.0.1:{port}")).arg(format!("endure={}", length.as_secs()))
-            }
+            Work::Scenarios(Transport::Tls) => command.arg("tls"),
+            Work::Scenarios(Transport::Plaintext) => command.arg("plaintext"),
+            Work::Endure(length) => command.arg(format!("endure={}", length.as_secs())),
         };
         // What gRPC reads in Python and Node.js, and what Go and Rust read.
         let authorities = home.join("ca.pem");
@@ -165,6 +166,19 @@ pub async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
         .with_context(|| format!("{command:?} does not start; `make test` sets it up"))?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((output.status.success(), text))
+}
+
+/// The Java SDK works on some messages for longer than any lease that is not renewed.
+///
+/// # Errors
+/// With everything the program printed, when a message came again.
+pub async fn hold(endpoint: &str) -> anyhow::Result<()> {
+    let home = tempfile::tempdir()?;
+    let mut hold = java("apogee.compat.Hold", home.path())?;
+    hold.arg(endpoint).args([HELD.0, HELD.1]);
+    let (success, output) = run(hold).await.context("the Java SDK")?;
+    ensure!(success, "the Java SDK saw:\n{output}");
+    Ok(())
 }
 
 /// A Java program with the official SDK. Its home is `home`, because the SDK writes its logs there.

@@ -108,7 +108,10 @@ async fn check(sdk: Sdk, transport: Transport) -> anyhow::Result<()> {
         let ran = server.cli(&line.split(' ').collect::<Vec<_>>()).await?;
         ensure!(ran.code == 0, "{line}: {ran:?}");
     }
-    let checked = sdk.check(transport, server.ports().grpc, folder.path()).await;
+    // SDKs check the name against the certificate.
+    let host = if transport == Transport::Tls { "localhost" } else { "127.0.0.1" };
+    let endpoint = format!("{host}:{}", server.ports().grpc);
+    let checked = sdk.check(transport, &endpoint, folder.path()).await;
     checked.with_context(|| format!("server log:\n{}", server.log().unwrap_or_default()))?;
     let ended = server.stop().await?;
     let log = server.log()?;

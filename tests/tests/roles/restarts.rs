@@ -1,22 +1,16 @@
 //! Processes that end and come back under load: proxies without warning, namesrv for a minute, and all of them in turn.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
+use apogee_tests::at_work::{AtWork, Seen};
 use apogee_tests::cluster::{Balancer, Cluster, Process, Shape};
-use apogee_tests::endure::{Connections, Endure, Endured};
-use apogee_tests::grpc::{Client, Crowd, Load, judged};
-use apogee_tests::history::{Call, History, Outcome, What};
+use apogee_tests::endure::Connections;
+use apogee_tests::sdk::hold;
 use tokio::time::{Instant, sleep};
 
-use crate::sdks::{hold, kill_proxies};
+use crate::sdks::{endpoint, kill_proxies};
 use crate::{ALONE, no_errors, ports};
 
-/// More would only make two cores busy.
-const CROWD: Crowd = Crowd { producers: 4, groups: 2, consumers: 2, pace: Duration::from_millis(10) };
-/// Of our clients, each to an arbitrary proxy.
-const CONNECTIONS: usize = 6;
 /// How long no namesrv is there.
 const AWAY: Duration = Duration::from_secs(60);
 /// From the death of a namesrv until a topic can be created.
@@ -27,21 +21,10 @@ const CALM: Duration = Duration::from_secs(2);
 /// A cluster with clients at work on it, all of whom come through the balancer.
 struct Scene {
     cluster: Cluster,
-    history: History,
-    client: Arc<Client>,
-    load: Load,
-    java: Endure,
+    at_work: AtWork,
     /// Where all of them connect to.
     endpoint: String,
     _balancer: Balancer,
-}
-
-/// What clients saw, after the judgement.
-struct Seen {
-    calls: Vec<Call>,
-    /// Statuses other than OK that our clients got.
-    refusals: Vec<String>,
-    java: Endured,
 }
 
 impl Scene {
@@ -49,42 +32,16 @@ impl Scene {
         let cluster = Cluster::start(Shape::WHOLE, &["--set", "drain.lame_duck=1s", "--set", "drain.spread=2s"]).await;
         let cluster = cluster.expect("the cluster starts");
         let balancer = Balancer::start(ports(&cluster)).await.expect("a port");
-        let history = History::new();
-        let behind = format!("127.0.0.1:{}", balancer.port());
-        let client = Client::of_all(&vec![behind.clone(); CONNECTIONS], history.clone());
-        let client = Arc::new(client.expect("endpoints"));
-        client.create_topic().await.expect("the topic is created on first use");
-        let java = Endure::start(&behind, connections).await.expect("the Java SDK begins");
-        let load = Load::start(Arc::clone(&client), CROWD);
-        Scene { cluster, history, client, load, java, endpoint: behind, _balancer: balancer }
+        let endpoint = endpoint(&balancer);
+        let at_work = AtWork::start(&endpoint, connections).await.expect("messages come and go");
+        Scene { cluster, at_work, endpoint, _balancer: balancer }
     }
 
-    /// Ends the load and judges it: nothing is lost, nothing that was acked came again, no log has an ERROR.
+    /// Ends the load: nothing is lost, nothing that was acked came again, no log has an ERROR.
     async fn close(self) -> Seen {
-        let Scene { cluster, history, client, load, java, _balancer, .. } = self;
-        let (java, ()) = tokio::join!(java.finish(), load.finish());
-        let java = java.expect("the Java SDK ends by itself");
-        let told = judged(&history);
-        assert!(told.is_empty(), "violations:\n{}", told.join("\n"));
-        assert!(java.broken.is_empty(), "the Java SDK saw:\n{}", java.broken.join("\n"));
-        no_errors(&cluster);
-        Seen { calls: history.calls(), refusals: client.refusals(), java }
-    }
-}
-
-impl Seen {
-    /// Sends of the Java SDK that failed after its own attempts.
-    fn failed_sends(&self) -> Vec<&String> {
-        self.java.failed.iter().filter(|failed| failed.starts_with("failed send")).collect()
-    }
-
-    /// Calls of ours that nobody answered.
-    fn unanswered(&self) -> usize {
-        let outcome = |call: &Call| match &call.what {
-            What::Send { outcome, .. } | What::Receive { outcome, .. } | What::Ack { outcome, .. } => Some(*outcome),
-            _ => None,
-        };
-        self.calls.iter().filter(|call| outcome(call) == Some(Outcome::Indeterminate)).count()
+        let seen = self.at_work.finish().await.expect("nothing is lost and nothing comes again");
+        no_errors(&self.cluster);
+        seen
     }
 }
 
@@ -152,13 +109,13 @@ async fn everything_is_restarted_in_turn() {
     let mut scene = Scene::open(Connections::Stay).await;
     sleep(CALM).await;
     for process in scene.cluster.all() {
-        eprint!("after {:>6} ms: ", scene.history.start().at.as_millis());
+        eprint!("after {:>6} ms: ", scene.at_work.history.start().at.as_millis());
         let ended = restart(process).await;
         assert!(ended.success(), "{} ended with {ended}", process.name());
         sleep(CALM).await;
     }
     let seen = scene.close().await;
-    let (deliveries, again) = deliveries(&seen.calls);
+    let (deliveries, again) = seen.deliveries();
     eprintln!(
         "{} sends of Java, {} of its calls failed; {} calls of ours unanswered; {again} of {deliveries} deliveries came again",
         seen.java.sent.len(),
@@ -194,34 +151,4 @@ async fn leading(cluster: &Cluster) -> usize {
         }
     }
     panic!("no namesrv leads");
-}
-
-/// All deliveries, and those that nobody wanted: after one that its consumer acked, or that no consumer saw.
-fn deliveries(calls: &[Call]) -> (usize, usize) {
-    let acked: BTreeSet<_> = calls
-        .iter()
-        .filter_map(|call| match &call.what {
-            What::Ack { group, handle, .. } => Some((group.clone(), *handle)),
-            _ => None,
-        })
-        .collect();
-    let mut received: Vec<&Call> = calls.iter().filter(|call| matches!(call.what, What::Receive { .. })).collect();
-    received.sort_by_key(|call| call.span.end.order);
-    let (mut all, mut again, mut last) = (0, 0, BTreeMap::new());
-    for call in received {
-        let What::Receive { group, deliveries, .. } = &call.what else { continue };
-        for delivery in deliveries {
-            let earlier = last.insert((group.clone(), delivery.message), delivery.handle);
-            let unwanted = match earlier {
-                None => delivery.attempt > 1,
-                Some(handle) => acked.contains(&(group.clone(), handle)),
-            };
-            all += 1;
-            if unwanted {
-                again += 1;
-                eprintln!("{} {} attempt {} earlier {earlier:?}", call.span, delivery.message, delivery.attempt);
-            }
-        }
-    }
-    (all, again)
 }

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use apogee_tests::cluster::{Balancer, Cluster, Shape};
-use apogee_tests::sdk::{Sdk, Transport, java, run};
+use apogee_tests::sdk::{Sdk, Transport};
 use tokio::time::{Instant, sleep};
 
 use crate::{ALONE, no_errors, ports};
 
 /// Between two deaths.
 const PACE: Duration = Duration::from_secs(5);
-/// Messages that a consumer holds, and for how long: longer than any lease that is not renewed.
-const HELD: (&str, &str) = ("8", "80");
 /// How long the other SDKs send while proxies die.
 const ENDURE: Duration = Duration::from_secs(60);
 
@@ -44,10 +42,10 @@ async fn the_other_sdks_while_proxies_are_killed() -> anyhow::Result<()> {
     let _alone = ALONE.lock().await;
     let mut cluster = Cluster::start(Shape::WHOLE, &[]).await?;
     let balancer = Balancer::start(ports(&cluster)).await?;
-    let port = balancer.port();
+    let endpoint = &endpoint(&balancer);
     let endured = [Sdk::Python, Sdk::Go, Sdk::Node, Sdk::Rust].map(|sdk| async move {
         let home = tempfile::tempdir()?;
-        let did = sdk.endure(ENDURE, port, home.path()).await?;
+        let did = sdk.endure(ENDURE, endpoint, home.path()).await?;
         eprintln!("{sdk:?}: {did}");
         anyhow::Ok(())
     });
@@ -62,17 +60,11 @@ async fn the_other_sdks_while_proxies_are_killed() -> anyhow::Result<()> {
 /// Every scenario passes.
 async fn check(sdk: Sdk, balancer: &Balancer) -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
-    sdk.check(Transport::Plaintext, balancer.port(), home.path()).await
+    sdk.check(Transport::Plaintext, &endpoint(balancer), home.path()).await
 }
 
-/// The Java SDK works on some messages for longer than any lease that is not renewed.
-pub(crate) async fn hold(endpoint: &str) -> anyhow::Result<()> {
-    let home = tempfile::tempdir()?;
-    let mut hold = java("apogee.compat.Hold", home.path())?;
-    hold.arg(endpoint).args([HELD.0, HELD.1]);
-    let (success, output) = run(hold).await.context("the Java SDK")?;
-    ensure!(success, "the Java SDK saw:\n{output}");
-    Ok(())
+pub(crate) fn endpoint(balancer: &Balancer) -> String {
+    format!("127.0.0.1:{}", balancer.port())
 }
 
 /// Kills one proxy after the other, for good measure at uneven times, and starts each again.
