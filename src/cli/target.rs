@@ -59,10 +59,13 @@ pub(crate) struct Admin {
     pub(crate) address: String,
 }
 
+/// The calls that SDKs make.
+pub(crate) type Api = MessagingServiceClient<InterceptedService<Channel, WithHeaders>>;
+
 /// The message API of one server, with the headers of a client on every call.
 #[derive(Clone)]
 pub(crate) struct Messaging {
-    pub(crate) api: MessagingServiceClient<InterceptedService<Channel, WithHeaders>>,
+    pub(crate) api: Api,
     pub(crate) address: String,
 }
 

@@ -12,7 +12,7 @@ use tonic::Request;
 
 use super::super::error::{CliError, RequestId};
 use super::super::message::{check, endpoints, hostname, resource};
-use super::super::target::{Messaging, Target};
+use super::super::target::{Api, Messaging, Target};
 use super::{Receiving, Run};
 
 /// Between two heartbeats, as SDKs have it.
@@ -23,6 +23,8 @@ pub(super) const POLL: Duration = Duration::from_secs(5);
 pub(super) const INVISIBLE: Duration = Duration::from_secs(60);
 /// Messages of one receive, at most.
 const BATCH: i32 = 32;
+/// Of a call that did not leave.
+const TRIES: usize = 3;
 /// For the last word.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
@@ -209,8 +211,8 @@ impl Sender {
     /// # Errors
     /// Why the message may not have been stored, in words.
     pub(super) async fn send(&mut self, message: v2::Message) -> Result<String, String> {
-        let ask = timely(v2::SendMessageRequest { messages: vec![message] }, self.timeout);
-        let answer = self.messaging.api.send_message(ask).await.map_err(|status| said(&status))?.into_inner();
+        let ask = v2::SendMessageRequest { messages: vec![message] };
+        let answer = called(&self.messaging, ask, self.timeout, async |api, ask| api.send_message(ask).await).await?;
         ok(answer.status)?;
         let entry = answer.entries.into_iter().next().unwrap_or_default();
         ok(entry.status)?;
@@ -235,8 +237,8 @@ impl Sender {
             source: v2::TransactionSource::SourceClient.into(),
             trace_context: String::new(),
         };
-        let answer = self.messaging.api.end_transaction(timely(ask, self.timeout)).await;
-        ok(answer.map_err(|status| said(&status))?.into_inner().status)
+        let answer = called(&self.messaging, ask, self.timeout, async |api, ask| api.end_transaction(ask).await);
+        ok(answer.await?.status)
     }
 }
 
@@ -267,8 +269,8 @@ impl Receiver {
             long_polling_timeout: Some(span(POLL)),
             attempt_id: None,
         };
-        let ask = timely(ask, POLL + self.timeout);
-        let mut parts = self.messaging.api.receive_message(ask).await.map_err(|status| said(&status))?.into_inner();
+        let limit = POLL + self.timeout;
+        let mut parts = called(&self.messaging, ask, limit, async |api, ask| api.receive_message(ask).await).await?;
         while let Some(part) = parts.message().await.map_err(|status| said(&status))? {
             match part.content {
                 Some(v2::receive_message_response::Content::Message(message)) => each(message),
@@ -299,10 +301,27 @@ impl Receiver {
             topic: Some(self.topic.clone()),
             entries: vec![entry],
         };
-        let answer = self.messaging.api.ack_message(timely(ask, self.timeout)).await;
-        let answer = answer.map_err(|status| said(&status))?.into_inner();
+        let answer = called(&self.messaging, ask, self.timeout, async |api, ask| api.ack_message(ask).await).await?;
         ok(answer.status)?;
         ok(answer.entries.into_iter().next().and_then(|entry| entry.status))
+    }
+}
+
+/// Calls, and calls again when the call did not leave: a connection that is about to end takes no more, and what was on its
+/// way there comes back. gRPC libraries of other languages take the next connection unasked.
+async fn called<Q: Clone, A>(
+    messaging: &Messaging,
+    ask: Q,
+    limit: Duration,
+    call: impl AsyncFn(&mut Api, Request<Q>) -> Result<tonic::Response<A>, tonic::Status>,
+) -> Result<A, String> {
+    let mut api = messaging.api.clone();
+    let mut tries = 1;
+    loop {
+        match call(&mut api, timely(ask.clone(), limit)).await {
+            Err(status) if status.code() == tonic::Code::Cancelled && tries < TRIES => tries += 1,
+            answer => return answer.map(tonic::Response::into_inner).map_err(|status| said(&status)),
+        }
     }
 }
 
