@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run cluster demo test sim fuzz compat-reference compat-table lint fix bench bench-cluster bench-topics bench-fifo bench-restart
+.PHONY: help run cluster demo test sim fuzz compat-reference compat-table lint fix bench bench-cluster bench-topics bench-fifo bench-restart image chart-test chart-golden k8s-test
 
 # One folder for all clones: what was compiled once is compiled once.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apogee-target
@@ -34,6 +34,8 @@ ENDPOINT ?= 127.0.0.1:8081
 COUNT ?= 1000
 FOLDER ?= apogee-cluster
 ROUNDS ?= 5
+IMAGE ?= apogee:$(shell sed -n 's/^appVersion: "\(.*\)"/\1/p' helm/Chart.yaml)
+ARCHIVE ?= apogee-image.tar
 
 help:
 	@echo "make run    build and start apogee dev on 127.0.0.1:8081    ARGS='--ephemeral' and the like"
@@ -44,6 +46,10 @@ help:
 	@echo "make fuzz   hostile bytes for one of our parsers            TARGET=$(TARGET) FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make compat-reference  what Apache RocketMQ does in the compat scenarios    SCENARIOS='...' for some of them"
 	@echo "make compat-table      the table of them, after a change of differences.toml"
+	@echo "make image  the image of all roles, as an archive           IMAGE=$(IMAGE) ARCHIVE=$(ARCHIVE)"
+	@echo "make chart-test        what the chart makes and refuses, without a cluster"
+	@echo "make chart-golden      what the chart makes, after a change of helm/"
+	@echo "make k8s-test  the chart in the Kubernetes of KUBECONFIG, under load  IMAGE=$(IMAGE) ARGS='--steps restarts'"
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
 	@echo "make bench  load on a server of its own, and its figures    ARGS='...' of the load generator"
@@ -105,6 +111,38 @@ compat-table:
 	@tests/setup/build.sh
 	$(CARGO_BUILD)
 	cd tests && CARGO_MANIFEST_DIR=$$PWD $(CARGO_TARGET_DIR)/release/compat-record table
+
+# Nothing is pulled: `docker load`, `ctr images import` and their like take the archive.
+image:
+	@tests/setup/build.sh
+	$(CARGO_BUILD)
+	@k8s/image/build.sh $(BINARY) $(IMAGE) $(ARCHIVE)
+
+# Needs no cluster. Not in `make test` yet: Helm is several minutes of compilation on a new machine.
+CHART := cargo test --release --workspace --features apogee-tests/chart --locked --test chart
+
+chart-test:
+	@tests/setup/build.sh
+	@tests/setup/helm.sh
+	$(CARGO_BUILD)
+	$(CHART)
+
+chart-golden:
+	@tests/setup/build.sh
+	@tests/setup/helm.sh
+	CHART_GOLDEN=1 $(CHART) it_makes_what_it_made
+
+# Any cluster will do that has the image and whose Services are reached from here.
+k8s-test:
+	@if [ -z "$${KUBECONFIG:-}" ]; then \
+	  echo "KUBECONFIG is not set. On a machine with a container runtime: kind create cluster; make image; kind load" >&2; \
+	  echo "image-archive $(ARCHIVE); then this with ARGS='--endpoint ADDRESS_OF_THE_NODE:30081'." >&2; \
+	  exit 1; \
+	fi
+	@tests/setup/build.sh
+	@for sdk in java python go node rust; do tests/setup/$$sdk.sh; done
+	$(CARGO_BUILD)
+	CARGO_MANIFEST_DIR=$$PWD/tests $(CARGO_TARGET_DIR)/release/k8s-test --program $(BINARY) --image $(IMAGE) $(ARGS)
 
 # Clippy, too, in the release profile: another one would compile all C and C++ code a second time.
 lint:
