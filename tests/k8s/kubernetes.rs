@@ -63,7 +63,9 @@ impl Kubernetes {
         let mut command = Command::new("helm");
         command.args(["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "5m"]);
         run(command).await?;
-        self.eventually("no pod is left", async || Ok(self.pods("").await?.is_empty())).await
+        // Names of pods and their volumes are free only then.
+        let pods = format!("pod --selector app.kubernetes.io/instance={RELEASE}");
+        self.kubectl(&format!("wait --for=delete {pods} --timeout=300s")).await.map(drop)
     }
 
     pub(crate) async fn helm_test(&self) -> anyhow::Result<()> {
