@@ -18,11 +18,8 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
-  {{- with $root.Values.global.imagePullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
+  {{- with include "apogee.pull.secrets" $root }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with $values.priorityClassName }}
   priorityClassName: {{ . }}
@@ -146,6 +143,15 @@ spec:
 {{/* A default, and what people set instead of some of it. (default, values, more of the default) */}}
 {{- define "apogee.over" -}}
 {{- mustMergeOverwrite (include .default . | fromYaml) (deepCopy .values) | toYaml -}}
+{{- end -}}
+
+{{- define "apogee.pull.secrets" -}}
+{{- with .Values.global.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "apogee.security.pod" -}}

@@ -59,9 +59,19 @@ impl Kubernetes {
         Ok(began.elapsed())
     }
 
+    /// Removes the release, if there is one, and waits for its pods to be gone.
     pub(crate) async fn uninstall(&self) -> anyhow::Result<()> {
         let mut command = Command::new("helm");
-        command.args(["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "5m"]);
+        command.args([
+            "uninstall",
+            RELEASE,
+            "--namespace",
+            NAMESPACE,
+            "--wait",
+            "--timeout",
+            "5m",
+            "--ignore-not-found",
+        ]);
         run(command).await?;
         // Names of pods and their volumes are free only then.
         let pods = format!("pod --selector app.kubernetes.io/instance={RELEASE}");
@@ -82,9 +92,7 @@ impl Kubernetes {
     }
 
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
-        let mut command = Command::new("helm");
-        command.args(["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found"]);
-        run(command).await?;
+        self.uninstall().await?;
         self.kubectl(&format!("delete namespace {NAMESPACE} --ignore-not-found --timeout=180s")).await.map(drop)
     }
 
