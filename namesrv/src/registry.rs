@@ -67,7 +67,8 @@ impl Registry for Door {
 
     async fn leave(&self, request: Request<v1::Life>) -> Reply<v1::Changed> {
         let (node, incarnation) = self.life(&request.into_inner())?;
-        self.change(Command::LeaveInTurn { node, incarnation }).await
+        let version = self.namesrv.leave_in_turn(node, incarnation).await.map_err(refused)?;
+        Ok(Response::new(v1::Changed { version }))
     }
 
     type WatchStream = BoxStream<'static, Result<v1::Update, Status>>;

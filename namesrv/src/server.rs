@@ -280,12 +280,18 @@ impl Namesrv {
         self.change(Command::NodeHeard { node: node.clone(), incarnation, alive: false }).await.map(|_| ())
     }
 
-    /// The store-node stops, as [`Namesrv::unregister`], if it is its turn.
+    /// The store-node stops, as [`Namesrv::unregister`], if it is its turn or none will come. Returns the version that has it.
     ///
     /// # Errors
     /// [`MetadataError::NoTurn`] while a replica group would lose its majority by it; as [`Namesrv::heartbeat`].
-    pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
-        self.change(Command::LeaveInTurn { node: node.clone(), incarnation }).await.map(|_| ())
+    pub async fn leave_in_turn(&self, node: NodeName, incarnation: u64) -> Result<u64, MetadataError> {
+        let left = self.ask(Command::LeaveInTurn { node: node.clone(), incarnation }).await;
+        let in_vain = |cluster: Arc<Cluster>| self.shared.leases().waits_in_vain(&cluster, &node, Instant::now());
+        if matches!(left, Err(MetadataError::NoTurn { .. })) && self.cluster().is_some_and(in_vain) {
+            tracing::warn!(event = "all_leave", %node, "all store-nodes with its replica groups stop; it need not wait");
+            return self.ask(Command::NodeHeard { node, incarnation, alive: false }).await.map(|(version, _)| version);
+        }
+        left.map(|(version, _)| version)
     }
 
     /// The store-node is about to leave: it gets nothing new, and leads nothing if others can.

@@ -209,7 +209,8 @@ impl NamesrvClient {
     }
 
     /// # Errors
-    /// Those of [`crate::Namesrv::leave_in_turn`]; those of this client.
+    /// [`MetadataError::NoTurn`] while a replica group would lose its majority by it; those of
+    /// [`crate::Namesrv::unregister`]; those of this client.
     pub async fn leave_in_turn(&self, node: &NodeName, incarnation: u64) -> Result<(), MetadataError> {
         let request = self.life(node, incarnation);
         self.change(move |mut client| {
