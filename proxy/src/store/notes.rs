@@ -1,5 +1,6 @@
 //! What the leader is told without anybody waiting for it: in order, many at once, and again when a lane breaks.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use apogee_proto::store::v1::lane_request::Ask;
 use apogee_proto::store::v1::{self, Clients, DeliveryKeys};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ClientHeard;
@@ -21,6 +22,11 @@ const WAITING_MAX: usize = 16_384;
 const AT_ONCE: usize = 256;
 /// Keys or clients of one item.
 const ITEM_MAX: usize = 512;
+/// From the end of a call to the note that its batch was written: what was yielded last may take so long until it is on its
+/// way. A client that heard no end throws the batch away, and nobody may renew it then if this proxy was killed between.
+const SETTLES: Duration = Duration::from_millis(100);
+/// Those that are due within so long go along.
+const ALONG: Duration = Duration::from_millis(25);
 /// How long a note is worth telling.
 const NOTE_MAX: Duration = Duration::from_secs(10);
 /// And when the proxy ends.
@@ -69,11 +75,11 @@ pub(super) async fn deliver(
     mut notes: mpsc::Receiver<Note>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let mut some = Vec::new();
+    let (mut some, mut settling) = (Vec::new(), Settling::default());
     loop {
-        some.clear();
         let stopping = tokio::select! {
-            _ = notes.recv_many(&mut some, AT_ONCE) => stop.is_cancelled(),
+            _ = notes.recv_many(&mut some, AT_ONCE), if settling.has_room() => stop.is_cancelled(),
+            () = settling.first_is_over() => false,
             () = stop.cancelled() => {
                 while let Ok(note) = notes.try_recv() {
                     some.push(note);
@@ -82,11 +88,40 @@ pub(super) async fn deliver(
             }
         };
         let limit = if stopping { LAST_NOTE_MAX } else { NOTE_MAX };
-        let told = merged(&some).into_iter().map(|note| tell(&resender, note, limit));
+        let due = settling.pass(some.drain(..), stopping);
+        let told = merged(&due).into_iter().map(|note| tell(&resender, note, limit));
         futures::future::join_all(told).await;
         if stopping {
             return Ok(());
         }
+    }
+}
+
+/// Confirmations of batches that may still be on their way, the oldest first.
+#[derive(Default)]
+struct Settling(VecDeque<(Instant, Note)>);
+
+impl Settling {
+    fn has_room(&self) -> bool {
+        self.0.len() < WAITING_MAX
+    }
+
+    /// Waits until the first of them is due. Cancel safe.
+    async fn first_is_over(&self) {
+        match self.0.front() {
+            Some((due, _)) => sleep_until(*due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What is to be told now: of `notes` all but confirmations, and the confirmations that are due, or all of them.
+    fn pass(&mut self, notes: impl Iterator<Item = Note>, all: bool) -> Vec<Note> {
+        let now = Instant::now();
+        let (confirmed, mut due): (Vec<_>, Vec<_>) = notes.partition(|note| matches!(note, Note::Confirm(_)));
+        self.0.extend(confirmed.into_iter().map(|note| (now + SETTLES, note)));
+        let over = self.0.partition_point(|(due, _)| all || *due <= now + ALONG);
+        due.extend(self.0.drain(..over).map(|(_, note)| note));
+        due
     }
 }
 
@@ -159,5 +194,21 @@ mod tests {
             other => panic!("{other:?} was not noted"),
         });
         assert_eq!(sizes.collect::<Vec<_>>(), [("heard", 512), ("heard", 89), ("lost", 1), ("heard", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_counts_as_written_only_when_it_is_on_its_way() {
+        let confirm = |offset| {
+            let key = v1::DeliveryKey { offset, ..v1::DeliveryKey::default() };
+            Note::Confirm(vec![key.try_into().unwrap()])
+        };
+        let (mut settling, begin) = (Settling::default(), Instant::now());
+        assert_eq!(settling.pass([confirm(1), Note::Release(vec![])].into_iter(), false), [Note::Release(vec![])]);
+        tokio::time::advance(SETTLES * 3 / 5).await;
+        assert_eq!(settling.pass([confirm(2)].into_iter(), false), []);
+        settling.first_is_over().await;
+        assert!(begin.elapsed() >= SETTLES, "{:?}", begin.elapsed());
+        assert_eq!(settling.pass(std::iter::empty(), false), [confirm(1)]);
+        assert_eq!(settling.pass([confirm(3)].into_iter(), true), [confirm(2), confirm(3)], "when the proxy ends");
     }
 }
