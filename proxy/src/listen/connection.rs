@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
@@ -36,6 +36,9 @@ const ANNOUNCE: Duration = Duration::from_millis(100);
 /// How long a peer without open streams may take to answer our GOAWAY.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a peer that was told goodbye may take to close.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
 /// What all connections of a port share.
 pub(super) struct Shared {
     pub(super) limits: ConnectionLimits,
@@ -55,6 +58,10 @@ pub(super) struct Connection {
     pub(super) peer: PeerAddr,
     pub(super) shared: Arc<Shared>,
 }
+
+/// What bytes come and go by.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Io for IO {}
 
 /// A connection whose first byte told what it speaks.
 enum Greeted {
@@ -100,12 +107,18 @@ impl Connection {
         }
     }
 
-    /// Speaks HTTP/2 until the peer leaves, or until a reason of ours to close and then the end of the open streams.
-    async fn serve<IO>(self, io: IO, service: impl Served, tls: IsTls) -> Closed
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    /// Serves a connection that has been greeted, and lingers if the end was our wish.
+    async fn serve(self, mut io: impl Io, service: impl Served, tls: IsTls) -> Closed {
         let _open = self.shared.metrics.open(tls);
+        let closed = self.speak(&mut io, service).await;
+        if let Closed::Age | Closed::Drain | Closed::Idle = closed {
+            let _it_is_over = timeout(LINGER_MAX, linger(io)).await;
+        }
+        closed
+    }
+
+    /// Speaks HTTP/2 until the peer leaves, or until a reason of ours to close and then the end of the open streams.
+    async fn speak(&self, io: &mut impl Io, service: impl Served) -> Closed {
         let limits = &self.shared.limits;
         let (activity, departure) = (Activity::new(), Departure::open());
         let service = ConnectionService {
@@ -189,6 +202,14 @@ impl Connection {
         tracing::debug!(event = "connection_broken", peer = %self.peer.0, connection = self.id.0, %why, "{what}");
         Closed::Error
     }
+}
+
+/// Says that nothing more comes, and reads into nothing until the peer closes. A socket that closes while bytes are on their
+/// way to it resets the connection, and a peer that learns so while it writes may never read what has come to it: answers,
+/// and the GOAWAY that tells which of its calls were not taken and can be made elsewhere.
+async fn linger(mut io: impl Io) -> io::Result<()> {
+    io.shutdown().await?;
+    tokio::io::copy(&mut io, &mut tokio::io::sink()).await.map(drop)
 }
 
 /// The place of a connection within `spread`. Multiplying the id by the golden ratio spreads any run of ids evenly,

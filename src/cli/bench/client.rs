@@ -1,6 +1,7 @@
 //! One client of the proxy, as an SDK is one: it says what it is by telemetry, asks for the route, is heard by
 //! heartbeats, and takes its leave.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use apogee_host::{Entropy as _, OsEntropy};
@@ -319,10 +320,26 @@ async fn called<Q: Clone, A>(
     let mut tries = 1;
     loop {
         match call(&mut api, timely(ask.clone(), limit)).await {
-            Err(status) if status.code() == tonic::Code::Cancelled && tries < TRIES => tries += 1,
+            Err(status) if unsent(&status) && tries < TRIES => tries += 1,
             answer => return answer.map(tonic::Response::into_inner).map_err(|status| said(&status)),
         }
     }
+}
+
+/// Whether a call never left, or the server said with its GOAWAY that it did nothing about it.
+fn unsent(status: &tonic::Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let refused =
+            |error: &h2::Error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
+            || error.downcast_ref::<h2::Error>().is_some_and(refused)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn everything() -> v2::FilterExpression {

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 use super::*;
 
+/// What every client says first, with its settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const HEADERS: u8 = 1;
 const GOAWAY: u8 = 7;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -82,7 +84,7 @@ fn get(path: &str) -> Request<Empty<Bytes>> {
 async fn half_a_preface_is_cut() {
     let Served { mut client, server, since, .. } = serve();
     client.write_all(b"PRI * HT").await.expect("sent");
-    assert_eq!(end(server, since).await, (Closed::Idle, 15));
+    assert_eq!(end(server, since).await, (Closed::Idle, 15 + LINGER_MAX.as_secs()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +117,7 @@ async fn an_open_stream_keeps_its_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_answers_no_ping_is_gone() {
     let Served { mut client, server, since, shared } = serve();
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    client.write_all(PREFACE).await.expect("sent");
     client.write_all(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x86\x04\x05/wait").await.expect("sent"); // GET http /wait
     let asked = Duration::from_secs(1);
     tokio::time::sleep(asked).await;
@@ -180,12 +182,28 @@ async fn a_drain_ends_what_an_old_connection_waits_for() {
     assert_eq!(end(server, since).await, (Closed::Age, AGED + 10));
 }
 
+/// A reset would take with it what a peer that is busy writing has not read: answers, and the GOAWAY.
+#[tokio::test(start_paused = true)]
+async fn what_still_comes_is_read_until_the_peer_closes() {
+    async fn patient(closes: bool) -> (Closed, u64) {
+        let Served { mut client, server, since, .. } = serve();
+        client.write_all(PREFACE).await.expect("sent");
+        client.read_to_end(&mut Vec::new()).await.expect("all that the server says");
+        client.write_all(&[0; 256 * 1024]).await.expect("more than fits is taken");
+        let _client = (!closes).then_some(client);
+        end(server, since).await
+    }
+    let idle = (ConnectionLimits::default().first_request + GOAWAY_TIMEOUT).as_secs();
+    assert_eq!(patient(true).await, (Closed::Idle, idle));
+    assert_eq!(patient(false).await, (Closed::Idle, idle + LINGER_MAX.as_secs()));
+}
+
 /// A client that reads of the end of its stream first would open the next one on the same connection.
 #[tokio::test(start_paused = true)]
 async fn the_goaway_comes_before_what_ends_because_of_it() {
     let age = AgeSettings { max: Duration::from_secs(8), ..AgeSettings::default() };
     let Served { mut client, server, .. } = serve_with(age);
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    client.write_all(PREFACE).await.expect("sent");
     client.write_all(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x86\x04\x05/left").await.expect("sent"); // GET http /left
     let mut kinds = Vec::new();
     loop {
