@@ -12,6 +12,8 @@ use tokio::time::timeout;
 const RUN_MAX: Duration = Duration::from_secs(180);
 /// Messages that a consumer holds, and for how many seconds.
 const HELD: (&str, &str) = ("8", "80");
+/// Transactions, and for how many seconds they stay open.
+const UNDECIDED: (&str, &str) = ("30", "60");
 
 /// An official SDK with a program of scenarios.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -168,16 +170,22 @@ pub async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
     Ok((output.status.success(), text))
 }
 
-/// The Java SDK works on some messages for longer than any lease that is not renewed.
+/// The Java SDK works on some messages for longer than any lease that is not renewed, and meanwhile has transactions open,
+/// which it ends or is asked for.
 ///
 /// # Errors
-/// With everything the program printed, when a message came again.
+/// With everything the program printed, when a message came again, or not, or nobody wanted it.
 pub async fn hold(endpoint: &str) -> anyhow::Result<()> {
+    let held = program("apogee.compat.Hold", endpoint, HELD);
+    tokio::try_join!(held, program("apogee.compat.Undecided", endpoint, UNDECIDED)).map(|_| ())
+}
+
+async fn program(class: &str, endpoint: &str, numbers: (&str, &str)) -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
-    let mut hold = java("apogee.compat.Hold", home.path())?;
-    hold.arg(endpoint).args([HELD.0, HELD.1]);
-    let (success, output) = run(hold).await.context("the Java SDK")?;
-    ensure!(success, "the Java SDK saw:\n{output}");
+    let mut program = java(class, home.path())?;
+    program.arg(endpoint).args([numbers.0, numbers.1]);
+    let (success, output) = run(program).await.with_context(|| class.to_owned())?;
+    ensure!(success, "{class} saw:\n{output}");
     Ok(())
 }
 
