@@ -128,7 +128,7 @@ async fn peek(mut admin: Admin, output: &Output, group: &str, count: u64, all: b
 /// The offsets of dead letters in each queue: those that wait, or all of them.
 async fn queues(admin: &mut Admin, group: &str, all: bool) -> Result<BTreeMap<u32, (u64, u64)>, CliError> {
     let (namespace, topic) = topic_of(group);
-    let ask = v1::DescribeGroupRequest { namespace: namespace.clone(), name: split(group).1 };
+    let ask = v1::DescribeGroupRequest { namespace: namespace.clone(), name: split(group).1, settings_only: false };
     let failed = |status| CliError::call(&admin.address, status);
     let progress = admin.api.describe_group(ask).await.map_err(failed)?.into_inner().progress;
     let ask = v1::DescribeTopicRequest { namespace, name: topic.clone() };

@@ -280,7 +280,7 @@ impl Admin {
     async fn do_describe_group(&self, ask: v1::DescribeGroupRequest) -> Result<v1::DescribeGroupResponse, AdminError> {
         let cluster = self.routes.cluster();
         let group = known_group(&cluster, ConsumerGroup::parse(&ask.namespace, &ask.name)?)?;
-        let stores = self.stores.all();
+        let stores = if ask.settings_only { Vec::new() } else { self.stores.all() };
         let progress = try_join_all(stores.iter().map(|store| store.group_status(group.id))).await?.concat();
         Ok(v1::DescribeGroupResponse {
             group: Some(convert::group(&group)),

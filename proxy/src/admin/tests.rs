@@ -398,7 +398,10 @@ async fn progress_is_in_order_and_without_deleted_topics() {
     let (namespace, name, max_attempts, retry) = (String::new(), "g".to_owned(), 3, None);
     let ask = v1::CreateGroupRequest { namespace, name, order, max_attempts, retry, priority_factor: None, lite: None };
     admin.create_group(ask).await.expect("a fair wish");
-    let ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned() };
+    let mut ask = v1::DescribeGroupRequest { namespace: String::new(), name: "g".to_owned(), settings_only: true };
+    let described = admin.describe_group(ask.clone()).await.expect("it is there").into_inner();
+    assert!(described.progress.is_empty() && described.group.is_some());
+    ask.settings_only = false;
     let described = admin.describe_group(ask).await.expect("it is there").into_inner();
     let rows: Vec<_> = described.progress.iter().map(|row| (row.topic.as_str(), row.queue_id, row.committed)).collect();
     assert_eq!(rows, [("orders", 0, 3), ("orders", 1, 3)]);

@@ -138,7 +138,7 @@ async fn list(admin: &mut Admin, output: &Output) -> Result<(), CliError> {
 /// The consumer group, and its progress in order of (topic, queue).
 async fn described(admin: &mut Admin, full_name: &str) -> Result<(v1::Group, Vec<v1::GroupQueueProgress>), CliError> {
     let (namespace, name) = split(full_name);
-    let ask = v1::DescribeGroupRequest { namespace, name };
+    let ask = v1::DescribeGroupRequest { namespace, name, settings_only: false };
     let answer = admin.api.describe_group(ask).await.map_err(|status| CliError::call(&admin.address, status))?;
     let v1::DescribeGroupResponse { group, progress } = answer.into_inner();
     Ok((group.ok_or(CliError::Incomplete { what: "group" })?, progress))
