@@ -48,7 +48,7 @@ help:
 	@echo "make compat-table      the table of them, after a change of differences.toml"
 	@echo "make image  the image of all roles, as an archive           IMAGE=$(IMAGE) ARCHIVE=$(ARCHIVE)"
 	@echo "make chart-test        what the chart makes and refuses, without a cluster"
-	@echo "make chart-golden      what the chart makes, after a change of helm/"
+	@echo "make chart-golden      what the chart makes, after a change of helm/ or of the kinds"
 	@echo "make k8s-test  the chart in the Kubernetes of KUBECONFIG, under load  IMAGE=$(IMAGE) ARGS='--steps restarts'"
 	@echo "make lint   formatting, clippy, licences; changes nothing"
 	@echo "make fix    what of that a machine can repair"
@@ -119,7 +119,7 @@ image:
 	@k8s/image/build.sh $(BINARY) $(IMAGE) $(ARCHIVE)
 
 # Needs no cluster. Not in `make test` yet: Helm is several minutes of compilation on a new machine.
-CHART := cargo test --release --workspace --features apogee-tests/chart --locked --test chart
+CHART := cargo test --release --workspace --features apogee-tests/chart --locked --test chart --test definitions
 
 chart-test:
 	@tests/setup/build.sh
@@ -130,7 +130,7 @@ chart-test:
 chart-golden:
 	@tests/setup/build.sh
 	@tests/setup/helm.sh
-	CHART_GOLDEN=1 $(CHART) it_makes_what_it_made
+	CHART_GOLDEN=1 $(CHART) -- it_makes_what_it_made the_chart_has_them
 
 # Any cluster will do that has the image and whose Services are reached from here.
 k8s-test:
