@@ -1,11 +1,12 @@
 //! The one binary: the only place where the roles meet. Nothing is initialised before its sub-command is chosen.
 //!
 //! Reading order: this table of contents, `record` (how the CLI finds `apogee dev`), `cli`, `dev`, `namesrv`,
-//! `store_node`, `proxy`, and `process` (what roles have in common).
+//! `store_node`, `proxy`, `operator`, and `process` (what roles have in common).
 
 mod cli;
 mod dev;
 mod namesrv;
+mod operator;
 mod process;
 mod proxy;
 mod record;
@@ -41,12 +42,14 @@ enum Command {
     StoreNode(store_node::Args),
     /// Serves SDKs; any number of them
     Proxy(proxy::Args),
+    /// Keeps topics and consumer groups as objects of Kubernetes say
+    Operator(operator::Args),
     #[command(flatten)]
     Cli(cli::Command),
 }
 
 /// Sub-commands that are servers.
-const ROLES: [&str; 4] = ["dev", "namesrv", "store-node", "proxy"];
+const ROLES: [&str; 5] = ["dev", "namesrv", "store-node", "proxy", "operator"];
 
 fn main() -> ExitCode {
     let args = match cli::understood(std::env::args_os().collect()) {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Ok(Apogee { command: Command::Namesrv(args), .. }) => namesrv::run(args),
         Ok(Apogee { command: Command::StoreNode(args), .. }) => store_node::run(args),
         Ok(Apogee { command: Command::Proxy(args), .. }) => proxy::run(args),
+        Ok(Apogee { command: Command::Operator(args), .. }) => operator::run(args),
         Ok(Apogee { command: Command::Cli(command), output }) => cli::run::<Apogee>(command, &output),
         Err(refused) => usage(&refused, &args),
     }

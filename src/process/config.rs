@@ -51,7 +51,10 @@ pub(crate) enum Format {
 
 impl Default for Log {
     fn default() -> Log {
-        Log { level: "info,opentelemetry_sdk=warn,openraft=error".to_owned(), format: Format::Auto }
+        Log {
+            level: "info,opentelemetry_sdk=warn,openraft=error,kube_client=off,kube_runtime=off".to_owned(),
+            format: Format::Auto,
+        }
     }
 }
 
