@@ -59,6 +59,18 @@ member:
 {{- end }}
 {{- end -}}
 
+{{- define "apogee.config.operator" -}}
+{{ include "apogee.config.common" . }}
+admin:
+  address: {{ include "apogee.admin" . }}
+lease:
+  name: {{ include "apogee.component" (dict "root" . "component" "operator") }}
+{{- if .Values.operator.watchAllNamespaces }}
+watch:
+  namespaces: ["*"]
+{{- end }}
+{{- end -}}
+
 {{/* The file of a role; what people set wins. (root, component, values) */}}
 {{- define "apogee.config" -}}
 {{- $ours := include (printf "apogee.config.%s" .component) .root | fromYaml -}}

@@ -80,6 +80,11 @@ annotations:
 {{- printf "%s.%s.svc.%s" (include "apogee.component" .) .root.Release.Namespace .root.Values.clusterDomain -}}
 {{- end -}}
 
+{{/* The admin port of the proxies, as everybody in the cluster finds it. */}}
+{{- define "apogee.admin" -}}
+{{- printf "%s-admin.%s.svc.%s:8088" (include "apogee.fullname" .) .Release.Namespace .Values.clusterDomain -}}
+{{- end -}}
+
 {{/* The addresses of all namesrv. */}}
 {{- define "apogee.namesrv" -}}
 {{- $root := . -}}

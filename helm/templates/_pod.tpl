@@ -15,7 +15,7 @@ metadata:
     {{- end }}
 spec:
   serviceAccountName: {{ include "apogee.account" . }}
-  automountServiceAccountToken: false
+  automountServiceAccountToken: {{ eq .component "operator" }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
   {{- with include "apogee.pull.secrets" $root }}

@@ -8,6 +8,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -67,6 +68,10 @@ fn known(object: &Value) -> anyhow::Result<()> {
         "autoscaling/v2/HorizontalPodAutoscaler" => same::<HorizontalPodAutoscaler>(object),
         "networking.k8s.io/v1/NetworkPolicy" => same::<NetworkPolicy>(object),
         "policy/v1/PodDisruptionBudget" => same::<PodDisruptionBudget>(object),
+        "rbac.authorization.k8s.io/v1/ClusterRole" => same::<ClusterRole>(object),
+        "rbac.authorization.k8s.io/v1/ClusterRoleBinding" => same::<ClusterRoleBinding>(object),
+        "rbac.authorization.k8s.io/v1/Role" => same::<Role>(object),
+        "rbac.authorization.k8s.io/v1/RoleBinding" => same::<RoleBinding>(object),
         // Not of Kubernetes itself.
         "keda.sh/v1alpha1/ScaledObject"
         | "monitoring.coreos.com/v1/PrometheusRule"

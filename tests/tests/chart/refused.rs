@@ -17,6 +17,8 @@ fn what_cannot_work_is_refused() -> anyhow::Result<()> {
         ("proxy.autoscaling.enabled=false,proxy.replicas=1", "proxy.pdb.enabled with fewer than two proxies"),
         ("storeNode.replicas=1,storeNode.replicationFactor=1", "storeNode.pdb.enabled with one replica"),
         ("namesrv.replicas=1", "namesrv.pdb.enabled with one replica"),
+        ("operator.enabled=true,operator.pdb.enabled=true", "operator.pdb.enabled with one replica"),
+        ("operator.config.watch.namespaces={a}", "set operator.watchAllNamespaces"),
         ("proxy.resources.requests.cpu=null", "proxy.autoscaling.enabled needs proxy.resources.requests.cpu"),
     ] {
         refused(set, sentence)?;
@@ -36,6 +38,9 @@ fn what_nobody_knows_is_refused() -> anyhow::Result<()> {
         ("proxy.service.type=ExternalName", "proxy/service/type"),
         ("logging.format=xml", "logging/format"),
         ("proxy.pdb.enabled=maybe", "proxy/pdb/enabled"),
+        ("operator.replicas=3", "operator/replicas"),
+        ("operator.watchAllNamespaces=some", "operator/watchAllNamespaces"),
+        ("operator.namespaces={a}", "'namespaces' not allowed"),
     ] {
         refused(set, part)?;
     }
