@@ -3,10 +3,12 @@
 //! It makes the namespace `apogee-test` anew, which enforces the `restricted` profile of pod security, and removes it at the
 //! end. The image must be where the nodes find it, and the endpoint reachable from here.
 //!
-//! Reading order: `kubernetes` (kubectl and helm), then the steps in their order: `install`, `restarts`, `scaling`, `volumes`.
+//! Reading order: `kubernetes` (kubectl and helm), then the steps in their order: `install`, `operator`, `restarts`, `scaling`,
+//! `volumes`.
 
 mod install;
 mod kubernetes;
+mod operator;
 mod restarts;
 mod scaling;
 mod volumes;
@@ -41,6 +43,8 @@ struct Args {
 enum Step {
     /// Official SDKs
     Sdks,
+    /// Topics and consumer groups as objects
+    Operator,
     /// Pods that are deleted, killed and replaced under load
     Restarts,
     /// More proxies under load, and fewer without it
@@ -59,6 +63,7 @@ async fn main() -> anyhow::Result<()> {
     for step in steps {
         match step {
             Step::Sdks => install::sdks(&kubernetes).await?,
+            Step::Operator => operator::run(&kubernetes).await?,
             Step::Restarts => restarts::run(&kubernetes).await?,
             Step::Scaling => scaling::run(&kubernetes).await?,
             Step::Volumes => volumes::run(&kubernetes).await?,
