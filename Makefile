@@ -81,6 +81,7 @@ test:
 	@tests/setup/go.sh
 	@tests/setup/node.sh
 	@tests/setup/rust.sh
+	@tests/setup/helm.sh
 	cargo build --release --workspace --all-targets --locked
 	$(CARGO_TARGET_DIR)/release/examples/descriptors $(CARGO_TARGET_DIR)/descriptors.bin
 	$(COMPAT_ENV)/python/bin/python tests/compat/python/check_descriptors.py $(CARGO_TARGET_DIR)/descriptors.bin
@@ -118,8 +119,8 @@ image:
 	$(CARGO_BUILD)
 	@k8s/image/build.sh $(BINARY) $(IMAGE) $(ARCHIVE)
 
-# Needs no cluster. Not in `make test` yet: Helm is several minutes of compilation on a new machine.
-CHART := cargo test --release --workspace --features apogee-tests/chart --locked --test chart --test definitions
+# A part of `make test` that needs no cluster, but Helm.
+CHART := cargo test --release --workspace --locked --test chart --test definitions
 
 chart-test:
 	@tests/setup/build.sh

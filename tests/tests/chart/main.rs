@@ -28,7 +28,7 @@ fn chart() -> PathBuf {
 fn helm(arguments: &[&str], values: &[String]) -> anyhow::Result<Output> {
     let mut command = Command::new(compat_env()?.join("helm/helm"));
     command.args(arguments).args(values).env_remove("KUBECONFIG");
-    command.output().with_context(|| format!("{command:?} does not start; `make chart-test` sets it up"))
+    command.output().with_context(|| format!("{command:?} does not start; `make test` sets it up"))
 }
 
 /// Values of a profile. They have a token of their own: the chart's would be another one each time.
