@@ -16,18 +16,24 @@ pub(crate) type Refusing = (u16, fn(&Method, &str) -> bool);
 
 /// Clones are the same one.
 #[derive(Clone, Default)]
-pub(crate) struct FakeApi(Arc<Mutex<State>>);
+pub(crate) struct FakeApi {
+    state: Arc<Mutex<State>>,
+    refuses: Arc<Mutex<Option<Refusing>>>,
+}
 
 #[derive(Default)]
 struct State {
     version: u64,
     /// By path.
     objects: BTreeMap<String, Value>,
-    /// By method and path.
-    refuses: Option<Refusing>,
 }
 
 impl FakeApi {
+    /// The same objects, for somebody else who is refused other things.
+    pub(crate) fn beside(&self) -> FakeApi {
+        FakeApi { state: Arc::clone(&self.state), refuses: Arc::default() }
+    }
+
     /// Asks this one.
     pub(crate) fn client(&self) -> Client {
         let api = self.clone();
@@ -69,18 +75,19 @@ impl FakeApi {
         events.map(|(_, event)| event["reason"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// From now on; `None` for nothing.
+    /// From now on, by method and path; `None` for nothing.
     pub(crate) fn refuse(&self, what: Option<Refusing>) {
-        self.state().refuses = what;
+        *self.refuses.lock().expect("no test panics inside") = what;
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
-        let mut state = self.state();
-        if let Some((code, refuses)) = state.refuses
+        let refusing = *self.refuses.lock().expect("no test panics inside");
+        if let Some((code, refuses)) = refusing
             && refuses(method, path)
         {
             return failure(code, "refused by the test");
         }
+        let mut state = self.state();
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         if *method == Method::POST {
             let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or_default());
@@ -115,7 +122,7 @@ impl FakeApi {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no test panics inside")
+        self.state.lock().expect("no test panics inside")
     }
 }
 

@@ -108,19 +108,19 @@ async fn who_went_away_is_waited_for() {
 async fn who_cannot_renew_stops_before_another_one_begins() {
     locally(async {
         let (api, desk) = (FakeApi::default(), Desk::default());
+        let other = api.beside();
         desk.enter(&api, "a");
         desk.turns(1).await;
+        desk.enter(&other, "b");
+        sleep(LEASE).await;
         api.refuse(Some((503, |_, _| true)));
-        let began = Instant::now();
-        while desk.at_work.get() {
-            sleep(Duration::from_millis(50)).await;
-        }
-        assert!(began.elapsed() <= WORK_MAX, "{:?}", began.elapsed());
-        api.refuse(None);
         // The desk sees to it that they are never two.
-        desk.enter(&api, "b");
+        let waited = desk.turns(2).await;
+        assert!(waited <= LEASE + LOOK_EVERY * 2, "{waited:?}");
+        // Whoever is back finds that it is too late.
+        api.refuse(None);
         sleep(LEASE * 3).await;
-        assert!(desk.turns.borrow().len() >= 2);
+        assert_eq!(*desk.turns.borrow(), ["a", "b"]);
     })
     .await;
 }
