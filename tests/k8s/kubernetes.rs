@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::operator;
+
 /// Longest run of one command; each has a shorter limit of its own.
 const COMMAND_MAX: Duration = Duration::from_secs(400);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -93,6 +95,7 @@ impl Kubernetes {
 
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
         self.uninstall().await?;
+        operator::let_go(self).await?;
         self.kubectl(&format!("delete namespace {NAMESPACE} --ignore-not-found --timeout=180s")).await.map(drop)
     }
 

@@ -36,6 +36,16 @@ pub(crate) async fn run(kubernetes: &Kubernetes) -> anyhow::Result<()> {
     kubernetes.helm("upgrade", &[]).await.map(drop)
 }
 
+/// Objects that wait for an operator to remove what they have wait no more. Nothing to do where the kinds are unknown.
+pub(crate) async fn let_go(kubernetes: &Kubernetes) -> anyhow::Result<()> {
+    let Ok(objects) = kubernetes.kubectl(&format!("get {KINDS} --output name")).await else { return Ok(()) };
+    for object in objects.lines() {
+        let nothing = r#"{"metadata":{"finalizers":null}}"#;
+        kubernetes.kubectl(&format!("patch {object} --type=merge --patch {nothing}")).await?;
+    }
+    Ok(())
+}
+
 async fn appears(kubernetes: &Kubernetes) -> anyhow::Result<()> {
     apply(kubernetes, &topic("made-orders", "{messageType: FIFO, queues: 4, deletionPolicy: Delete}")).await?;
     let took = eventually("the topic is there", APPEARS_MAX, async || {
@@ -134,7 +144,7 @@ async fn leader_goes(kubernetes: &Kubernetes) -> anyhow::Result<()> {
     apply(kubernetes, &topic("made-later", "{deletionPolicy: Delete}")).await?;
     kubernetes.kubectl("wait topic.apogeemq.io/made-later --for=condition=Ready --timeout=60s").await?;
     say!("another operator is at work {:.1} s after the first was killed", began.elapsed().as_secs_f64());
-    Ok(())
+    kubernetes.kubectl("rollout status deployment/apogee-operator --timeout=100s").await.map(drop)
 }
 
 /// An operator that is not allowed what it needs says what that is, and goes on when it is.
