@@ -52,7 +52,9 @@ pub(crate) enum Format {
 impl Default for Log {
     fn default() -> Log {
         Log {
-            level: "info,opentelemetry_sdk=warn,openraft=error,kube_client=off,kube_runtime=off".to_owned(),
+            // openraft calls it an error that a heartbeat is answered while its member stops.
+            level: "info,opentelemetry_sdk=warn,openraft=error,openraft::core::heartbeat=off,kube_client=off,kube_runtime=off"
+                .to_owned(),
             format: Format::Auto,
         }
     }
