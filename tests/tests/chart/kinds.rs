@@ -73,7 +73,9 @@ fn known(object: &Value) -> anyhow::Result<()> {
         "rbac.authorization.k8s.io/v1/Role" => same::<Role>(object),
         "rbac.authorization.k8s.io/v1/RoleBinding" => same::<RoleBinding>(object),
         // Not of Kubernetes itself.
-        "keda.sh/v1alpha1/ScaledObject"
+        "gateway.networking.k8s.io/v1/GRPCRoute"
+        | "keda.sh/v1alpha1/ScaledObject"
+        | "monitoring.coreos.com/v1/PodMonitor"
         | "monitoring.coreos.com/v1/PrometheusRule"
         | "monitoring.coreos.com/v1/ServiceMonitor" => Ok(()),
         other => bail!("unexpected kind {other}"),

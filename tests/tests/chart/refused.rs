@@ -19,6 +19,8 @@ fn what_cannot_work_is_refused() -> anyhow::Result<()> {
         ("namesrv.replicas=1", "namesrv.pdb.enabled with one replica"),
         ("operator.enabled=true,operator.pdb.enabled=true", "operator.pdb.enabled with one replica"),
         ("operator.config.watch.namespaces={a}", "set operator.watchAllNamespaces"),
+        ("gateway.enabled=true", "gateway.enabled needs gateway.parentRefs"),
+        ("metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "read everything twice"),
         ("proxy.resources.requests.cpu=null", "proxy.autoscaling.enabled needs proxy.resources.requests.cpu"),
     ] {
         refused(set, sentence)?;
@@ -37,6 +39,8 @@ fn what_nobody_knows_is_refused() -> anyhow::Result<()> {
         ("namesrv.replicas=2", "namesrv/replicas"),
         ("proxy.service.type=ExternalName", "proxy/service/type"),
         ("logging.format=xml", "logging/format"),
+        ("gateway.parentRefs[0].namespace=edge", "missing property 'name'"),
+        ("metrics.podMonitor.interval=often", "metrics/podMonitor/interval"),
         ("proxy.pdb.enabled=maybe", "proxy/pdb/enabled"),
         ("operator.replicas=3", "operator/replicas"),
         ("operator.watchAllNamespaces=some", "operator/watchAllNamespaces"),
