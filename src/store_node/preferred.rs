@@ -95,7 +95,7 @@ mod tests {
             cluster.nodes.insert(node.name.clone(), Arc::new(node));
         }
         let (id, replicas) = (ReplicaGroupId(0), (1..).map(ReplicaId).zip([name("n1"), name("n2")]).collect());
-        cluster.replica_groups.insert(id, Arc::new(ReplicaGroup { id, replicas, preferred: ReplicaId(1) }));
+        cluster.replica_groups.insert(id, Arc::new(ReplicaGroup::new(id, replicas, ReplicaId(1))));
         let (_sender, watched) = watch::channel(None);
         Leading { node: name(&format!("n{me}")), cluster: watched }.instead(&cluster, id, ReplicaId(me))
     }

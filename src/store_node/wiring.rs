@@ -104,7 +104,7 @@ mod tests {
         }
         for (id, hosts) in [(0, ["n1", "n2"]), (1, ["n2", "n3"])] {
             let (id, replicas) = (ReplicaGroupId(id), (1..).map(ReplicaId).zip(hosts.map(name)).collect());
-            let group = ReplicaGroup { id, replicas, preferred: ReplicaId(1) };
+            let group = ReplicaGroup::new(id, replicas, ReplicaId(1));
             cluster.replica_groups.insert(id, Arc::new(group));
         }
         cluster

@@ -42,7 +42,9 @@ pub use metadata::{
     TopicChanges, TopicConfig,
 };
 pub use name::{ConsumerGroup, NameError, Topic};
-pub use placement::{BadNodeName, NewNode, NodeName, NodeStanding, ReplicaGroup, StoreNodeConfig};
+pub use placement::{
+    BadNodeName, MoveStage, NewNode, NodeName, NodeStanding, ReplicaGroup, ReplicaMove, StoreNodeConfig,
+};
 pub use priority::{PriorityFactor, PriorityTurn, priority_queue};
 pub use proxy::ProxyNode;
 pub use recall::{RecallError, RecallHandle};

@@ -195,6 +195,11 @@ impl Cluster {
             groups: BTreeMap::new(),
         }
     }
+
+    /// The replica groups that a store-node has a replica of, or is to have one of.
+    pub fn hosted<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Arc<ReplicaGroup>> {
+        self.replica_groups.values().filter(|group| group.replica_of(node).is_some())
+    }
 }
 
 /// A topic somebody wants.
@@ -277,6 +282,8 @@ pub enum MetadataError {
     OtherIncarnation { node: NodeName },
     #[error("broker-{group} would lose its majority, because another of its store-nodes is away; try again")]
     NoTurn { group: ReplicaGroupId },
+    #[error("store-node {node} keeps {replicas} replicas; drain it, and wait until it keeps none")]
+    KeepsReplicas { node: NodeName, replicas: usize },
     /// The leader, when it is known, as `host:port`.
     #[error("this namesrv does not lead; {}", leader_text(leader.as_deref()))]
     NotLeader { leader: Option<String> },

@@ -64,10 +64,41 @@ pub enum NodeStanding {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReplicaGroup {
     pub id: ReplicaGroupId,
-    /// Numbers from 1 on; never given twice in one group.
+    /// Numbers from 1 on; never given twice in one group. One that is about to leave is here until it has left, the one
+    /// that comes instead is not.
     pub replicas: BTreeMap<ReplicaId, NodeName>,
     /// The replica that leads when all are well, so that leaders are spread over the store-nodes.
     pub preferred: ReplicaId,
+    /// One of the replicas is about to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<ReplicaMove>,
+    /// The largest number of a replica that was here once, or was to come; 0 when there was none.
+    #[serde(default, skip_serializing_if = "is_none_gone")]
+    pub last_gone: ReplicaId,
+}
+
+/// A replica leaves its store-node, because another one comes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplicaMove {
+    pub leaves: ReplicaId,
+    pub comes: ReplicaId,
+    /// The store-node of the replica that comes.
+    pub to: NodeName,
+    pub stage: MoveStage,
+}
+
+/// How far a move has come, as all may know it. It never goes back.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveStage {
+    /// The replica that comes gets what the others have. It has no vote, and the move may be given up.
+    Joins,
+    /// It may get the vote of the replica that leaves at any moment, and may have it. The move is not given up any more.
+    Swaps,
+}
+
+fn is_none_gone(last_gone: &ReplicaId) -> bool {
+    *last_gone == ReplicaId::default()
 }
 
 impl NodeName {
@@ -107,6 +138,11 @@ impl fmt::Display for NodeName {
 }
 
 impl ReplicaGroup {
+    /// One that nobody leaves and nobody has left.
+    pub fn new(id: ReplicaGroupId, replicas: BTreeMap<ReplicaId, NodeName>, preferred: ReplicaId) -> Self {
+        Self { id, replicas, preferred, moving: None, last_gone: ReplicaId::default() }
+    }
+
     /// See [`ReplicaGroupId::broker_name`].
     pub fn broker_name(&self) -> String {
         self.id.broker_name()
@@ -117,9 +153,37 @@ impl ReplicaGroup {
         self.replicas.get(&self.preferred)
     }
 
-    /// The replica that a store-node hosts, if it hosts one.
+    /// All replicas with their store-nodes, those that leave and those that come, too.
+    pub fn hosts(&self) -> impl Iterator<Item = (ReplicaId, &NodeName)> {
+        let comes = self.moving.iter().map(|moving| (moving.comes, &moving.to));
+        self.replicas.iter().map(|(replica, host)| (*replica, host)).chain(comes)
+    }
+
+    /// The replica that a store-node hosts or is to host, if there is one.
     pub fn replica_of(&self, node: &NodeName) -> Option<ReplicaId> {
-        self.replicas.iter().find(|(_, host)| *host == node).map(|(replica, _)| *replica)
+        self.hosts().find(|(_, host)| *host == node).map(|(replica, _)| replica)
+    }
+
+    /// The store-nodes of those that may vote together. Consensus goes on while each of these sets has a majority: there
+    /// are two while one may follow the other.
+    pub fn electorates(&self) -> Vec<Vec<&NodeName>> {
+        let now = self.replicas.values().collect();
+        let Some(moving) = self.moving.as_ref().filter(|moving| moving.stage == MoveStage::Swaps) else {
+            return vec![now];
+        };
+        let next = self.hosts().filter(|(replica, _)| *replica != moving.leaves).map(|(_, host)| host);
+        vec![now, next.collect()]
+    }
+
+    /// The largest number that a replica of this group was ever given.
+    pub fn last_replica(&self) -> ReplicaId {
+        self.hosts().map(|(replica, _)| replica).max().unwrap_or_default().max(self.last_gone)
+    }
+
+    /// Whether a replica was given this number and is here no more. Never true of one that is yet to come, however old
+    /// this picture of the group is.
+    pub fn is_gone(&self, replica: ReplicaId) -> bool {
+        replica <= self.last_replica() && self.hosts().all(|(other, _)| other != replica)
     }
 }
 
@@ -136,5 +200,40 @@ mod tests {
             assert_eq!(NodeName::parse(bad), Err(BadNodeName { text: bad.to_owned() }));
         }
         assert!(NodeName::try_from("A".to_owned()).is_err());
+    }
+
+    /// Replicas 1, 2 and 3 on n1, n2 and n3; 5 comes to n5 for 1, if it is said how far that is.
+    fn group(stage: Option<MoveStage>) -> ReplicaGroup {
+        let name = |replica| NodeName::parse(&format!("n{replica}")).unwrap();
+        let replicas = [1, 2, 3].map(|replica| (ReplicaId(replica), name(replica))).into();
+        let moving = stage.map(|stage| ReplicaMove { leaves: ReplicaId(1), comes: ReplicaId(5), to: name(5), stage });
+        let group = ReplicaGroup::new(ReplicaGroupId(0), replicas, ReplicaId(1));
+        ReplicaGroup { moving, last_gone: ReplicaId(4), ..group }
+    }
+
+    #[test]
+    fn whoever_comes_votes_only_in_the_last_stage() {
+        let electorates = |stage| -> Vec<String> {
+            let of = |hosts: Vec<&NodeName>| hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(" ");
+            group(stage).electorates().into_iter().map(of).collect()
+        };
+        assert_eq!(electorates(None), ["n1 n2 n3"]);
+        assert_eq!(electorates(Some(MoveStage::Joins)), ["n1 n2 n3"]);
+        assert_eq!(electorates(Some(MoveStage::Swaps)), ["n1 n2 n3", "n2 n3 n5"]);
+    }
+
+    #[test]
+    fn only_who_was_here_is_gone() {
+        let gone = |stage| (1..=6).filter(|replica| group(stage).is_gone(ReplicaId(*replica))).collect::<Vec<_>>();
+        assert_eq!((gone(None), gone(Some(MoveStage::Joins))), (vec![4], vec![4]));
+        assert_eq!(
+            (group(None).last_replica(), group(Some(MoveStage::Swaps)).last_replica()),
+            (ReplicaId(4), ReplicaId(5))
+        );
+        let node = NodeName::parse("n5").unwrap();
+        assert_eq!(
+            (group(None).replica_of(&node), group(Some(MoveStage::Joins)).replica_of(&node)),
+            (None, Some(ReplicaId(5)))
+        );
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn new_groups(cluster: &Cluster, nodes: &Nodes, next: ReplicaGroupId)
             *loads.entry(member.clone()).or_default() += 1;
         }
         let replicas = (1..).map(ReplicaId).zip(members).collect();
-        groups.push(Arc::new(ReplicaGroup { id: ReplicaGroupId(id), replicas, preferred: ReplicaId(1) }));
+        groups.push(Arc::new(ReplicaGroup::new(ReplicaGroupId(id), replicas, ReplicaId(1))));
     }
     groups
 }

@@ -80,7 +80,7 @@ mod tests {
         let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 1, secret: [0; 32] }, previous: None });
         let mut cluster = Cluster::born(1, 1, mac_keys);
         for id in (0..3).map(ReplicaGroupId) {
-            let group = ReplicaGroup { id, replicas: BTreeMap::new(), preferred: ReplicaId(1) };
+            let group = ReplicaGroup::new(id, BTreeMap::new(), ReplicaId(1));
             cluster.replica_groups.insert(id, Arc::new(group));
         }
         let topic = TopicConfig {

@@ -2,6 +2,7 @@
 //! [`Malformed`].
 
 mod refusal;
+mod replicas;
 mod retry;
 mod update;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use apogee_model::{
     ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, GroupId, LiteGroup, MacKey, MacKeys, NewGroup, NewNode,
-    NewTopic, NodeName, NodeStanding, Permission, PriorityFactor, ProxyNode, ReplicaGroup, ReplicaGroupId, ReplicaId,
-    StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
+    NewTopic, NodeName, NodeStanding, Permission, PriorityFactor, ProxyNode, ReplicaGroupId, StoreNodeConfig,
+    Timestamp, Topic, TopicChanges, TopicConfig, TopicId, TopicType,
 };
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
@@ -96,17 +97,6 @@ fn read_node(node: v1::Node) -> Read<StoreNodeConfig> {
     };
     let NewNode { name, lanes, replication, zone, incarnation } = read_new_node(node.node)?;
     Ok(StoreNodeConfig { name, lanes, replication, zone, standing, incarnation })
-}
-
-fn replica_group(group: &ReplicaGroup) -> v1::ReplicaGroup {
-    let replicas = group.replicas.iter().map(|(replica, node)| (replica.0, node.as_str().to_owned())).collect();
-    v1::ReplicaGroup { id: group.id.0, replicas, preferred: group.preferred.0 }
-}
-
-fn read_replica_group(group: v1::ReplicaGroup) -> Read<ReplicaGroup> {
-    let replica = |(replica, node): (u64, String)| Ok((ReplicaId(replica), read_node_name(&node)?));
-    let replicas = group.replicas.into_iter().map(replica).collect::<Read<_>>()?;
-    Ok(ReplicaGroup { id: ReplicaGroupId(group.id), replicas, preferred: ReplicaId(group.preferred) })
 }
 
 fn mac_keys(keys: &MacKeys) -> v1::MacKeys {

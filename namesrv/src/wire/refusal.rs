@@ -30,6 +30,11 @@ pub(crate) fn status_of(error: &MetadataError) -> Status {
             (Code::FailedPrecondition, Why::OtherIncarnation(node.as_str().to_owned()))
         }
         MetadataError::NoTurn { group } => (Code::FailedPrecondition, Why::NoTurn(group.0)),
+        MetadataError::KeepsReplicas { node, replicas } => {
+            let replicas = u64::try_from(*replicas).unwrap_or(u64::MAX);
+            let keeps = v1::KeepsReplicas { node: node.as_str().to_owned(), replicas };
+            (Code::FailedPrecondition, Why::KeepsReplicas(keeps))
+        }
         MetadataError::NotLeader { leader } => (Code::Unavailable, Why::NotLeader(leader.clone().unwrap_or_default())),
         MetadataError::Unreachable { why } => (Code::Unavailable, Why::Unreachable(why.clone())),
         MetadataError::Refused { why } => (Code::FailedPrecondition, Why::Refused(why.clone())),
@@ -68,6 +73,10 @@ fn read(why: Why) -> Read<MetadataError> {
         Why::NoSuchNode(node) => MetadataError::NoSuchNode { node: read_node_name(&node)? },
         Why::OtherIncarnation(node) => MetadataError::OtherIncarnation { node: read_node_name(&node)? },
         Why::NoTurn(group) => MetadataError::NoTurn { group: ReplicaGroupId(group) },
+        Why::KeepsReplicas(v1::KeepsReplicas { node, replicas }) => MetadataError::KeepsReplicas {
+            node: read_node_name(&node)?,
+            replicas: usize::try_from(replicas).unwrap_or(usize::MAX),
+        },
         Why::NotLeader(leader) => MetadataError::NotLeader { leader: Some(leader).filter(|leader| !leader.is_empty()) },
         Why::Unreachable(why) => MetadataError::Unreachable { why },
         Why::Refused(why) => MetadataError::Refused { why },
@@ -100,7 +109,8 @@ mod tests {
             MetadataError::OutOfRange { what: RetryPolicy::BOUNDS[1], asked: 0, min: 1, max: 2 },
             MetadataError::NoReplicaGroups { nodes: 1, needed: 3 },
             MetadataError::NoSuchNode { node: node.clone() },
-            MetadataError::OtherIncarnation { node },
+            MetadataError::OtherIncarnation { node: node.clone() },
+            MetadataError::KeepsReplicas { node, replicas: 3 },
             MetadataError::NoTurn { group: ReplicaGroupId(3) },
             MetadataError::NotLeader { leader: None },
             MetadataError::NotLeader { leader: Some("h:1".to_owned()) },

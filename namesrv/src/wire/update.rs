@@ -6,9 +6,10 @@ use std::sync::Arc;
 use apogee_model::Cluster;
 use apogee_proto::namesrv::v1;
 
+use super::replicas::{read_replica_group, replica_group};
 use super::{
     Malformed, Read, bad, group, group_name, mac_keys, need, node, read_group, read_group_name, read_mac_keys,
-    read_node, read_replica_group, read_topic, read_topic_name, replica_group, topic, topic_name,
+    read_node, read_node_name, read_topic, read_topic_name, topic, topic_name,
 };
 
 /// What leads from `before` to `after`; everything, when there is no `before`.
@@ -22,6 +23,7 @@ pub(crate) fn between(before: Option<&Cluster>, after: &Cluster) -> v1::Update {
         replication_factor: after.replication_factor.into(),
         mac_keys: (!same_keys).then(|| mac_keys(&after.mac_keys)),
         nodes: changed(before.map(|before| &before.nodes), &after.nodes).map(|it| node(it)).collect(),
+        nodes_gone: gone(before.map(|before| &before.nodes), &after.nodes).map(|it| it.as_str().to_owned()).collect(),
         replica_groups: changed(before.map(|before| &before.replica_groups), &after.replica_groups)
             .map(|it| replica_group(it))
             .collect(),
@@ -66,6 +68,9 @@ pub(crate) fn follow(before: Option<&Cluster>, update: v1::Update) -> Result<Opt
     cluster.replication_factor = replication_factor(&update)?;
     if let Some(keys) = update.mac_keys {
         cluster.mac_keys = Arc::new(read_mac_keys(keys)?);
+    }
+    for gone in update.nodes_gone {
+        cluster.nodes.remove(&read_node_name(&gone)?);
     }
     for changed in update.nodes {
         let changed = Arc::new(read_node(changed)?);

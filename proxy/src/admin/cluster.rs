@@ -152,7 +152,7 @@ mod tests {
         }
         let replicas: BTreeMap<_, _> = (1..).map(ReplicaId).zip(names).collect();
         for id in [ReplicaGroupId(0), ReplicaGroupId(1)] {
-            let group = ReplicaGroup { id, replicas: replicas.clone(), preferred: ReplicaId(1) };
+            let group = ReplicaGroup::new(id, replicas.clone(), ReplicaId(1));
             cluster.replica_groups.insert(id, Arc::new(group));
         }
         cluster

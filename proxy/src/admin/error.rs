@@ -155,6 +155,7 @@ fn metadata_code(error: &MetadataError) -> Code {
         MetadataError::NoReplicaGroups { .. }
         | MetadataError::OtherIncarnation { .. }
         | MetadataError::NoTurn { .. }
+        | MetadataError::KeepsReplicas { .. }
         | MetadataError::Refused { .. } => Code::FailedPrecondition,
         MetadataError::NotLeader { .. } | MetadataError::Unreachable { .. } | MetadataError::Stopped => {
             Code::Unavailable

@@ -306,7 +306,7 @@ fn served(store: Arc<FakeStore>) -> Service {
     let node = StoreNodeConfig { name: name.clone(), lanes, replication, zone, standing, incarnation: 1 };
     cluster.nodes.insert(name.clone(), Arc::new(node));
     for id in [ReplicaGroupId(0), ReplicaGroupId(1)] {
-        let group = ReplicaGroup { id, replicas: [(ReplicaId(1), name.clone())].into(), preferred: ReplicaId(1) };
+        let group = ReplicaGroup::new(id, [(ReplicaId(1), name.clone())].into(), ReplicaId(1));
         cluster.replica_groups.insert(id, Arc::new(group));
     }
     let stop = store.stop.clone();

@@ -101,6 +101,7 @@ fn metadata(error: &MetadataError) -> Code {
         | MetadataError::NoSuchNode { .. }
         | MetadataError::OtherIncarnation { .. }
         | MetadataError::NoTurn { .. }
+        | MetadataError::KeepsReplicas { .. }
         | MetadataError::NotLeader { .. }
         | MetadataError::Unreachable { .. }
         | MetadataError::Refused { .. }
