@@ -59,8 +59,7 @@ impl Leases {
         let leaves = |host: &NodeName| {
             self.leaving.get(host).is_some_and(|leaving| now.duration_since(leaving.since) >= ALL_LEAVE)
         };
-        let shared = cluster.replica_groups.values().filter(|group| group.replica_of(node).is_some());
-        shared.flat_map(|group| group.replicas.values()).all(|host| !alive(host) || leaves(host))
+        cluster.hosted(node).flat_map(|group| group.hosts()).all(|(_, host)| !alive(host) || leaves(host))
     }
 }
 

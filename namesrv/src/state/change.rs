@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apogee_model::{Cluster, GroupConfig, MacKeys, ReplicaGroup, StoreNodeConfig, TopicConfig};
+use apogee_model::{Cluster, GroupConfig, MacKeys, NodeName, ReplicaGroup, StoreNodeConfig, TopicConfig};
 
 use super::groups::grown;
 
@@ -28,6 +28,9 @@ pub(crate) enum Change {
         node: Arc<StoreNodeConfig>,
         groups: Vec<Arc<ReplicaGroup>>,
     },
+    NodeRemoved(NodeName),
+    /// Replica groups whose moves began, went on, ended or were given up.
+    ReplicasMoved(Vec<Arc<ReplicaGroup>>),
     /// All is as it was asked for.
     Nothing,
 }
@@ -72,6 +75,12 @@ impl Change {
                 cluster.nodes.insert(node.name.clone(), Arc::clone(node));
                 let grown: Vec<_> = grown(cluster, groups).collect();
                 cluster.topics.extend(grown.into_iter().map(|topic| (topic.topic.clone(), topic)));
+                cluster.replica_groups.extend(groups.iter().map(|group| (group.id, Arc::clone(group))));
+            }
+            Change::NodeRemoved(node) => {
+                cluster.nodes.remove(node);
+            }
+            Change::ReplicasMoved(groups) => {
                 cluster.replica_groups.extend(groups.iter().map(|group| (group.id, Arc::clone(group))));
             }
         }

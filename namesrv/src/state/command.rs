@@ -3,7 +3,8 @@
 use std::fmt;
 
 use apogee_model::{
-    ConsumerGroup, GroupChanges, NewGroup, NewNode, NewTopic, NodeName, Timestamp, Topic, TopicChanges,
+    ConsumerGroup, GroupChanges, NewGroup, NewNode, NewTopic, NodeName, ReplicaGroupId, ReplicaId, Timestamp, Topic,
+    TopicChanges,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,22 @@ pub(crate) enum Command {
     UndrainNode {
         node: NodeName,
     },
+    /// Forgets a store-node that drains and keeps nothing.
+    RemoveNode {
+        node: NodeName,
+    },
+    /// Replicas that should move, because their store-nodes drain or do so no more.
+    BeginMoves,
+    /// A replica that comes has nearly all that the others of its replica group have.
+    MoveReady {
+        group: ReplicaGroupId,
+        comes: ReplicaId,
+    },
+    /// It votes, and the one that leaves does not.
+    MoveDone {
+        group: ReplicaGroupId,
+        comes: ReplicaId,
+    },
 }
 
 /// What it does and to whom, for logs.
@@ -82,6 +99,10 @@ impl fmt::Display for Command {
             Command::LeaveInTurn { node, .. } => write!(f, "{node} leaves"),
             Command::DrainNode { node } => write!(f, "drain {node}"),
             Command::UndrainNode { node } => write!(f, "undrain {node}"),
+            Command::RemoveNode { node } => write!(f, "remove {node}"),
+            Command::BeginMoves => f.write_str("begin moves"),
+            Command::MoveReady { group, comes } => write!(f, "replica {comes} of broker-{group} is ready"),
+            Command::MoveDone { group, comes } => write!(f, "replica {comes} of broker-{group} has come"),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod change;
 mod command;
 mod groups;
+mod moves;
 mod nodes;
 mod picture;
 mod placement;
@@ -122,6 +123,10 @@ impl State {
             }
             (Some(cluster), Command::DrainNode { node }) => Ok(self.drain(cluster, node)?),
             (Some(cluster), Command::UndrainNode { node }) => Ok(self.undrain(cluster, node)?),
+            (Some(cluster), Command::RemoveNode { node }) => Ok(nodes::removed(cluster, node)?),
+            (Some(cluster), Command::BeginMoves) => Ok(moves::begin(cluster)),
+            (Some(cluster), Command::MoveReady { group, comes }) => Ok(moves::ready(cluster, *group, *comes)),
+            (Some(cluster), Command::MoveDone { group, comes }) => Ok(moves::done(cluster, *group, *comes)?),
         }
     }
 
@@ -146,7 +151,9 @@ impl State {
             | Change::TopicDeleted(_)
             | Change::GroupAltered(_)
             | Change::GroupDeleted(_)
-            | Change::KeysRotated(_) => {}
+            | Change::KeysRotated(_)
+            | Change::NodeRemoved(_)
+            | Change::ReplicasMoved(_) => {}
         }
         self.cluster = Some(Arc::new(change.after(self.cluster.as_deref())));
     }

@@ -45,14 +45,15 @@ impl State {
     ) -> Result<Change, MetadataError> {
         let there =
             |host: &NodeName| cluster.nodes.get(host).is_some_and(|host| host.standing != NodeStanding::Suspect);
-        for group in cluster.replica_groups.values().filter(|group| group.replica_of(node).is_some()) {
-            let majority = group.replicas.len() / 2 + 1;
-            let (with, without) = group.replicas.values().fold((0, 0), |(with, without), host| {
-                let counts = usize::from(there(host));
-                (with + counts, without + if host == node { 0 } else { counts })
-            });
-            // One that is without a majority anyway, or has one replica, loses nothing by waiting less.
-            if with >= majority && without < majority && group.replicas.len() > 1 {
+        for group in cluster.hosted(node) {
+            let loses = |voters: &Vec<&NodeName>| {
+                let majority = voters.len() / 2 + 1;
+                let with = voters.iter().filter(|host| there(host)).count();
+                let without = voters.iter().filter(|host| there(host) && **host != node).count();
+                // One that is without a majority anyway, or has one replica, loses nothing by waiting less.
+                with >= majority && without < majority && voters.len() > 1
+            };
+            if group.electorates().iter().any(loses) {
                 return Err(MetadataError::NoTurn { group: group.id });
             }
         }
@@ -91,6 +92,19 @@ impl State {
         nodes.insert(node.name.clone(), Arc::clone(&node));
         let groups = new_groups(cluster, &nodes, self.next_replica_group);
         Change::NodeChanged { node, groups }
+    }
+}
+
+/// # Errors
+/// [`MetadataError::NoSuchNode`]; [`MetadataError::Refused`] unless it drains; [`MetadataError::KeepsReplicas`].
+pub(super) fn removed(cluster: &Cluster, node: &NodeName) -> Result<Change, MetadataError> {
+    let replicas = cluster.hosted(node).count();
+    match existing(cluster, node)?.standing {
+        _ if replicas > 0 => Err(MetadataError::KeepsReplicas { node: node.clone(), replicas }),
+        NodeStanding::Draining => Ok(Change::NodeRemoved(node.clone())),
+        NodeStanding::Alive | NodeStanding::Suspect => {
+            Err(MetadataError::Refused { why: format!("store-node {node} does not drain") })
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use apogee_model::{
 };
 
 type Nodes = BTreeMap<NodeName, Arc<StoreNodeConfig>>;
+pub(super) type Loads = BTreeMap<NodeName, usize>;
 
 /// The replica groups that become possible with `nodes`: one for each store-node that is home of none and stays, once
 /// there are as many store-nodes as a group has replicas. Ids count on from `next`.
@@ -21,7 +22,7 @@ pub(super) fn new_groups(cluster: &Cluster, nodes: &Nodes, next: ReplicaGroupId)
         return Vec::new();
     }
     let homes: BTreeSet<&NodeName> = cluster.replica_groups.values().filter_map(|group| group.home()).collect();
-    let mut loads = loads(cluster);
+    let mut loads = loads(cluster.replica_groups.values().map(AsRef::as_ref));
     let homeless = staying.iter().filter(|node| !homes.contains(&node.name));
     let mut groups = Vec::new();
     for (id, home) in (next.0..=u32::MAX).zip(homeless) {
@@ -35,33 +36,50 @@ pub(super) fn new_groups(cluster: &Cluster, nodes: &Nodes, next: ReplicaGroupId)
     groups
 }
 
-/// Home first, then one after the other the best of the rest: in a zone that has no replica yet, alive, with the fewest
-/// replicas, with the smallest name.
-fn members(
-    home: &StoreNodeConfig,
-    staying: &[&StoreNodeConfig],
-    count: usize,
-    loads: &BTreeMap<NodeName, usize>,
-) -> Vec<NodeName> {
+/// Home first, then one after the other the best of the rest.
+fn members(home: &StoreNodeConfig, staying: &[&StoreNodeConfig], count: usize, loads: &Loads) -> Vec<NodeName> {
     let mut members = vec![home.name.clone()];
     let mut zones = BTreeSet::from([home.zone.as_str()]);
     while members.len() < count {
-        let others = staying.iter().filter(|node| !members.contains(&node.name));
-        let best = others.min_by_key(|node| {
-            let load = loads.get(&node.name).copied().unwrap_or_default();
-            (zones.contains(node.zone.as_str()), node.standing != NodeStanding::Alive, load, &node.name)
-        });
-        let Some(best) = best else { break };
+        let others = staying.iter().copied().filter(|node| !members.contains(&node.name));
+        let Some(best) = best(others, &zones, loads) else { break };
         zones.insert(&best.zone);
         members.push(best.name.clone());
     }
     members
 }
 
-/// How many replicas each store-node hosts.
-fn loads(cluster: &Cluster) -> BTreeMap<NodeName, usize> {
-    let mut loads = BTreeMap::new();
-    for node in cluster.replica_groups.values().flat_map(|group| group.replicas.values()) {
+/// The store-node that should have a replica in the place of `leaves`: the best of those that are alive and have none of
+/// the group. `None` when there is none.
+pub(super) fn replacement(
+    cluster: &Cluster,
+    group: &ReplicaGroup,
+    leaves: ReplicaId,
+    loads: &Loads,
+) -> Option<NodeName> {
+    let stay = group.replicas.iter().filter(|(replica, _)| **replica != leaves);
+    let zones = stay.filter_map(|(_, host)| cluster.nodes.get(host)).map(|host| host.zone.as_str()).collect();
+    let alive = cluster.nodes.values().filter(|node| node.standing == NodeStanding::Alive);
+    let without = alive.map(|node| &**node).filter(|node| group.replica_of(&node.name).is_none());
+    best(without, &zones, loads).map(|best| best.name.clone())
+}
+
+/// In a zone that has no replica yet, alive, with the fewest replicas, with the smallest name.
+fn best<'a>(
+    nodes: impl Iterator<Item = &'a StoreNodeConfig>,
+    zones: &BTreeSet<&str>,
+    loads: &Loads,
+) -> Option<&'a StoreNodeConfig> {
+    nodes.min_by_key(|node| {
+        let load = loads.get(&node.name).copied().unwrap_or_default();
+        (zones.contains(node.zone.as_str()), node.standing != NodeStanding::Alive, load, &node.name)
+    })
+}
+
+/// How many replicas each store-node hosts, or is to host.
+pub(super) fn loads<'a>(groups: impl IntoIterator<Item = &'a ReplicaGroup>) -> Loads {
+    let mut loads = Loads::new();
+    for (_, node) in groups.into_iter().flat_map(ReplicaGroup::hosts) {
         *loads.entry(node.clone()).or_default() += 1;
     }
     loads

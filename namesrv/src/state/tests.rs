@@ -5,6 +5,8 @@ use apogee_model::{
 
 use super::*;
 
+mod moves;
+
 fn birth(replication_factor: u8) -> Command {
     Command::Birth { cluster_id: 9, replication_factor, mac_key: Secret([1; 32]) }
 }
