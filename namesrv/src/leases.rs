@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use apogee_model::{Cluster, NodeName, NodeStanding};
+use apogee_model::{Cluster, NodeName, NodeStanding, StoreNodeConfig};
 use tokio::time::Instant;
 
 /// A store-node that is not heard for this long is suspect.
@@ -37,16 +37,20 @@ impl Leases {
     }
 
     /// The store-nodes that are taken to be alive and were not heard for [`LEASE`]. A lease that nobody knows of begins
-    /// now, so that a new leader, and a store-node that stays after all, have some time.
+    /// now, so that a new leader has some time.
     pub(crate) fn ended(&mut self, cluster: &Cluster, now: Instant) -> Vec<NodeName> {
-        let alive = cluster.nodes.values().filter(|node| node.standing == NodeStanding::Alive);
-        let alive: Vec<&NodeName> = alive.map(|node| &node.name).collect();
-        self.heard.retain(|node, _| alive.contains(&node));
-        let ended = |node: &&&NodeName| {
-            let heard = *self.heard.entry((**node).clone()).or_insert(now);
-            now.duration_since(heard) >= LEASE
-        };
-        alive.iter().filter(ended).map(|node| (*node).clone()).collect()
+        let leased = |node: &StoreNodeConfig| node.standing != NodeStanding::Suspect;
+        self.heard.retain(|node, _| cluster.nodes.get(node).is_some_and(|node| leased(node)));
+        let leased: Vec<_> = cluster.nodes.values().filter(|node| leased(node)).collect();
+        let silent: Vec<_> = leased.into_iter().filter(|node| !self.may_be_there(&node.name, now)).collect();
+        let ended = silent.into_iter().filter(|node| node.standing == NodeStanding::Alive);
+        ended.map(|node| node.name.clone()).collect()
+    }
+
+    /// Whether a store-node was heard within [`LEASE`], or nobody here has waited for it that long.
+    pub(crate) fn may_be_there(&mut self, node: &NodeName, now: Instant) -> bool {
+        let heard = *self.heard.entry(node.clone()).or_insert(now);
+        now.duration_since(heard) < LEASE
     }
 
     /// Whether a store-node that has no turn to leave would wait in vain: all alive ones that it shares a replica group with
@@ -101,5 +105,17 @@ mod tests {
         assert!(!vain(&state, "n2", 60), "n3 has not asked again");
         state.run(&Command::NodeHeard { node: name("n1"), incarnation: 1, alive: true });
         assert!(!(61..90).any(|second| vain(&state, "n2", second) || vain(&state, "n3", second)), "n1 is back");
+    }
+
+    #[test]
+    fn a_store_node_that_drains_is_listened_to() {
+        let (mut leases, mut state, begin) = (Leases::default(), two_of_three(), Instant::now());
+        state.run(&Command::DrainNode { node: name("n2") });
+        let at = |second| begin + Duration::from_secs(second);
+        assert_eq!(leases.ended(state.cluster().unwrap(), at(0)), []);
+        leases.hear(&name("n2"), at(5));
+        assert!(leases.may_be_there(&name("n2"), at(14)));
+        assert_eq!(leases.ended(state.cluster().unwrap(), at(15)), [name("n3")], "n2 drains, n1 is suspect already");
+        assert!(!leases.may_be_there(&name("n2"), at(15)));
     }
 }

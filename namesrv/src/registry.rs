@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apogee_host::{Exit, OnError, Stop, Tasks};
-use apogee_model::{Cluster, MetadataError, NodeName};
+use apogee_model::{Cluster, MetadataError, NodeName, ReplicaGroupId, ReplicaId};
 use apogee_proto::Malformed;
 use apogee_proto::namesrv::v1;
 use apogee_proto::namesrv::v1::registry_server::{Registry, RegistryServer};
@@ -125,6 +125,24 @@ impl Registry for Door {
     async fn undrain_node(&self, request: Request<v1::NodeRequest>) -> Reply<v1::Changed> {
         let node = wire::read_node_name(&request.into_inner().name).map_err(malformed)?;
         self.change(Command::UndrainNode { node }).await
+    }
+
+    async fn remove_node(&self, request: Request<v1::NodeRequest>) -> Reply<v1::Changed> {
+        let node = wire::read_node_name(&request.into_inner().name).map_err(malformed)?;
+        let version = self.namesrv.remove_node(node).await.map_err(refused)?;
+        Ok(Response::new(v1::Changed { version }))
+    }
+
+    async fn report_move(&self, request: Request<v1::MoveReport>) -> Reply<v1::Changed> {
+        let report = request.into_inner();
+        self.check_cluster(report.cluster_id)?;
+        let (group, comes) = (ReplicaGroupId(report.replica_group), ReplicaId(report.comes));
+        let command = match report.reached() {
+            v1::MoveReached::Unspecified => return Err(malformed(Malformed { what: "how far a move has come" })),
+            v1::MoveReached::Ready => Command::MoveReady { group, comes },
+            v1::MoveReached::Done => Command::MoveDone { group, comes },
+        };
+        self.change(command).await
     }
 
     async fn hear_proxy(&self, request: Request<v1::HearProxyRequest>) -> Reply<v1::HearProxyReply> {

@@ -312,6 +312,24 @@ impl Namesrv {
         self.cluster().ok_or(MetadataError::Stopped)
     }
 
+    /// Forgets a store-node that drains and keeps nothing. Returns the version that has it.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoSuchNode`]; [`MetadataError::KeepsReplicas`]; [`MetadataError::Refused`] unless it drains, and
+    /// while it may be there: it would register again at once. Those of [`Namesrv`].
+    pub async fn remove_node(&self, node: NodeName) -> Result<u64, MetadataError> {
+        self.must_lead()?;
+        let drains = |cluster: Arc<Cluster>| {
+            cluster.nodes.get(&node).is_some_and(|node| node.standing == NodeStanding::Draining)
+                && cluster.hosted(&node).next().is_none()
+        };
+        if self.cluster().is_some_and(drains) && self.shared.leases().may_be_there(&node, Instant::now()) {
+            let why = format!("store-node {node} lets itself be heard, or did a moment ago; stop it first");
+            return Err(MetadataError::Refused { why });
+        }
+        self.ask(Command::RemoveNode { node }).await.map(|(version, _)| version)
+    }
+
     /// The members of the group, and the one that leads as far as this one knows.
     pub fn members(&self) -> (Vec<Member>, Option<u64>) {
         let leader = self.consensus().ok().and_then(|consensus| consensus.leader());

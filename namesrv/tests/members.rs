@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use apogee_host::net::listen;
 use apogee_host::{ManualClock, SeededEntropy, SimDisk, Tasks};
-use apogee_model::{Cluster, MetadataError, NodeName, NodeStanding, ProxyNode};
+use apogee_model::{Cluster, MetadataError, NodeName, NodeStanding, ProxyNode, ReplicaGroupId, ReplicaId};
 use apogee_namesrv::{
     Member, Namesrv, NamesrvClient, NamesrvClientParts, NamesrvParts, serve_consensus, serve_registry,
 };
@@ -206,6 +206,31 @@ async fn every_member_tells_every_watcher_and_names_the_leader() {
     let address = group.members[leader].registry.clone();
     assert_eq!(refused, Err(MetadataError::NotLeader { leader: Some(address) }));
     assert_eq!(clients[0].members().await.unwrap().0, group.members);
+    tasks.close(PATIENCE).await;
+    group.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_node_that_is_there_is_not_removed() {
+    let (group, tasks) = (Group::new(None).await, Tasks::new());
+    let client = group.client(&tasks);
+    let name = NodeName::parse("a").unwrap();
+    client.register(node("a")).await.unwrap();
+    let refused = client.remove_node(&name).await;
+    assert_eq!(refused, Err(MetadataError::Refused { why: "store-node a does not drain".to_owned() }));
+    client.drain_node(&name).await.unwrap();
+    let refused = client.remove_node(&name).await;
+    assert!(matches!(&refused, Err(MetadataError::Refused { why }) if why.contains("stop it first")), "{refused:?}");
+    for other in ["b", "c", "d"] {
+        client.register(node(other)).await.unwrap();
+    }
+    client.drain_node(&NodeName::parse("b").unwrap()).await.unwrap();
+    let refused = client.remove_node(&NodeName::parse("b").unwrap()).await;
+    assert!(matches!(refused, Err(MetadataError::KeepsReplicas { replicas: 3, .. })), "{refused:?}");
+    let version = client.cluster().unwrap().version;
+    client.move_ready(ReplicaGroupId(0), ReplicaId(4)).await.unwrap();
+    client.move_done(ReplicaGroupId(0), ReplicaId(4)).await.unwrap();
+    assert_eq!(client.cluster().unwrap().version, version, "no such move is under way");
     tasks.close(PATIENCE).await;
     group.end().await;
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use apogee_host::{OnError, Tasks};
 use apogee_model::{
     Cluster, ConsumerGroup, GroupChanges, GroupConfig, MetadataError, NewGroup, NewNode, NewTopic, NodeName, ProxyNode,
-    Topic, TopicChanges, TopicConfig,
+    ReplicaGroupId, ReplicaId, Topic, TopicChanges, TopicConfig,
 };
 use apogee_proto::namesrv::v1;
 use apogee_proto::token::ClusterToken;
@@ -240,6 +240,44 @@ impl NamesrvClient {
             Box::pin(async move { client.undrain_node(request).await })
         })
         .await
+    }
+
+    /// # Errors
+    /// Those of [`crate::Namesrv::remove_node`]; those of this client.
+    pub async fn remove_node(&self, node: &NodeName) -> Result<(), MetadataError> {
+        let request = v1::NodeRequest { name: node.as_str().to_owned() };
+        self.change(move |mut client| {
+            let request = request.clone();
+            Box::pin(async move { client.remove_node(request).await })
+        })
+        .await
+    }
+
+    /// The replica that comes into this replica group has nearly all that the others have. Its leader says so.
+    ///
+    /// # Errors
+    /// Those of this client.
+    pub async fn move_ready(&self, group: ReplicaGroupId, comes: ReplicaId) -> Result<(), MetadataError> {
+        self.report_move(group, comes, v1::MoveReached::Ready).await
+    }
+
+    /// It votes and the one that leaves does not, by a membership that is committed. The leader says so.
+    ///
+    /// # Errors
+    /// [`MetadataError::Refused`] when it was not to vote yet; those of this client.
+    pub async fn move_done(&self, group: ReplicaGroupId, comes: ReplicaId) -> Result<(), MetadataError> {
+        self.report_move(group, comes, v1::MoveReached::Done).await
+    }
+
+    async fn report_move(
+        &self,
+        group: ReplicaGroupId,
+        comes: ReplicaId,
+        reached: v1::MoveReached,
+    ) -> Result<(), MetadataError> {
+        let (cluster_id, reached) = (self.known(), reached.into());
+        let request = v1::MoveReport { cluster_id, replica_group: group.0, comes: comes.0, reached };
+        self.change(move |mut client| Box::pin(async move { client.report_move(request).await })).await
     }
 
     /// The members of the group, and the one that leads if the one that answers knows.

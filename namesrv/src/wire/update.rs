@@ -100,3 +100,30 @@ pub(crate) fn follow(before: Option<&Cluster>, update: v1::Update) -> Result<Opt
 fn replication_factor(update: &v1::Update) -> Read<u8> {
     u8::try_from(update.replication_factor).map_err(|_| bad("the replication factor"))
 }
+
+#[cfg(test)]
+mod tests {
+    use apogee_model::{MacKey, MacKeys, NodeName, NodeStanding, StoreNodeConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_store_node_that_was_removed_is_gone_from_every_copy() {
+        let keys = MacKeys { current: MacKey { generation: 1, secret: [1; 32] }, previous: None };
+        let mut before = Cluster::born(7, 3, Arc::new(keys));
+        for name in ["n1", "n2"].map(|name| NodeName::parse(name).unwrap()) {
+            let (lanes, replication, zone) = (format!("{name}:1"), format!("{name}:2"), String::new());
+            let standing = NodeStanding::Draining;
+            let node = StoreNodeConfig { name: name.clone(), lanes, replication, zone, standing, incarnation: 1 };
+            before.nodes.insert(name, Arc::new(node));
+        }
+        let mut after = before.clone();
+        after.version += 1;
+        after.nodes.remove(&NodeName::parse("n1").unwrap());
+        let copy = follow(None, between(None, &before)).unwrap();
+        assert_eq!(copy.as_ref(), Some(&before));
+        let update = between(Some(&before), &after);
+        assert_eq!((update.nodes_gone.as_slice(), update.nodes.len()), (["n1".to_owned()].as_slice(), 0));
+        assert_eq!(follow(copy.as_ref(), update).unwrap(), Some(after));
+    }
+}
