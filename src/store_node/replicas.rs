@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
-    BeginAgain, Ear, Engine, EngineParts, Members, ReplicaParts, RocksSettings, RocksViewStore, Role, Settings,
+    BeginAgain, Ear, Engine, EngineParts, Members, ReplicaParts, RocksSettings, RocksViewStore, Role, Seating, Settings,
 };
 use apogee_host::health::{Check, Health};
 use apogee_host::{Disk, Exit, OnError, OsEntropy, RealClock, RealDisk, Stop, Tasks};
@@ -164,8 +164,8 @@ impl Replicas {
         let views =
             Arc::new(RocksViewStore::new(&folder, RocksSettings::default()).map_err(|error| of_folder(error.into()))?);
         let parts = ReplicaParts { engine, views, peers, entropy: Arc::new(OsEntropy), ear: ear.clone() };
-        let voters = hosted.addresses.keys().copied().collect();
-        let members = Members { me: me.replica, group: me.group, voters, cluster_id: me.cluster_id };
+        let seating = Seating::of(hosted.addresses.keys().copied()).fixed();
+        let members = Members { me: me.replica, group: me.group, seating, cluster_id: me.cluster_id };
         let opened = tokio::select! {
             opened = Engine::open_replica(parts, members, *settings) => opened,
             never = self.tell_waits(me.group, &ear) => match never {},

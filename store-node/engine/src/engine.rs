@@ -27,6 +27,7 @@ use crate::proposer::{AfterCommit, AnswerRule};
 use crate::raft::Ear;
 use crate::record::{self, DeadLetter, HalfCarried};
 use crate::replica::{AckMode, Members, Role};
+use crate::seating::Reached;
 use crate::transactions::TransactionMetrics;
 use crate::views::{MemoryViewStore, Place, ViewStore};
 use crate::watch::Watch;
@@ -104,6 +105,7 @@ pub struct Engine {
     pub(crate) append_bytes: Arc<Semaphore>,
     pub(crate) log: Log,
     pub(crate) role: watch::Receiver<Role>,
+    pub(crate) reached: watch::Receiver<Option<Reached>>,
     pub(crate) again: Again,
     pub(crate) dead_letters: DeadLetterMetrics,
     pub(crate) transactions: TransactionMetrics,
@@ -178,6 +180,12 @@ impl Engine {
     /// shows as a follower of nobody.
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
+    }
+
+    /// How far the replica group has come with the exchange of its seating, as the leader sees it; nothing while this replica
+    /// does not lead. Whoever leads next says the same.
+    pub fn reached(&self) -> watch::Receiver<Option<Reached>> {
+        self.reached.clone()
     }
 
     /// Waits until this replica has to be closed and opened again to go on. Whoever runs it does that; a crash does, too.

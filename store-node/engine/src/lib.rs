@@ -39,6 +39,7 @@ mod raft;
 mod read;
 mod record;
 mod replica;
+mod seating;
 mod state;
 mod timings;
 mod transactions;
@@ -55,6 +56,7 @@ pub use peers::{Answers, FRAME_MAX, NotAFrame, Peers, Unreachable};
 pub use proposer::{AfterCommit, AnswerRule};
 pub use raft::Ear;
 pub use replica::{AckMode, Members, Role};
+pub use seating::{Exchange, Reached, ReachedHow, Seating};
 pub use views::{
     Base, BaseFile, LiveViews, MemoryViewStore, PIECE_MAX, RocksSettings, RocksViewStore, ViewStore, ViewsError,
     ViewsFuture,

@@ -30,7 +30,7 @@ use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
-use crate::raft::{AppliedUpTo, Asker, Consensus, Exchange, Identity, Receiver, ReceiverParts};
+use crate::raft::{AppliedUpTo, Asker, Consensus, Dealings, Identity, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
 use crate::state::{BadBlock, Keeper, Pace, State};
 use crate::timings::Timings;
@@ -52,7 +52,7 @@ pub(crate) async fn open(
     settings: Settings,
     rule: impl AnswerRule,
 ) -> Result<Engine, OpenError> {
-    let (alone, mut rule) = (members.voters.len() == 1, Some(rule));
+    let (alone, mut rule) = (members.are_alone(), Some(rule));
     match attempt(&parts, &members, settings, &mut rule).await {
         Err(Unopened::Damaged { damage, .. }) if !alone => {
             damage::note(&*parts.engine.disk, &damage).await.map_err(OpenError::disk("note a damage"))?;
@@ -71,7 +71,7 @@ async fn attempt<R: AnswerRule>(
 ) -> Result<Engine, Unopened> {
     let ReplicaParts { engine: EngineParts { disk, clock, tasks, meter }, views, peers, entropy, ear } = parts;
     let started = clock.monotonic();
-    let alone = members.voters.len() == 1;
+    let alone = members.are_alone();
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter, members.group));
     let dead_letters = DeadLetterMetrics::new(meter);
@@ -91,7 +91,7 @@ async fn attempt<R: AnswerRule>(
         ?took,
         "the store is recovered"
     );
-    let configured = members.voters.clone();
+    let configured = members.seating.borrow().replicas.clone();
     let admission = match admission {
         Some(admission) => admission,
         None => {
@@ -134,9 +134,9 @@ async fn attempt<R: AnswerRule>(
         tasks: tasks.clone(),
     });
     let inbox_of_bases = inbox_sender.downgrade();
-    let exchange = Exchange { peers: Arc::clone(peers), views: Arc::clone(views), inbox: inbox_of_bases, receiver };
+    let dealings = Dealings { peers: Arc::clone(peers), views: Arc::clone(views), inbox: inbox_of_bases, receiver };
     let identity = Identity { me, configured, admission };
-    let begun = Consensus::begin(identity, &log, applied, exchange, entropy.next_u64(), ear).await;
+    let begun = Consensus::begin(identity, &log, applied, dealings, entropy.next_u64(), ear).await;
     let (consensus, registrar, committed) = match begun {
         Ok(begun) => begun,
         Err(why) => {
@@ -198,8 +198,10 @@ async fn attempt<R: AnswerRule>(
     let carrier = tasks.token().run_until_cancelled_owned(carrier.run());
     tasks.spawn("carrier", OnError::LogAndEnd, carrier.map(|_over| Ok::<(), std::convert::Infallible>(())));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
+    let (_, reached) = watch::channel(None);
     let mut engine = Engine {
         inbox: inbox_sender,
+        reached,
         append_bytes,
         log,
         role,
@@ -280,7 +282,7 @@ async fn prepare(
     members: &Members,
     settings: &Settings,
 ) -> Result<Prepared, Unopened> {
-    let alone = members.voters.len() == 1;
+    let alone = members.are_alone();
     let (cluster, replica) = (members.cluster_id, members.me);
     let instance = Instance(entropy.next_u64());
     let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };

@@ -1,26 +1,35 @@
 //! One replica among others: who it is, and what it is doing.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
+use tokio::sync::watch;
+
+use crate::seating::Seating;
 
 /// A replica and those it forms a replica group with.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Members {
     pub me: ReplicaId,
     /// Its replica group, for people: several share a process.
     pub group: ReplicaGroupId,
-    /// Who votes when the replica group is born; later the log says who does.
-    pub voters: BTreeSet<ReplicaId>,
+    /// Who votes when the replica group is born, and whom a leader may take in later; the log says who votes. Nobody has to
+    /// keep the sender.
+    pub seating: watch::Receiver<Seating>,
     /// The cluster this replica group belongs to, fixed in the data folder when it is first used.
     pub cluster_id: u64,
 }
 
 impl Members {
+    /// Whether there are no others, as it is now.
+    pub(crate) fn are_alone(&self) -> bool {
+        self.seating.borrow().is_alone(self.me)
+    }
+
     /// The only replica of the first replica group.
     pub fn alone() -> Self {
-        Self { me: ReplicaId(1), group: ReplicaGroupId(0), voters: BTreeSet::from([ReplicaId(1)]), cluster_id: 0 }
+        let me = ReplicaId(1);
+        Self { me, group: ReplicaGroupId(0), seating: Seating::of([me]).fixed(), cluster_id: 0 }
     }
 }
 

@@ -1,10 +1,9 @@
 //! One machine of the cluster: what survives its processes, and the process of the moment.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Settings};
+use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Seating, Settings};
 use apogee_host::{Disk as _, SeededEntropy, SimDisk};
 use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
 use apogee_tests::clients::Dice;
@@ -120,9 +119,9 @@ impl Machine {
         self.starts += 1;
         let life = (self.me.0 << 32) | (self.starts << 8);
         let disk = ProcessDisk::new(self.disk.clone(), Dice::new(self.kind.seed, life), self.slowness);
-        let voters: BTreeSet<_> = (1..=self.kind.replicas).map(ReplicaId).collect();
+        let seating = Seating::of((1..=self.kind.replicas).map(ReplicaId)).fixed();
         let start = Start {
-            members: Members { me: self.me, group: ReplicaGroupId(0), voters, cluster_id: 7 },
+            members: Members { me: self.me, group: ReplicaGroupId(0), seating, cluster_id: 7 },
             settings: self.kind.settings,
             rule: self.kind.rule,
             disk: Arc::new(disk),

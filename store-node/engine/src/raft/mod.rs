@@ -85,7 +85,7 @@ pub(crate) struct Identity {
 }
 
 /// What this replica has to do with the others.
-pub(crate) struct Exchange {
+pub(crate) struct Dealings {
     pub(crate) peers: Arc<dyn Peers>,
     /// Where bases are that others may need.
     pub(crate) views: Arc<dyn ViewStore>,
@@ -120,7 +120,7 @@ impl Consensus {
         identity: Identity,
         log: &Log,
         applied: AppliedUpTo,
-        exchange: Exchange,
+        dealings: Dealings,
         seed: u64,
         ear: &Ear,
     ) -> Result<(Self, Registrar, mpsc::Receiver<Block>), Stopped> {
@@ -132,7 +132,7 @@ impl Consensus {
             Some(StoredMembership::new(log_id(term, index), membership_of_bytes(&bytes)?))
         });
         let last = log_id(applied.term, applied.index);
-        let Exchange { peers, views, inbox, receiver } = exchange;
+        let Dealings { peers, views, inbox, receiver } = dealings;
         let members = Committed::default();
         members.set(membership.unwrap_or_default());
         let machine = Machine::new(log.clone(), blocks, last, members.clone(), Arc::clone(&views));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{
-    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, SEGMENT_MIN, Settings,
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, SEGMENT_MIN, Seating,
+    Settings,
 };
 use apogee_host::{Disk as _, SeededEntropy, SimDisk, Tasks, TokioClock};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
@@ -68,7 +69,8 @@ impl Group {
         self.seed += 1;
         let machine = self.machines.get_mut(&replica).expect("there are three");
         let (tasks, ear, me) = (Tasks::new(), Ear::default(), ReplicaId(replica));
-        let members = Members { me, group: ReplicaGroupId(0), voters: [1, 2, 3].map(ReplicaId).into(), cluster_id: 7 };
+        let seating = Seating::of([1, 2, 3].map(ReplicaId)).fixed();
+        let members = Members { me, group: ReplicaGroupId(0), seating, cluster_id: 7 };
         let engine = EngineParts {
             disk: Arc::new(machine.disk.clone()),
             clock: Arc::new(self.clock),

@@ -1,12 +1,12 @@
 //! A replica group in one process: simulated disks, views in memory, frames by function calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
     Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, RocksSettings,
-    RocksViewStore, Role, SEGMENT_MIN, Settings, Unreachable, ViewStore,
+    RocksViewStore, Role, SEGMENT_MIN, Seating, Settings, Unreachable, ViewStore,
 };
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
@@ -159,7 +159,7 @@ impl Site {
     /// Starts a process on what the earlier ones left.
     pub(crate) async fn start(&mut self, net: &Net) -> Result<(), OpenError> {
         self.starts += 1;
-        let (tasks, voters) = (Tasks::new(), (1..=3).map(ReplicaId).collect::<BTreeSet<_>>());
+        let (tasks, seating) = (Tasks::new(), Seating::of((1..=3).map(ReplicaId)).fixed());
         let (disk, views): (Arc<dyn Disk>, Arc<dyn ViewStore>) = match &self.folder {
             None => (Arc::new(self.disk.clone()), Arc::new(self.views.clone())),
             Some(folder) => {
@@ -191,7 +191,7 @@ impl Site {
             views_flush_every: Duration::from_millis(200),
             ..Settings::default()
         };
-        let members = Members { me: self.me, group: ReplicaGroupId(0), voters, cluster_id: 7 };
+        let members = Members { me: self.me, group: ReplicaGroupId(0), seating, cluster_id: 7 };
         let opened = Engine::open_replica(parts, members, settings).await;
         match opened {
             Ok(engine) => {
