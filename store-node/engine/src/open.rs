@@ -30,8 +30,9 @@ use crate::leader::{Terms, Ticket};
 use crate::metrics::Metrics;
 use crate::peers::{Answers, Peers, Unreachable};
 use crate::proposer::{AnswerRule, Mode, Proposer, ProposerSettings};
-use crate::raft::{AppliedUpTo, Asker, Consensus, Dealings, Identity, Receiver, ReceiverParts};
+use crate::raft::{AppliedUpTo, Asker, Consensus, Dealings, Identity, Past, Receiver, ReceiverParts};
 use crate::replica::{Instance, Members, Role};
+use crate::seating::Company;
 use crate::state::{BadBlock, Keeper, Pace, State};
 use crate::timings::Timings;
 use crate::transactions::{OpenHalves, TransactionMetrics};
@@ -52,11 +53,11 @@ pub(crate) async fn open(
     settings: Settings,
     rule: impl AnswerRule,
 ) -> Result<Engine, OpenError> {
-    let (alone, mut rule) = (members.are_alone(), Some(rule));
-    match attempt(&parts, &members, settings, &mut rule).await {
-        Err(Unopened::Damaged { damage, .. }) if !alone => {
+    let (company, mut rule) = (members.company(), Some(rule));
+    match attempt(&parts, &members, company, settings, &mut rule).await {
+        Err(Unopened::Damaged { damage, .. }) if company == Company::Others => {
             damage::note(&*parts.engine.disk, &damage).await.map_err(OpenError::disk("note a damage"))?;
-            attempt(&parts, &members, settings, &mut rule).await.map_err(Unopened::into_error)
+            attempt(&parts, &members, company, settings, &mut rule).await.map_err(Unopened::into_error)
         }
         opened => opened.map_err(Unopened::into_error),
     }
@@ -66,19 +67,19 @@ pub(crate) async fn open(
 async fn attempt<R: AnswerRule>(
     parts: &ReplicaParts,
     members: &Members,
+    company: Company,
     settings: Settings,
     rule: &mut Option<R>,
 ) -> Result<Engine, Unopened> {
     let ReplicaParts { engine: EngineParts { disk, clock, tasks, meter }, views, peers, entropy, ear } = parts;
     let started = clock.monotonic();
-    let alone = members.are_alone();
     ear.is_opening();
     let metrics = Arc::new(Metrics::new(meter, members.group));
     let dead_letters = DeadLetterMetrics::new(meter);
     let transactions = TransactionMetrics::new(meter, &members.group.broker_name());
     let desk = Arc::<Desk>::default();
-    let repaired = !alone && damage::set_aside(disk, &**views).await?;
-    let prepared = prepare(disk, &**views, &**entropy, members, &settings).await?;
+    let repaired = company == Company::Others && damage::set_aside(disk, &**views).await?;
+    let prepared = prepare(disk, &**views, &**entropy, members, company, &settings).await?;
     let Prepared { format, log, state, floor, job_inbox, current, checkpoint, admission } = prepared;
     let (layout, me) = (log.layout(), format.member());
     let took = clock.monotonic().saturating_sub(started);
@@ -91,14 +92,20 @@ async fn attempt<R: AnswerRule>(
         ?took,
         "the store is recovered"
     );
-    let configured = members.seating.borrow().replicas.clone();
     let admission = match admission {
         Some(admission) => admission,
         None => {
             let (peers, entropy) = (Arc::clone(peers), Arc::clone(entropy));
-            let asker =
-                Asker { me, is_new: !repaired, configured: configured.clone(), peers, entropy, ear: ear.clone() };
-            asker.join(&**disk).await?
+            let comes = members.seating.borrow().is_to_come(members.me);
+            let past = if repaired {
+                Past::Lost
+            } else if comes {
+                Past::Comes
+            } else {
+                Past::Fresh
+            };
+            let seating = members.seating.clone();
+            Asker { me, past, seating, peers, entropy, ear: ear.clone() }.join(&**disk).await?
         }
     };
     if repaired {
@@ -135,7 +142,7 @@ async fn attempt<R: AnswerRule>(
     });
     let inbox_of_bases = inbox_sender.downgrade();
     let dealings = Dealings { peers: Arc::clone(peers), views: Arc::clone(views), inbox: inbox_of_bases, receiver };
-    let identity = Identity { me, configured, admission };
+    let identity = Identity { me, company, seating: members.seating.clone(), admission };
     let begun = Consensus::begin(identity, &log, applied, dealings, entropy.next_u64(), ear).await;
     let (consensus, registrar, committed) = match begun {
         Ok(begun) => begun,
@@ -147,8 +154,12 @@ async fn attempt<R: AnswerRule>(
             return Err(damage.map_or_else(|| not_up(&log, why.to_string()).into(), Unopened::from));
         }
     };
-    if !alone {
-        tasks.spawn("registrar", OnError::LogAndEnd, registrar.run(tasks.token()));
+    let reached = registrar.reached.subscribe();
+    tasks.spawn("registrar", OnError::LogAndEnd, registrar.run(tasks.token()));
+    let alone_or_not = company.watch(members.me, members.seating.clone(), again.clone());
+    let alone_or_not = tasks.token().run_until_cancelled_owned(alone_or_not);
+    tasks.spawn("company", OnError::LogAndEnd, alone_or_not.map(|_over| Ok::<(), std::convert::Infallible>(())));
+    if company == Company::Others {
         let watch = damage::watch(Arc::clone(disk), log.damage(), ear.clone(), again.clone());
         let watch = tasks.token().run_until_cancelled_owned(watch).map(|ended| ended.unwrap_or(Ok(())));
         tasks.spawn("damage", OnError::StopProcess, watch);
@@ -198,7 +209,6 @@ async fn attempt<R: AnswerRule>(
     let carrier = tasks.token().run_until_cancelled_owned(carrier.run());
     tasks.spawn("carrier", OnError::LogAndEnd, carrier.map(|_over| Ok::<(), std::convert::Infallible>(())));
     let append_bytes = Arc::new(Semaphore::new(settings.append_queue_bytes));
-    let (_, reached) = watch::channel(None);
     let mut engine = Engine {
         inbox: inbox_sender,
         reached,
@@ -211,7 +221,7 @@ async fn attempt<R: AnswerRule>(
         desk,
         lite_topics_max: settings.lite_topics_max,
     };
-    if alone {
+    if company.is_alone() {
         let leads = engine.role.wait_for(|role| matches!(role, Role::Leader { .. }));
         let leads = tokio::time::timeout(LEADS_MAX, leads).await;
         let leads = leads.map_err(|_| not_up(&engine.log, format!("it does not lead after {LEADS_MAX:?}")))?.map(drop);
@@ -280,9 +290,10 @@ async fn prepare(
     views: &dyn ViewStore,
     entropy: &dyn Entropy,
     members: &Members,
+    company: Company,
     settings: &Settings,
 ) -> Result<Prepared, Unopened> {
-    let alone = members.are_alone();
+    let alone = company.is_alone();
     let (cluster, replica) = (members.cluster_id, members.me);
     let instance = Instance(entropy.next_u64());
     let format = Format { segment_bytes: settings.segment_bytes, cluster, replica, instance };

@@ -5,7 +5,7 @@ use std::fmt;
 use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
 use tokio::sync::watch;
 
-use crate::seating::Seating;
+use crate::seating::{Company, Seating};
 
 /// A replica and those it forms a replica group with.
 #[derive(Clone, Debug)]
@@ -21,9 +21,9 @@ pub struct Members {
 }
 
 impl Members {
-    /// Whether there are no others, as it is now.
-    pub(crate) fn are_alone(&self) -> bool {
-        self.seating.borrow().is_alone(self.me)
+    /// Whom this replica has beside it now.
+    pub(crate) fn company(&self) -> Company {
+        self.seating.borrow().company_of(self.me)
     }
 
     /// The only replica of the first replica group.

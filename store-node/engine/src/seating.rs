@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use apogee_model::ReplicaId;
 use tokio::sync::watch;
 
+use crate::again::Again;
+
 /// Who a replica group is to be, as the metadata say. It may be older than what the log says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seating {
@@ -57,10 +59,13 @@ impl Seating {
         watch::channel(self).1
     }
 
-    /// Who may be a member, in the order of their numbers.
-    pub(crate) fn known(&self) -> BTreeSet<ReplicaId> {
-        let comes = self.exchange.map(|exchange| exchange.comes);
-        self.replicas.iter().copied().chain(comes).collect()
+    /// Who may be a member.
+    pub(crate) fn known(&self) -> impl Iterator<Item = ReplicaId> {
+        self.replicas.iter().copied().chain(self.exchange.map(|exchange| exchange.comes))
+    }
+
+    pub(crate) fn knows(&self, replica: ReplicaId) -> bool {
+        self.known().any(|known| known == replica)
     }
 
     /// Whether this replica is to take the place of another.
@@ -68,9 +73,39 @@ impl Seating {
         self.exchange.is_some_and(|exchange| exchange.comes == replica)
     }
 
-    /// Whether this replica is the only one, and stays so.
-    pub(crate) fn is_alone(&self, me: ReplicaId) -> bool {
-        self.exchange.is_none() && self.replicas.iter().eq([&me])
+    /// Whom this replica has beside it.
+    pub(crate) fn company_of(&self, me: ReplicaId) -> Company {
+        match self.exchange {
+            _ if !self.replicas.iter().eq([&me]) => Company::Others,
+            None => Company::Nobody,
+            Some(_) => Company::Successor,
+        }
+    }
+}
+
+/// Whom a replica has beside it. It is opened for that and stays so until it begins again.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Company {
+    /// All that is on its disk is committed.
+    Nobody,
+    /// Whoever takes its place, and may lack what it has.
+    Successor,
+    /// They have what it has.
+    Others,
+}
+
+impl Company {
+    pub(crate) fn is_alone(self) -> bool {
+        self == Company::Nobody
+    }
+
+    /// Waits until a replica that was opened alone is so no more, or the other way round, and lets it begin again.
+    pub(crate) async fn watch(self, me: ReplicaId, mut seating: watch::Receiver<Seating>, again: Again) {
+        let alone = |seating: &Seating| seating.company_of(me).is_alone();
+        // Without a sender it stays as it is.
+        if seating.wait_for(|now| alone(now) != self.is_alone()).await.is_ok() {
+            again.because(if self.is_alone() { "it is alone no more" } else { "it is alone now" });
+        }
     }
 }
 
@@ -90,18 +125,38 @@ mod tests {
     #[test]
     fn who_comes_is_known_and_nobody_is_alone_with_it() {
         assert_eq!(seating(&[1, 2, 3], None).last, ReplicaId(3));
-        assert!(seating(&[1], None).is_alone(ReplicaId(1)));
-        assert!(!seating(&[1], None).is_alone(ReplicaId(2)));
-        assert!(!seating(&[1, 2], None).is_alone(ReplicaId(1)));
+        assert_eq!(seating(&[1], None).company_of(ReplicaId(1)), Company::Nobody);
+        assert_eq!(seating(&[1], None).company_of(ReplicaId(2)), Company::Others);
+        assert_eq!(seating(&[1, 2], None).company_of(ReplicaId(1)), Company::Others);
         let moving = seating(&[1], Some((1, 4)));
-        assert!(!moving.is_alone(ReplicaId(1)) && !moving.is_alone(ReplicaId(4)));
+        assert_eq!(moving.company_of(ReplicaId(1)), Company::Successor);
+        assert_eq!(moving.company_of(ReplicaId(4)), Company::Others);
         assert!(moving.is_to_come(ReplicaId(4)) && !moving.is_to_come(ReplicaId(1)));
-        assert_eq!(moving.known(), [1, 4].map(ReplicaId).into());
+        assert_eq!(moving.known().collect::<Vec<_>>(), [1, 4].map(ReplicaId));
     }
 
     #[test]
     fn a_fixed_seating_is_there_without_a_sender() {
         let seating = Seating::of([ReplicaId(1)]).fixed();
         assert_eq!(seating.borrow().last, ReplicaId(1));
+    }
+
+    #[tokio::test]
+    async fn a_replica_begins_again_when_it_is_alone_no_more_and_when_it_is_alone() {
+        let (one, two) = (ReplicaId(1), ReplicaId(2));
+        let (apart, together) = (seating(&[1], None), seating(&[1], Some((1, 2))));
+        for (before, after, me) in
+            [(&apart, &together, one), (&together, &apart, one), (&together, &seating(&[2], None), two)]
+        {
+            let (sender, seated) = watch::channel(before.clone());
+            let (company, again) = (before.company_of(me), Again::new());
+            let mut watch = Box::pin(company.watch(me, seated, again.clone()));
+            assert_eq!(futures::poll!(&mut watch), std::task::Poll::Pending);
+            sender.send_replace(before.clone());
+            assert_eq!(futures::poll!(&mut watch), std::task::Poll::Pending);
+            sender.send_replace(after.clone());
+            watch.await;
+            assert!(again.said().await.why.contains("alone"));
+        }
     }
 }

@@ -16,7 +16,7 @@ mod transfer;
 mod types;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::{Config, Instant as _, Raft, ServerState, SnapshotPolicy};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use apogee_host::consensus::seeded;
 use apogee_host::consensus::{self, Pace};
@@ -37,6 +37,7 @@ use apogee_host::consensus::{self, Pace};
 pub(crate) use self::join::ask::Asker;
 pub use self::join::ear::Ear;
 use self::join::ear::Inside;
+pub(crate) use self::join::ear::Past;
 use self::join::registrar::Registrar;
 use self::join::{Committed, Wanted};
 use self::let_go::LettingGo;
@@ -52,6 +53,7 @@ use crate::commitlog::{Admission, Log, Proposal};
 use crate::leader::{Ask, Draft, Ticket};
 use crate::peers::Peers;
 use crate::replica::{Member, Role};
+use crate::seating::{Company, Seating};
 use crate::views::ViewStore;
 
 /// Committed blocks that wait to be applied.
@@ -79,8 +81,8 @@ pub(crate) struct AppliedUpTo {
 /// Who this replica is among the others.
 pub(crate) struct Identity {
     pub(crate) me: Member,
-    /// All replicas of the group as configured, this one too.
-    pub(crate) configured: BTreeSet<ReplicaId>,
+    pub(crate) company: Company,
+    pub(crate) seating: watch::Receiver<Seating>,
     pub(crate) admission: Admission,
 }
 
@@ -124,8 +126,8 @@ impl Consensus {
         seed: u64,
         ear: &Ear,
     ) -> Result<(Self, Registrar, mpsc::Receiver<Block>), Stopped> {
-        let Identity { me, configured, admission } = identity;
-        let alone = configured.len() == 1;
+        let Identity { me, company, seating, admission } = identity;
+        let alone = company.is_alone();
         let config = Arc::new(config(alone).validate().map_err(stopped)?);
         let (blocks, committed) = mpsc::channel(APPLY_QUEUE);
         let membership = applied.membership.and_then(|(term, index, bytes)| {
@@ -158,10 +160,15 @@ impl Consensus {
         }
         let roles = raft.server_metrics();
         let wanted = Wanted::default();
-        let registrar =
-            Registrar { raft: raft.clone(), seed, me, configured: configured.clone(), wanted: wanted.clone() };
-        let inside =
-            Inside { raft: raft.clone(), seed, me, founders, configured, committed: members, wanted, receiver };
+        let registrar = Registrar {
+            raft: raft.clone(),
+            seed,
+            me,
+            seating: seating.clone(),
+            wanted: wanted.clone(),
+            reached: watch::Sender::new(None),
+        };
+        let inside = Inside { raft: raft.clone(), seed, me, founders, seating, committed: members, wanted, receiver };
         ear.is_inside(inside);
         let consensus = Self { raft, me, alone, roles, outcomes: FuturesUnordered::new(), letting_go: None };
         Ok((consensus, registrar, committed))
@@ -178,7 +185,7 @@ impl Consensus {
         Role::Follower { leader: leader.map(|leader| leader.replica) }
     }
 
-    /// Whether this is the only replica of its group.
+    /// Whether this was opened as the only replica of its group.
     pub(crate) fn is_alone(&self) -> bool {
         self.alone
     }
@@ -187,7 +194,14 @@ impl Consensus {
     pub(crate) fn has_majority(&self) -> bool {
         let metrics = self.raft.data_metrics();
         let heard = metrics.borrow_watched().last_quorum_acked;
-        self.alone || heard.is_some_and(|heard| heard.elapsed() < ELECTION_MAX)
+        self.alone || heard.is_some_and(|heard| heard.elapsed() < ELECTION_MAX) || self.is_only_voter()
+    }
+
+    /// Whether nobody else has a vote, as far as the log goes. Then nobody gets one without this replica. It hears nobody,
+    /// and consensus counts its own word only together with an answer.
+    fn is_only_voter(&self) -> bool {
+        let metrics = self.roles.borrow_watched();
+        matches!(metrics.membership_config.membership().get_joint_config().as_slice(), [voters] if voters.iter().eq([&self.me]))
     }
 
     /// Hands a block to the log, if this replica still leads in `epoch`. What is refused later comes out of

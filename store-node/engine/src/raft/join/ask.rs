@@ -7,14 +7,16 @@ use std::time::Duration;
 use apogee_host::{Disk, Entropy};
 use apogee_model::ReplicaId;
 use futures::future::join_all;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::ear::Ear;
+use super::ear::{Ear, Past};
 use super::frames::{self, Standing};
 use crate::commitlog::{Admission, OpenError};
 use crate::peers::Peers;
 use crate::raft::wire;
 use crate::replica::{Instance, Member};
+use crate::seating::Seating;
 
 /// Longest wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -26,10 +28,9 @@ const PAUSE_FRESH: Duration = Duration::from_millis(50);
 /// Who asks, and whom.
 pub(crate) struct Asker {
     pub(crate) me: Member,
-    /// It never was a member of the group, in no life that it knows of. One that was does not found another group.
-    pub(crate) is_new: bool,
-    /// All replicas of the group as configured, this one too.
-    pub(crate) configured: BTreeSet<ReplicaId>,
+    pub(crate) past: Past,
+    /// All that are known are asked; only [`Seating::replicas`] found the group.
+    pub(crate) seating: watch::Receiver<Seating>,
     pub(crate) peers: Arc<dyn Peers>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) ear: Ear,
@@ -54,11 +55,12 @@ impl Asker {
     /// # Errors
     /// When the disk fails.
     pub(crate) async fn join(self, disk: &dyn Disk) -> Result<Admission, OpenError> {
-        self.ear.is_outside(self.me, self.is_new);
+        self.ear.is_outside(self.me, self.past);
         loop {
             let said_fresh = self.ear.said_fresh();
-            let answers = self.ask_all().await;
-            let admission = match self.outcome(&answers) {
+            let seating = self.seating.borrow().clone();
+            let answers = self.ask_all(&seating).await;
+            let admission = match self.outcome(&seating, &answers) {
                 Outcome::Wait { pause, why } => {
                     self.wait(pause, why).await;
                     continue;
@@ -75,12 +77,12 @@ impl Asker {
         }
     }
 
-    async fn ask_all(&self) -> BTreeMap<ReplicaId, Standing> {
-        let others = self.configured.iter().filter(|replica| **replica != self.me.replica);
-        let answers = join_all(others.map(|replica| async {
+    async fn ask_all(&self, seating: &Seating) -> BTreeMap<ReplicaId, Standing> {
+        let others = seating.known().filter(|replica| *replica != self.me.replica);
+        let answers = join_all(others.map(|replica| async move {
             let frame = wire::meant_for(Instance::default(), frames::join(self.me));
-            let answer = timeout(ANSWER_MAX, self.peers.call(*replica, frame)).await.ok()?.ok()?;
-            Some((*replica, frames::read_standing(&answer).ok()?))
+            let answer = timeout(ANSWER_MAX, self.peers.call(replica, frame)).await.ok()?.ok()?;
+            Some((replica, frames::read_standing(&answer).ok()?))
         }));
         answers.await.into_iter().flatten().collect()
     }
@@ -94,8 +96,8 @@ impl Asker {
         sleep(pause + Duration::from_millis(self.entropy.next_u64() % (quarter + 1))).await;
     }
 
-    fn outcome(&self, answers: &BTreeMap<ReplicaId, Standing>) -> Outcome {
-        let me = self.me;
+    fn outcome(&self, seating: &Seating, answers: &BTreeMap<ReplicaId, Standing>) -> Outcome {
+        let (me, replicas) = (self.me, &seating.replicas);
         if answers.values().any(|answer| *answer == Standing::Member) {
             return Outcome::TakenIn;
         }
@@ -105,16 +107,20 @@ impl Asker {
             Standing::Fresh(_) | Standing::Member | Standing::Unknown { .. } => None,
         });
         if let Some(founders) = founders.find(|founders| founders.contains(&me)) {
-            let replicas: BTreeSet<_> = founders.iter().map(|founder| founder.replica).collect();
-            if replicas == self.configured {
+            let founded: BTreeSet<_> = founders.iter().map(|founder| founder.replica).collect();
+            if founded == *replicas {
                 return Outcome::Follow(founders.clone());
             }
-            let why = format!("replica.peers differs: the replica group was founded by {}", listed(&replicas));
+            let why = format!("replica.peers differs: the replica group was founded by {}", listed(&founded));
             return wait(PAUSE, why);
         }
-        let others = self.configured.iter().filter(|replica| **replica != me.replica);
+        let others = replicas.iter().filter(|replica| **replica != me.replica);
         let silent: BTreeSet<_> = others.copied().filter(|replica| !answers.contains_key(replica)).collect();
-        let fresh = answers.iter().map(|(replica, answer)| match answer {
+        // Whoever comes is no founder; but it may know that there is a replica group.
+        let fresh = answers
+            .iter()
+            .filter(|(replica, answer)| replicas.contains(replica) || !matches!(answer, Standing::Fresh(_)));
+        let fresh = fresh.map(|(replica, answer)| match answer {
             Standing::Fresh(instance) => Some(Member { replica: *replica, instance: *instance }),
             Standing::Founded(_) | Standing::Member | Standing::Unknown { .. } => None,
         });
@@ -123,10 +129,13 @@ impl Asker {
             Some(_) if !silent.is_empty() => {
                 wait(PAUSE, format!("replica {} has not said whether there is a replica group", listed(&silent)))
             }
-            Some(_) if !self.is_new => {
+            Some(_) if self.past == Past::Lost => {
                 wait(PAUSE, "what this replica held is lost, and nobody else has anything".to_owned())
             }
-            Some(fresh) if self.configured.first() == Some(&me.replica) => {
+            Some(_) if self.past == Past::Comes => {
+                wait(PAUSE, "the others have not founded the replica group yet".to_owned())
+            }
+            Some(fresh) if replicas.first() == Some(&me.replica) => {
                 Outcome::Found(fresh.into_iter().chain([me]).collect())
             }
             Some(_) => wait(PAUSE_FRESH, "the first replica has not founded the replica group yet".to_owned()),
@@ -144,22 +153,26 @@ mod tests {
 
     use super::*;
     use crate::open::Nobody;
+    use crate::seating::Exchange;
 
     fn life(replica: u64, instance: u64) -> Member {
         Member { replica: ReplicaId(replica), instance: Instance(instance) }
     }
 
-    /// What replica `me` of 1, 2 and 3 makes of these answers; its instance is 10 times its number.
+    /// What replica `me` of 1, 2 and 3, in whose place 4 comes, makes of these answers; its instance is 10 times its number.
     fn outcome(me: u64, answers: &[(u64, Standing)]) -> Outcome {
+        let exchange = Exchange { leaves: ReplicaId(1), comes: ReplicaId(4), swaps: false };
+        let seating = Seating { exchange: Some(exchange), ..Seating::of([1, 2, 3].map(ReplicaId)) };
         let asker = Asker {
             me: life(me, me * 10),
-            is_new: true,
-            configured: [1, 2, 3].map(ReplicaId).into(),
+            past: if me == 4 { Past::Comes } else { Past::Fresh },
+            seating: seating.clone().fixed(),
             peers: Arc::new(Nobody),
             entropy: Arc::new(SeededEntropy::new(1)),
             ear: Ear::default(),
         };
-        asker.outcome(&answers.iter().map(|(replica, answer)| (ReplicaId(*replica), answer.clone())).collect())
+        let answers = answers.iter().map(|(replica, answer)| (ReplicaId(*replica), answer.clone()));
+        asker.outcome(&seating, &answers.collect())
     }
 
     fn waits(me: u64, answers: &[(u64, Standing)]) -> String {
@@ -184,6 +197,19 @@ mod tests {
         assert!(waits(1, &[(2, unknown.clone()), (3, fresh(30))]).contains("has not taken this replica in"));
         assert_eq!(outcome(2, &[(1, Standing::Founded(all.clone())), (3, fresh(30))]), Outcome::Follow(all.clone()));
         assert_eq!(outcome(2, &[(1, unknown), (3, Standing::Member)]), Outcome::TakenIn);
+    }
+
+    #[test]
+    fn whoever_comes_founds_nothing_and_does_not_hinder_those_who_do() {
+        let all = BTreeSet::from([life(1, 10), life(2, 20), life(3, 30)]);
+        assert!(waits(4, &[(1, fresh(10)), (2, fresh(20)), (3, fresh(30))]).contains("have not founded"));
+        assert!(waits(4, &[(1, Standing::Founded(all.clone()))]).contains("has not taken this replica in"));
+        assert_eq!(outcome(4, &[(2, Standing::Member)]), Outcome::TakenIn);
+        let founders = [(2, fresh(20)), (3, fresh(30))];
+        let with = |answer| [founders.as_slice(), &[(4, answer)]].concat();
+        assert_eq!(outcome(1, &with(fresh(40))), Outcome::Found(all));
+        let knows_better = Standing::Unknown { leader: None };
+        assert!(waits(1, &with(knows_better)).contains("has not taken this replica in"));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use apogee_model::ReplicaId;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -21,6 +20,7 @@ use crate::raft::transfer::{self, Receiver};
 use crate::raft::types::Types;
 use crate::raft::wire::{self, Question};
 use crate::replica::Member;
+use crate::seating::Seating;
 
 /// This replica has told its leader of a base that only its next life has.
 const SILENT: NotAFrame = NotAFrame { why: "this replica begins again" };
@@ -52,6 +52,17 @@ enum Place {
     Inside(Arc<Inside>),
 }
 
+/// What a replica without a log was before.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Past {
+    /// No member of the group, in no life that it knows of. It may be one of those who found it.
+    Fresh,
+    /// No member either, and it takes the place of another in a group that others found. It does not say that it is fresh.
+    Comes,
+    /// It was a member. One that was does not found another group.
+    Lost,
+}
+
 /// A replica that takes part.
 pub(crate) struct Inside {
     pub(crate) raft: Raft<Types, Machine>,
@@ -59,7 +70,7 @@ pub(crate) struct Inside {
     pub(crate) me: Member,
     /// If this is one of them.
     pub(crate) founders: Option<BTreeSet<Member>>,
-    pub(crate) configured: BTreeSet<ReplicaId>,
+    pub(crate) seating: watch::Receiver<Seating>,
     pub(crate) committed: Committed,
     pub(crate) wanted: Wanted,
     pub(crate) receiver: Receiver,
@@ -106,9 +117,13 @@ impl Ear {
         *self.place() = Place::Opening;
     }
 
-    /// This replica has no log, and wants to join. It is new, or what it had is lost.
-    pub(crate) fn is_outside(&self, me: Member, is_new: bool) {
-        *self.place() = if is_new { Place::Outside { me, said_fresh: Some(0) } } else { Place::Lost };
+    /// This replica has no log, and wants to join.
+    pub(crate) fn is_outside(&self, me: Member, past: Past) {
+        *self.place() = match past {
+            Past::Fresh => Place::Outside { me, said_fresh: Some(0) },
+            Past::Comes => Place::Outside { me, said_fresh: None },
+            Past::Lost => Place::Lost,
+        };
     }
 
     /// How often it was said that this replica is fresh.
@@ -176,7 +191,7 @@ impl Inside {
         {
             return Standing::Founded(founders.clone());
         }
-        if self.configured.contains(&asker.replica) && asker.replica != self.me.replica {
+        if asker.replica != self.me.replica && self.seating.borrow().knows(asker.replica) {
             self.wanted.note(asker);
         }
         let leader = self.raft.server_metrics().borrow_watched().current_leader;

@@ -27,16 +27,23 @@
 //!   same founders. openraft refuses that when there is a vote or a block already, and then there is nothing to do.
 //! - A crash before: the replica is fresh, or somebody tells it.
 //!
-//! The leader takes in who asks with an instance that is not a member ([`registrar`]), one change at a time: first as a
-//! learner; then, when it has nearly all of the log, as a voter in the place of the old instance, by joint consensus,
+//! The leader takes in who asks with an instance that is not a member ([`registrar`], [`view`]), one change at a time: first
+//! as a learner; then, when it has nearly all of the log, as a voter in the place of the old instance, by joint consensus,
 //! which needs a majority of the others, because the old instance never answers. Nothing of it is kept in memory only:
 //! whoever is outside asks all the time, and who is a learner is in the log. A voter that was heard a moment ago is
 //! not replaced: somebody started a second process with its number.
+//!
+//! Who may be a member at all is said from outside ([`Seating`]), and so is it when one replica takes the place of another
+//! ([`crate::Exchange`]): whoever comes is outside like any other, but founds nothing; it learns, and gets the vote of the one
+//! that leaves in one joint change, once that is allowed. Leaders may know an older seating than the log does. That one of
+//! the exchanges is over is in the log, too, and a number that is larger than all that a leader knows tells it that it
+//! knows too little, so an old seating makes a leader do less than it may, and never more.
 
 pub(crate) mod ask;
 pub(crate) mod ear;
 pub(super) mod frames;
 pub(crate) mod registrar;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -47,6 +54,8 @@ use tokio::time::Instant;
 
 use super::types::StoredMembership;
 use crate::replica::{Instance, Member};
+#[cfg(doc)]
+use crate::seating::Seating;
 
 /// Whoever has not asked for this long does not want to be taken in any more; it asks every half second.
 const WANTED: Duration = Duration::from_secs(3);
@@ -65,7 +74,7 @@ impl Committed {
     }
 }
 
-/// Who asked to be taken in, and when. Clones share it; there is one entry for each replica of the configuration.
+/// Who asked to be taken in, and when. Clones share it; there is one entry for each replica of the seating.
 #[derive(Clone, Default)]
 pub(crate) struct Wanted(Arc<Mutex<BTreeMap<ReplicaId, (Instance, Instant)>>>);
 
