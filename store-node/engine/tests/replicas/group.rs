@@ -1,12 +1,12 @@
-//! Three replicas on simulated disks, and the words of the tests.
+//! Replicas on simulated disks, and the words of the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_engine::{
-    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, SEGMENT_MIN, Seating,
-    Settings,
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Reached, ReplicaParts, Role, SEGMENT_MIN,
+    Seating, Settings,
 };
 use apogee_host::{Disk as _, SeededEntropy, SimDisk, Tasks, TokioClock};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, StoreError, TopicRef};
@@ -15,6 +15,8 @@ use apogee_model::{
     StoredMessage, Topic, TopicId,
 };
 use bytes::Bytes;
+use futures::future::join_all;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,7 +24,7 @@ use crate::net::Net;
 
 /// Everything that is going to happen has happened by then.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
-const GLANCE: Duration = Duration::from_millis(20);
+pub(crate) const GLANCE: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub(crate) struct Group {
@@ -37,6 +39,8 @@ pub(crate) struct Group {
 struct Machine {
     disk: SimDisk,
     views: MemoryViewStore,
+    /// As namesrv said it last.
+    seating: watch::Sender<Seating>,
     process: Option<Process>,
 }
 
@@ -50,26 +54,54 @@ struct Process {
 impl Group {
     /// Three machines with empty disks, without processes.
     pub(crate) fn new(seed: u64) -> Group {
-        let machines = (1..=3).map(|replica| (replica, Machine::new(seed * 31 + replica)));
+        Group::of(3, seed)
+    }
+
+    fn of(replicas: u64, seed: u64) -> Group {
         let clock = TokioClock::since(Instant::now());
-        Group { net: Net::default(), machines: machines.collect(), clock, seed, sent: 0 }
+        let mut group = Group { net: Net::default(), machines: BTreeMap::new(), clock, seed, sent: 0 };
+        let seating = Seating::of((1..=replicas).map(ReplicaId));
+        for replica in 1..=replicas {
+            group.add(replica, &seating);
+        }
+        group
     }
 
     /// Three replicas that founded a group.
     pub(crate) async fn founded(seed: u64) -> Group {
-        let mut group = Group::new(seed);
-        for replica in 1..=3 {
+        Group::founded_by(3, seed).await
+    }
+
+    pub(crate) async fn founded_by(replicas: u64, seed: u64) -> Group {
+        let mut group = Group::of(replicas, seed);
+        for replica in 1..=replicas {
             group.start(replica);
         }
         group.all_open().await;
         group
     }
 
+    /// One more machine with an empty disk, without a process.
+    pub(crate) fn add(&mut self, replica: u64, seating: &Seating) {
+        self.machines.insert(replica, Machine::new(self.seed * 31 + replica, seating.clone()));
+    }
+
+    /// All machines hear who the group is to be.
+    pub(crate) fn seat(&self, seating: &Seating) {
+        for replica in self.machines.keys() {
+            self.seat_one(*replica, seating);
+        }
+    }
+
+    pub(crate) fn seat_one(&self, replica: u64, seating: &Seating) {
+        self.machines[&replica].seating.send_replace(seating.clone());
+    }
+
     pub(crate) fn start(&mut self, replica: u64) {
         self.seed += 1;
-        let machine = self.machines.get_mut(&replica).expect("there are three");
+        let machine = self.machines.get_mut(&replica).expect("there is such a machine");
         let (tasks, ear, me) = (Tasks::new(), Ear::default(), ReplicaId(replica));
-        let seating = Seating::of([1, 2, 3].map(ReplicaId)).fixed();
+        let seating = machine.seating.subscribe();
         let members = Members { me, group: ReplicaGroupId(0), seating, cluster_id: 7 };
         let engine = EngineParts {
             disk: Arc::new(machine.disk.clone()),
@@ -113,7 +145,8 @@ impl Group {
         let seed = self.seed * 31 + replica;
         let machine = self.machine(replica);
         assert!(machine.process.is_none(), "it runs");
-        *machine = Machine::new(seed);
+        let seating = machine.seating.borrow().clone();
+        *machine = Machine::new(seed, seating);
     }
 
     /// The disk is replaced by one that holds nothing but some of the small files.
@@ -131,7 +164,7 @@ impl Group {
     }
 
     fn machine(&mut self, replica: u64) -> &mut Machine {
-        self.machines.get_mut(&replica).expect("there are three")
+        self.machines.get_mut(&replica).expect("there is such a machine")
     }
 
     /// Waits until the replica wants to begin again, and says why.
@@ -185,10 +218,8 @@ impl Group {
     }
 
     pub(crate) async fn all_open(&mut self) {
-        for replica in 1..=3 {
-            if self.machines[&replica].process.is_some() {
-                self.open(replica).await;
-            }
+        for replica in self.running() {
+            self.open(replica).await;
         }
     }
 
@@ -207,7 +238,7 @@ impl Group {
     pub(crate) async fn leader_within(&mut self, time: Duration) -> Option<u64> {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            for replica in 1..=3 {
+            for replica in self.running() {
                 let engine = self.engine(replica).await;
                 if engine.is_some_and(|engine| matches!(*engine.role().borrow(), Role::Leader { .. })) {
                     return Some(replica);
@@ -234,6 +265,16 @@ impl Group {
         }
     }
 
+    /// Sends messages to the leader at once, and all are taken.
+    pub(crate) async fn send_at_once(&mut self, count: u64, size: usize) {
+        let leader = self.leader().await;
+        let engine = self.open(leader).await;
+        let sends = (1..=count).map(|nth| engine.append(vec![append(self.sent + nth, size)]));
+        let sent = timeout(LONG, join_all(sends)).await.expect("they are answered");
+        assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+        self.sent += count;
+    }
+
     async fn try_send(&mut self, size: usize) -> Result<(), StoreError> {
         let leader = self.leader().await;
         let engine = self.open(leader).await;
@@ -258,7 +299,7 @@ impl Group {
         let end = Instant::now() + LONG;
         loop {
             let mut dumps: Vec<Dump> = Vec::new();
-            for replica in 1..=3 {
+            for replica in self.running() {
                 if let Some(engine) = self.engine(replica).await {
                     dumps.push(engine.dump().await.expect("a replica tells what it holds"));
                 }
@@ -273,14 +314,21 @@ impl Group {
         }
     }
 
+    /// What the leader says of an exchange.
+    pub(crate) async fn reached(&mut self) -> Option<Reached> {
+        let leader = self.leader().await;
+        *self.open(leader).await.reached().borrow()
+    }
+
     fn running(&self) -> BTreeSet<u64> {
         self.machines.iter().filter(|(_, machine)| machine.process.is_some()).map(|(replica, _)| *replica).collect()
     }
 }
 
 impl Machine {
-    fn new(seed: u64) -> Machine {
-        Machine { disk: SimDisk::new(seed), views: MemoryViewStore::default(), process: None }
+    fn new(seed: u64, seating: Seating) -> Machine {
+        let (disk, seating) = (SimDisk::new(seed), watch::Sender::new(seating));
+        Machine { disk, views: MemoryViewStore::default(), seating, process: None }
     }
 }
 

@@ -7,6 +7,7 @@ mod group;
 mod hand_over;
 #[path = "../door/model.rs"]
 mod model;
+mod moves;
 mod net;
 mod offsets;
 mod support;

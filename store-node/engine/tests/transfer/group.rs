@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
-    Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReplicaParts, RocksSettings,
-    RocksViewStore, Role, SEGMENT_MIN, Seating, Settings, Unreachable, ViewStore,
+    Answers, Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Peers, ReachedHow, ReplicaParts,
+    RocksSettings, RocksViewStore, Role, SEGMENT_MIN, Seating, Settings, Unreachable, ViewStore,
 };
 use apogee_host::{Disk, RealClock, RealDisk, SeededEntropy, SimDisk, Tasks};
 use apogee_model::store::{Append, GroupRef, LeaseTerms, Pop, RequestId, TopicRef};
@@ -19,6 +19,7 @@ use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, BoxStream};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 /// Virtual time; far more than anything takes.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -65,6 +66,8 @@ pub(crate) struct Site {
     pub(crate) views: MemoryViewStore,
     /// Real files in place of those two.
     pub(crate) folder: Option<TempDir>,
+    /// As namesrv said it last; all share it.
+    seating: watch::Sender<Seating>,
     life: Option<Life>,
     starts: u64,
 }
@@ -78,6 +81,7 @@ struct Life {
 pub(crate) struct Group {
     pub(crate) net: Net,
     pub(crate) sites: Vec<Site>,
+    pub(crate) seating: watch::Sender<Seating>,
     sent: u64,
 }
 
@@ -159,7 +163,7 @@ impl Site {
     /// Starts a process on what the earlier ones left.
     pub(crate) async fn start(&mut self, net: &Net) -> Result<(), OpenError> {
         self.starts += 1;
-        let (tasks, seating) = (Tasks::new(), Seating::of((1..=3).map(ReplicaId)).fixed());
+        let (tasks, seating) = (Tasks::new(), self.seating.subscribe());
         let (disk, views): (Arc<dyn Disk>, Arc<dyn ViewStore>) = match &self.folder {
             None => (Arc::new(self.disk.clone()), Arc::new(self.views.clone())),
             Some(folder) => {
@@ -288,21 +292,38 @@ impl Group {
     }
 
     async fn start_on(folder: impl Fn() -> Option<TempDir>) -> Self {
-        let site = |me| Site {
-            folder: folder(),
-            me: ReplicaId(me),
-            disk: SimDisk::new(me),
-            views: MemoryViewStore::default(),
-            life: None,
-            starts: 0,
-        };
-        let mut group = Self { net: Net::default(), sites: (1..=3).map(site).collect(), sent: 0 };
+        let seating = watch::Sender::new(Seating::of((1..=3).map(ReplicaId)));
+        let mut group = Self { net: Net::default(), sites: Vec::new(), seating, sent: 0 };
+        for me in 1..=3 {
+            group.add(me, folder());
+        }
         // They found the group together.
         let starts = group.sites.iter_mut().map(|site| site.start(&group.net));
         for started in join_all(starts).await {
             started.expect("an empty disk opens");
         }
         group
+    }
+
+    /// One more replica with an empty disk, that does not run.
+    pub(crate) fn add(&mut self, me: u64, folder: Option<TempDir>) {
+        self.sites.push(Site {
+            folder,
+            me: ReplicaId(me),
+            disk: SimDisk::new(me),
+            views: MemoryViewStore::default(),
+            seating: self.seating.clone(),
+            life: None,
+            starts: 0,
+        });
+    }
+
+    /// Waits until the leader says so of the exchange.
+    pub(crate) async fn reaches(&self, how: ReachedHow) {
+        let leader = self.leader().await;
+        let mut reached = self.sites[leader].engine().reached();
+        let reaches = reached.wait_for(|reached| reached.is_some_and(|reached| reached.how == how));
+        tokio::time::timeout(SOON, reaches).await.expect("it comes to that").expect("the leader lives");
     }
 
     /// Waits for somebody to lead.

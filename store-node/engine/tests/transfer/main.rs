@@ -6,7 +6,9 @@ mod troubles;
 
 use std::time::Duration;
 
+use apogee_engine::{Exchange, ReachedHow, Seating};
 use apogee_host::Disk as _;
+use apogee_model::ReplicaId;
 use group::{Group, SOON, send};
 
 #[tokio::test(start_paused = true)]
@@ -106,6 +108,33 @@ async fn it_comes_in_while_load_runs() {
     let numbers = group.pop_all(1).await;
     assert!(more > 5 && numbers.len() > 12, "{more} {numbers:?}");
     assert!(numbers.iter().zip(1..).all(|(number, expected)| *number == expected), "{numbers:?}");
+}
+
+/// A replica that takes the place of another comes with nothing, and the log goes back less far than that.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_comes_gets_a_base_and_then_a_vote() {
+    let mut group = Group::start().await;
+    group.send(12).await;
+    group.shorten(6).await;
+    group.agree().await;
+    let (leader, leaves) = (group.leader().await, (group.leader().await + 1) % 3);
+    let mut exchange = Exchange { leaves: group.sites[leaves].me, comes: ReplicaId(4), swaps: false };
+    let before = group.seating.borrow().clone();
+    group.seating.send_replace(Seating { exchange: Some(exchange), last: exchange.comes, ..before.clone() });
+    group.add(4, None);
+    let comes = group.sites.len() - 1;
+    group.sites[comes].start(&group.net).await.unwrap();
+    group.sites[comes].begins_again(&group.net).await.unwrap();
+    group.reaches(ReachedHow::Ready).await;
+    exchange.swaps = true;
+    group.seating.send_replace(Seating { exchange: Some(exchange), last: exchange.comes, ..before });
+    group.reaches(ReachedHow::Done).await;
+    group.sites[leaves].stop(&group.net).await;
+    assert_eq!(group.leader().await, leader);
+    group.let_lead(comes).await;
+    assert_eq!(group.pop_all(1).await, (1..=group.sent()).collect::<Vec<_>>());
+    group.send(3).await;
+    group.agree().await;
 }
 
 #[tokio::test]
