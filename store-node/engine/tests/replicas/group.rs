@@ -132,6 +132,11 @@ impl Group {
         }
     }
 
+    /// Nobody reaches the process any more, and it reaches nobody.
+    pub(crate) fn cut_off(&self, replica: u64) {
+        self.net.unplug(ReplicaId(replica));
+    }
+
     /// The process ends as its disk does; what was durable is there again.
     pub(crate) async fn lose_power(&mut self, replica: u64) {
         self.stop(replica).await;

@@ -1,11 +1,16 @@
 //! A replica takes the place of another, whoever dies meanwhile.
 
+use std::time::Duration;
+
 use apogee_engine::{Exchange, Reached, ReachedHow, Seating};
 use apogee_model::ReplicaId;
 use tokio::time::{Instant, sleep};
 
 use crate::SOME_TIME;
 use crate::group::{GLANCE, Group, LONG};
+
+/// A leader looks who is to be a member within this time.
+const A_LOOK: Duration = Duration::from_millis(400);
 
 /// Of three replicas.
 #[derive(Copy, Clone, Debug)]
@@ -177,6 +182,53 @@ async fn a_leader_with_an_old_seating_takes_nobody_in() {
     group.agree().await;
 }
 
+/// Namesrv does not know yet that the move is over.
+#[tokio::test(start_paused = true)]
+async fn whoever_left_is_not_taken_in_again() {
+    let (mut group, moves, _) = ready(36, a_follower).await;
+    group.seat(&moves.swaps());
+    moves.reaches(ReachedHow::Done, &mut group).await;
+    group.stop(moves.leaves).await;
+    group.wipe(moves.leaves);
+    group.start(moves.leaves);
+    sleep(SOME_TIME).await;
+    assert!(group.engine(moves.leaves).await.is_none());
+    assert_eq!(group.waits(moves.leaves).as_deref(), Some("the replica group has not taken this replica in yet"));
+    assert_eq!(group.reached().await, moves.reached(ReachedHow::Done));
+}
+
+/// A swap that its leader could not finish: two sets of voters are in its log, and only in its own and that of the replica
+/// that comes. Whether the next leader has them depends on who comes back first.
+#[tokio::test(start_paused = true)]
+async fn the_next_leader_ends_a_swap_that_was_begun() {
+    for with_leader in [true, false] {
+        let (mut group, moves, leader) = ready(37, a_follower).await;
+        let stays = 6 - leader - moves.leaves;
+        group.cut_off(stays);
+        group.cut_off(moves.leaves);
+        // They were heard a moment ago.
+        group.seat(&moves.swaps());
+        sleep(A_LOOK).await;
+        for replica in [leader, stays, moves.leaves] {
+            group.stop(replica).await;
+        }
+        let (back, last) = if with_leader { (leader, moves.leaves) } else { (moves.leaves, leader) };
+        group.start(back);
+        group.start(stays);
+        assert_eq!(group.leader().await == leader, with_leader);
+        if !with_leader && group.leader().await == moves.leaves {
+            group.open(moves.leaves).await.hand_over_to(ReplicaId(stays), LONG).await.expect("it takes over");
+        }
+        moves.reaches(ReachedHow::Done, &mut group).await;
+        group.start(last);
+        group.send(10, 1000).await;
+        group.stop(moves.leaves).await;
+        group.open(leader).await;
+        group.agree().await;
+        assert_eq!(group.messages().await, group.sent());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_move_that_is_given_up_leaves_no_learner() {
     let (mut group, moves, leader) = ready(34, a_follower).await;
@@ -214,6 +266,7 @@ async fn whoever_comes_founds_no_group_and_waits_for_one() {
     for replica in [4, 1, 2] {
         assert!(group.engine(replica).await.is_none());
     }
+    assert_eq!(group.waits(4).as_deref(), Some("the others have not founded the replica group yet"));
     assert_eq!(group.waits(2).as_deref(), Some("replica 3 has not said whether there is a replica group"));
     group.start(3);
     moves.reaches(ReachedHow::Ready, &mut group).await;
@@ -363,6 +416,7 @@ async fn a_replica_without_others_moves() {
     group.seat(&one(false));
     begins_again(&mut group, 1).await;
     // It serves although the other one is not there yet.
+    sleep(SOME_TIME).await;
     group.send(50, 1000).await;
     group.start(2);
     let moves = Move { leaves: 1, comes: 2 };
@@ -374,6 +428,8 @@ async fn a_replica_without_others_moves() {
         group.send(1, 1000).await;
     }
     assert_eq!(group.leader().await, 2);
+    sleep(SOME_TIME).await;
+    group.send(50, 1000).await;
     group.seat(&Seating::of([ReplicaId(2)]));
     begins_again(&mut group, 2).await;
     group.stop(1).await;

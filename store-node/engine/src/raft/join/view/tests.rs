@@ -225,6 +225,17 @@ fn whoever_left_is_not_taken_in_again() {
 }
 
 #[test]
+fn whoever_came_and_lost_its_disk_comes_back_as_ever_when_the_move_is_over() {
+    let heard: Lives = &[(2, 20), (4, 41)];
+    let lost = Case { heard, wanted: &[(4, 41)], ..SWAPPED };
+    assert_eq!(lost.look(), (takes_in(4, 41, &[]), Some(Reached { comes: ReplicaId(4), how: ReachedHow::Done })));
+    let learns = Case { heard, up_to_date: heard, learners: &[(4, 41)], ..SWAPPED };
+    assert_eq!(next(learns), None);
+    let over = Case { replicas: &[1, 2, 4], exchange: None, ..learns };
+    assert_eq!(next(over), promotes(4, 41, &[(1, 10), (2, 20), (4, 41)]));
+}
+
+#[test]
 fn a_lost_disk_comes_back_as_ever_while_another_replica_moves() {
     let without_2: Lives = &[(3, 30), (4, 40)];
     let lost = Case { heard: without_2, wanted: &[(2, 21)], ..JOINED };
