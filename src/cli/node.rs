@@ -38,7 +38,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         Verb::Describe { name } => describe(&cluster, known(&cluster, &name)?, output),
         Verb::Drain { name, rehearsal } => {
             let standing = known(&cluster, &name)?.standing();
-            if standing != v1::NodeStanding::Draining {
+            if !drains(standing) {
                 rehearsal.ends_before(|| format!("store-node {name} would be marked as about to leave"))?;
             }
             if !rehearsal.dry_run {
@@ -50,7 +50,7 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
         }
         Verb::Undrain { name, rehearsal } => {
             let standing = known(&cluster, &name)?.standing();
-            if standing == v1::NodeStanding::Draining {
+            if drains(standing) {
                 rehearsal.ends_before(|| format!("store-node {name} would stay"))?;
             }
             if !rehearsal.dry_run {
@@ -65,6 +65,10 @@ pub(crate) async fn run(verb: Verb, target: &Target, output: &Output, id: &Reque
 fn known<'a>(cluster: &'a v1::DescribeClusterResponse, name: &str) -> Result<&'a v1::StoreNode, CliError> {
     let found = cluster.nodes.iter().find(|node| node.name == name);
     found.ok_or_else(|| CliError::NoNode { name: name.to_owned() })
+}
+
+fn drains(standing: v1::NodeStanding) -> bool {
+    matches!(standing, v1::NodeStanding::Draining | v1::NodeStanding::Drained)
 }
 
 fn leading(cluster: &v1::DescribeClusterResponse, name: &str) -> String {
@@ -148,5 +152,6 @@ fn standing(node: &v1::StoreNode) -> &'static str {
         v1::NodeStanding::Alive => "alive",
         v1::NodeStanding::Suspect => "suspect",
         v1::NodeStanding::Draining => "draining",
+        v1::NodeStanding::Drained => "drained",
     }
 }

@@ -74,6 +74,10 @@ impl Routes for LocalRoutes {
         Box::pin(async move { self.0.undrain_node(node).await.map(|_| ()) })
     }
 
+    fn remove_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(async move { self.0.remove_node(node.clone()).await.map(|_| ()) })
+    }
+
     fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
         let (members, leader) = self.0.members();
         let member = |member: apogee_namesrv::Member| NamesrvMember { id: member.id, address: member.registry };

@@ -78,6 +78,10 @@ impl Routes for RemoteRoutes {
         Box::pin(self.client.undrain_node(node))
     }
 
+    fn remove_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        Box::pin(self.client.remove_node(node))
+    }
+
     fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
         Box::pin(async {
             let (members, leader) = self.client.members().await?;

@@ -159,6 +159,11 @@ impl ReplicaGroup {
         self.replicas.iter().map(|(replica, host)| (*replica, host)).chain(comes)
     }
 
+    /// The store-node of a replica, if there is such a replica.
+    pub fn host(&self, replica: ReplicaId) -> Option<&NodeName> {
+        self.hosts().find(|(other, _)| *other == replica).map(|(_, host)| host)
+    }
+
     /// The replica that a store-node hosts or is to host, if there is one.
     pub fn replica_of(&self, node: &NodeName) -> Option<ReplicaId> {
         self.hosts().find(|(_, host)| *host == node).map(|(replica, _)| replica)

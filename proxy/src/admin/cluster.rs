@@ -24,10 +24,11 @@ impl Admin {
         let group = |group: &ReplicaGroup| v1::ReplicaGroup {
             id: group.id.0,
             name: group.broker_name(),
-            replicas: group.replicas.iter().map(|(id, node)| replica(*id, node)).collect(),
+            replicas: group.hosts().map(|(id, node)| replica(id, node)).collect(),
             preferred: group.preferred.0,
             leader: leader(group.id).unwrap_or_default().0,
             queues: queues.get(&group.id).copied().unwrap_or_default(),
+            moving: group.moving.as_ref().map(convert::replica_move),
         };
         v1::DescribeClusterResponse {
             cluster_id: cluster.cluster_id,
@@ -38,7 +39,7 @@ impl Admin {
             topics: count(cluster.topics.len()),
             groups: count(cluster.groups.len()),
             namesrv: members.as_ref().map(namesrv).unwrap_or_default(),
-            nodes: cluster.nodes.values().map(|node| convert::node(node)).collect(),
+            nodes: cluster.nodes.values().map(|node| convert::node(&cluster, node)).collect(),
             replica_groups: cluster.replica_groups.values().map(|one| group(one)).collect(),
             problems: problems(&cluster, &members, leader),
         }
@@ -52,7 +53,7 @@ impl Admin {
         let topic = known_topic(&cluster, Topic::parse(&ask.namespace, &ask.name)?)?;
         let queue = |(queue, group): (u32, &ReplicaGroupId)| {
             let leader = self.stores.leader(*group);
-            let host = cluster.replica_groups.get(group).zip(leader).and_then(|(group, id)| group.replicas.get(&id));
+            let host = cluster.replica_groups.get(group).zip(leader).and_then(|(group, id)| group.host(id));
             v1::QueueRoute {
                 queue_id: queue,
                 replica_group: group.0,
@@ -81,6 +82,16 @@ impl Admin {
         self.routes.undrain_node(&node).await?;
         tracing::info!(event = "node_undrained", node = %node, "store-node stays");
         Ok(v1::UndrainNodeResponse {})
+    }
+
+    pub(super) async fn do_remove_node(
+        &self,
+        ask: v1::RemoveNodeRequest,
+    ) -> Result<v1::RemoveNodeResponse, AdminError> {
+        let node = NodeName::parse(&ask.name)?;
+        self.routes.remove_node(&node).await?;
+        tracing::info!(event = "node_removed", node = %node, "store-node is forgotten");
+        Ok(v1::RemoveNodeResponse {})
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use apogee_model::store::{GroupStatus, QueueStatus};
 use apogee_model::{
-    Cluster, ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, LiteGroup, MetadataError, NewGroup, NewTopic,
-    NodeStanding, Permission, PriorityFactor, StoreNodeConfig, Timestamp, Topic, TopicChanges, TopicConfig, TopicType,
+    Cluster, ConsumerGroup, DeliveryOrder, GroupChanges, GroupConfig, LiteGroup, MetadataError, MoveStage, NewGroup,
+    NewTopic, NodeStanding, Permission, PriorityFactor, ReplicaMove, StoreNodeConfig, Timestamp, Topic, TopicChanges,
+    TopicConfig, TopicType,
 };
 use apogee_proto::admin::v1;
 
@@ -136,10 +137,11 @@ pub(super) fn queues(topic: &TopicConfig, statuses: &[QueueStatus]) -> Vec<v1::T
     (0..topic.queues).map(row).collect()
 }
 
-pub(super) fn node(node: &StoreNodeConfig) -> v1::StoreNode {
+pub(super) fn node(cluster: &Cluster, node: &StoreNodeConfig) -> v1::StoreNode {
     let standing = match node.standing {
         NodeStanding::Alive => v1::NodeStanding::Alive,
         NodeStanding::Suspect => v1::NodeStanding::Suspect,
+        NodeStanding::Draining if cluster.hosted(&node.name).next().is_none() => v1::NodeStanding::Drained,
         NodeStanding::Draining => v1::NodeStanding::Draining,
     };
     v1::StoreNode {
@@ -148,6 +150,19 @@ pub(super) fn node(node: &StoreNodeConfig) -> v1::StoreNode {
         lanes: node.lanes.clone(),
         replication: node.replication.clone(),
         standing: standing.into(),
+    }
+}
+
+pub(super) fn replica_move(moving: &ReplicaMove) -> v1::ReplicaMove {
+    let stage = match moving.stage {
+        MoveStage::Joins => v1::MoveStage::Joins,
+        MoveStage::Swaps => v1::MoveStage::Swaps,
+    };
+    v1::ReplicaMove {
+        leaves: moving.leaves.0,
+        comes: moving.comes.0,
+        node: moving.to.as_str().to_owned(),
+        stage: stage.into(),
     }
 }
 

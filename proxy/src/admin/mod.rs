@@ -164,6 +164,10 @@ impl v1::admin_server::Admin for Admin {
         answer(self.do_undrain_node(request.into_inner()).await)
     }
 
+    async fn remove_node(&self, request: Request<v1::RemoveNodeRequest>) -> Reply<v1::RemoveNodeResponse> {
+        answer(self.do_remove_node(request.into_inner()).await)
+    }
+
     async fn reset_offset(&self, request: Request<v1::ResetOffsetRequest>) -> Reply<v1::ResetOffsetResponse> {
         answer(self.do_reset_offset(request.into_inner()).await)
     }

@@ -138,6 +138,18 @@ impl Routes for FakeRoutes {
         self.stands(node, NodeStanding::Alive)
     }
 
+    fn remove_node<'a>(&'a self, node: &'a NodeName) -> Answer<'a, ()> {
+        let removed = self.change(|cluster| {
+            let replicas = cluster.hosted(node).count();
+            if replicas > 0 {
+                return Err(MetadataError::KeepsReplicas { node: node.clone(), replicas });
+            }
+            let known = cluster.nodes.remove(node);
+            known.map(drop).ok_or_else(|| MetadataError::NoSuchNode { node: node.clone() })
+        });
+        ready(removed).boxed()
+    }
+
     fn members(&self) -> Answer<'_, NamesrvMembers> {
         let member = |id| NamesrvMember { id, address: format!("n{id}:9876") };
         ready(Ok(NamesrvMembers { members: vec![member(1), member(2)], leader: Some(2) })).boxed()

@@ -53,6 +53,9 @@ pub trait Routes: Send + Sync + 'static {
     /// Takes the mark away; returns once the snapshot has it.
     fn undrain_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
 
+    /// Forgets a store-node that drains, keeps nothing and is not heard; returns once the snapshot does not have it.
+    fn remove_node<'a>(&'a self, node: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>>;
+
     /// Who keeps all this.
     fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>>;
 }

@@ -379,6 +379,9 @@ impl Routes for FakeRoutes {
     fn undrain_node<'a>(&'a self, _: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
         unreachable!("no client drains a store-node")
     }
+    fn remove_node<'a>(&'a self, _: &'a NodeName) -> BoxFuture<'a, Result<(), MetadataError>> {
+        unreachable!("no client removes a store-node")
+    }
     fn members(&self) -> BoxFuture<'_, Result<NamesrvMembers, MetadataError>> {
         unreachable!("no client asks for namesrv")
     }
