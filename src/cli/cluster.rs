@@ -12,8 +12,8 @@ use super::node;
 use super::output::{Output, Table, line};
 use super::target::{Admin, Target};
 
-/// Between two looks at the health of the cluster.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at the cluster.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -120,6 +120,7 @@ fn document(cluster: &v1::DescribeClusterResponse) -> Value {
             "leader": Some(one.leader).filter(|leader| *leader != 0),
             "leader_node": node_of(one, one.leader),
             "queues": one.queues,
+            "moving": one.moving.as_ref().map(node::move_document),
         })
     };
     json!({
@@ -201,7 +202,7 @@ async fn watch(until_healthy: bool, target: &Target, output: &Output, id: &Reque
     let (mut known, mut admin) = (None, None);
     loop {
         let health = match look(&mut admin, target, id).await {
-            Ok(health) => health,
+            Ok(cluster) => Health::of(&cluster),
             Err(error) if error.passes() => Health::unreachable(&error),
             Err(error) => return Err(error),
         };
@@ -219,14 +220,19 @@ async fn watch(until_healthy: bool, target: &Target, output: &Output, id: &Reque
     }
 }
 
-async fn look(admin: &mut Option<Admin>, target: &Target, id: &RequestId) -> Result<Health, CliError> {
+/// The cluster as a server knows it that may have gone since the last look.
+pub(super) async fn look(
+    admin: &mut Option<Admin>,
+    target: &Target,
+    id: &RequestId,
+) -> Result<v1::DescribeClusterResponse, CliError> {
     let mut connected = match admin.take() {
         Some(admin) => admin,
         None => target.admin(id).await?,
     };
-    let health = Health::of(&described(&mut connected).await?);
+    let cluster = described(&mut connected).await?;
     *admin = Some(connected);
-    Ok(health)
+    Ok(cluster)
 }
 
 fn tell(health: &Health, output: &Output) -> Result<(), CliError> {

@@ -60,6 +60,15 @@ pub(crate) enum CliError {
     Exists { what: String },
     #[error("there is no store-node {name:?}")]
     NoNode { name: String },
+    #[error("store-node {name} drains no more: somebody has taken the mark away")]
+    DrainsNoMore { name: String },
+    #[error("store-node {name} is not drained yet: {left}")]
+    NotDrained { name: String, left: String },
+    /// No other store-node could take what is left.
+    #[error("{why}")]
+    CannotDrain { why: String },
+    #[error("{why}")]
+    NotRemoved { why: String },
     #[error("group {group} has never received from topic {topic}")]
     NeverReceived { group: String, topic: String },
     #[error("client {client} did not consume the message: {code}")]
@@ -196,6 +205,9 @@ impl CliError {
             CliError::NothingCame { .. } => (NOT_FOUND, "message_not_found".into()),
             CliError::Exists { .. } => (CONFLICT, "already_exists".into()),
             CliError::NoNode { .. } | CliError::NeverReceived { .. } => (NOT_FOUND, "not_found".into()),
+            CliError::DrainsNoMore { .. } => (CONFLICT, "conflict".into()),
+            CliError::NotDrained { .. } | CliError::CannotDrain { .. } => admin_exit(Code::DeadlineExceeded),
+            CliError::NotRemoved { .. } => admin_exit(Code::FailedPrecondition),
             CliError::NotConsumed { .. } => (FAILED, "not_consumed".into()),
             CliError::Unhealthy { .. } => (UNHEALTHY, "unhealthy".into()),
             CliError::WouldChange { .. } => (DIFFERS, "would_change".into()),
@@ -230,6 +242,12 @@ impl CliError {
             CliError::NothingCame { .. } => "send one with `apogee message send`, or look with `apogee group describe`",
             CliError::Exists { .. } => admin_hint(Code::AlreadyExists),
             CliError::NoNode { .. } => "see what there is with `apogee node list`",
+            CliError::DrainsNoMore { .. } => "ask who wants it to stay, or drain it again",
+            CliError::NotDrained { .. } => "see what moves with `apogee node describe`, or wait longer",
+            CliError::CannotDrain { .. } => "start another store-node, or let this one stay with `apogee node undrain`",
+            CliError::NotRemoved { .. } => {
+                "drain it with `apogee node drain --wait`, stop it, and try again 10 s later"
+            }
             CliError::NeverReceived { .. } => "see what it receives with `apogee group lag` and no --topic",
             CliError::NotConsumed { .. } => "look into the log of the client",
             CliError::Unhealthy { .. } => "look at `apogee cluster info` and into the logs of what is named",

@@ -43,7 +43,7 @@ use self::target::Target;
 pub(crate) enum Command {
     /// Shows the cluster and what is wrong with it
     Cluster(Noun<cluster::Verb>),
-    /// Shows and drains store-nodes
+    /// Shows, drains and removes store-nodes
     Node(Noun<node::Verb>),
     /// Creates, shows and deletes topics
     Topic(Noun<topic::Verb>),

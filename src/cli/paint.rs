@@ -47,7 +47,7 @@ impl Paint {
     pub(crate) fn state(self, cell: &str) -> String {
         match cell.trim_end() {
             "alive" | "healthy" => self.with(GREEN, cell),
-            "draining" => self.with(YELLOW, cell),
+            "draining" | "drained" => self.with(YELLOW, cell),
             "suspect" | "unhealthy" => self.with(RED, cell),
             _ => cell.to_owned(),
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, PriorityFactor, QueueId, ReplicaGroup, ReplicaGroupId,
-    RetryPolicy, StoreNodeConfig, Timestamp, Topic, TopicId, TopicType, message_group_queue, priority_queue,
+    BadRetryPolicy, ConsumerGroup, GroupId, MacKeys, NodeName, NodeStanding, PriorityFactor, QueueId, ReplicaGroup,
+    ReplicaGroupId, RetryPolicy, StoreNodeConfig, Timestamp, Topic, TopicId, TopicType, message_group_queue,
+    priority_queue,
 };
 
 /// What clients may do with a topic.
@@ -199,6 +200,12 @@ impl Cluster {
     /// The replica groups that a store-node has a replica of, or is to have one of.
     pub fn hosted<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Arc<ReplicaGroup>> {
         self.replica_groups.values().filter(|group| group.replica_of(node).is_some())
+    }
+
+    /// The store-nodes that could take a replica of a group: those that are alive and have none of it.
+    pub fn takers<'a>(&'a self, group: &'a ReplicaGroup) -> impl Iterator<Item = &'a StoreNodeConfig> {
+        let alive = self.nodes.values().filter(|node| node.standing == NodeStanding::Alive);
+        alive.map(|node| &**node).filter(|node| group.replica_of(&node.name).is_none())
     }
 }
 

@@ -49,8 +49,8 @@ fn members(home: &StoreNodeConfig, staying: &[&StoreNodeConfig], count: usize, l
     members
 }
 
-/// The store-node that should have a replica in the place of `leaves`: the best of those that are alive and have none of
-/// the group. `None` when there is none.
+/// The store-node that should have a replica in the place of `leaves`: the best of those that could take it. `None` when
+/// there is none.
 pub(super) fn replacement(
     cluster: &Cluster,
     group: &ReplicaGroup,
@@ -59,9 +59,7 @@ pub(super) fn replacement(
 ) -> Option<NodeName> {
     let stay = group.replicas.iter().filter(|(replica, _)| **replica != leaves);
     let zones = stay.filter_map(|(_, host)| cluster.nodes.get(host)).map(|host| host.zone.as_str()).collect();
-    let alive = cluster.nodes.values().filter(|node| node.standing == NodeStanding::Alive);
-    let without = alive.map(|node| &**node).filter(|node| group.replica_of(&node.name).is_none());
-    best(without, &zones, loads).map(|best| best.name.clone())
+    best(cluster.takers(group), &zones, loads).map(|best| best.name.clone())
 }
 
 /// In a zone that has no replica yet, alive, with the fewest replicas, with the smallest name.

@@ -2,6 +2,7 @@
 //! that it also answers when half of the cluster is down.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apogee_model::{
     Cluster, MetadataError, NamesrvMembers, NodeName, NodeStanding, ReplicaGroup, ReplicaGroupId, ReplicaId, Topic,
@@ -95,7 +96,7 @@ impl Admin {
     }
 }
 
-/// Everything that is not as it should be; nothing of a store-node that somebody drains on purpose.
+/// Everything that is not as it should be. That somebody drains a store-node is on purpose, unless it can never end.
 fn problems(
     cluster: &Cluster,
     members: &Members,
@@ -126,7 +127,24 @@ fn problems(
     for node in cluster.nodes.values().filter(|node| node.standing == NodeStanding::Suspect) {
         add(Kind::NodeSuspect, node.name.as_str(), format!("store-node {} is not heard by namesrv", node.name));
     }
+    for node in cluster.nodes.values().filter(|node| node.standing == NodeStanding::Draining) {
+        if let Some(replicas) = stuck(cluster, &node.name) {
+            let detail = format!("store-node {} drains, but no other could take its {replicas}", node.name);
+            add(Kind::NodeCannotDrain, node.name.as_str(), detail);
+        }
+    }
     problems
+}
+
+/// The replicas of a store-node that no other one could take.
+fn stuck(cluster: &Cluster, node: &NodeName) -> Option<String> {
+    let waits = |group: &&Arc<ReplicaGroup>| group.moving.is_none() && cluster.takers(group).next().is_none();
+    let mut waiting = cluster.hosted(node).filter(waits);
+    let first = waiting.next()?.broker_name();
+    match waiting.count() {
+        0 => Some(format!("replica of {first}")),
+        more => Some(format!("replicas of {first} and {more} more")),
+    }
 }
 
 fn namesrv(members: &NamesrvMembers) -> Vec<v1::NamesrvMember> {
@@ -145,23 +163,22 @@ fn count(number: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use apogee_model::{MacKey, MacKeys, NamesrvMember, StoreNodeConfig};
+    use apogee_model::{MacKey, MacKeys, MoveStage, NamesrvMember, ReplicaMove, StoreNodeConfig};
 
     use super::*;
 
+    /// Two replica groups on s1, s2 and s3; s4 has nothing.
     fn cluster() -> Cluster {
         let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
         let mut cluster = Cluster::born(1, 3, mac_keys);
-        let names = ["s1", "s2", "s3"].map(|name| NodeName::parse(name).expect("a good name"));
+        let names = ["s1", "s2", "s3", "s4"].map(|name| NodeName::parse(name).expect("a good name"));
         for name in &names {
             let text = String::new;
             let (lanes, replication, zone, standing) = (text(), text(), text(), NodeStanding::Alive);
             let node = StoreNodeConfig { name: name.clone(), lanes, replication, zone, standing, incarnation: 1 };
             cluster.nodes.insert(name.clone(), Arc::new(node));
         }
-        let replicas: BTreeMap<_, _> = (1..).map(ReplicaId).zip(names).collect();
+        let replicas: BTreeMap<_, _> = (1..).map(ReplicaId).zip(names).take(3).collect();
         for id in [ReplicaGroupId(0), ReplicaGroupId(1)] {
             let group = ReplicaGroup::new(id, replicas.clone(), ReplicaId(1));
             cluster.replica_groups.insert(id, Arc::new(group));
@@ -196,8 +213,28 @@ mod tests {
         assert_eq!(kinds(&well, &silent, &[0, 1]), told(v1::ProblemKind::NamesrvUnreachable, "namesrv"));
         stand(&mut well, "s3", NodeStanding::Suspect);
         assert_eq!(kinds(&well, &members(Some(1)), &[0, 1]), told(v1::ProblemKind::NodeSuspect, "s3"));
+        stand(&mut well, "s3", NodeStanding::Draining);
+        stand(&mut well, "s4", NodeStanding::Draining);
+        let neither = ["s2", "s3"].map(|node| (v1::ProblemKind::NodeCannotDrain, node.to_owned()));
+        assert_eq!(kinds(&well, &members(Some(1)), &[0, 1]), neither);
         let mut young = cluster();
         young.replica_groups.clear();
         assert_eq!(kinds(&young, &members(Some(1)), &[]), told(v1::ProblemKind::NoReplicaGroup, "cluster"));
+    }
+
+    #[test]
+    fn a_store_node_is_stuck_with_what_nobody_could_take() {
+        let (mut cluster, s1) = (cluster(), NodeName::parse("s1").expect("a good name"));
+        assert_eq!(stuck(&cluster, &s1), None);
+        stand(&mut cluster, "s4", NodeStanding::Suspect);
+        assert_eq!(stuck(&cluster, &s1).as_deref(), Some("replicas of broker-0 and 1 more"));
+        let to = NodeName::parse("s4").expect("a good name");
+        let (leaves, comes, stage) = (ReplicaId(1), ReplicaId(4), MoveStage::Joins);
+        let group = ReplicaGroup {
+            moving: Some(ReplicaMove { leaves, comes, to, stage }),
+            ..(*cluster.replica_groups[&ReplicaGroupId(0)]).clone()
+        };
+        cluster.replica_groups.insert(group.id, Arc::new(group));
+        assert_eq!(stuck(&cluster, &s1).as_deref(), Some("replica of broker-1"), "the other one is on its way");
     }
 }

@@ -1,3 +1,4 @@
+mod cluster;
 mod messages;
 mod offsets;
 mod transactions;
@@ -165,6 +166,8 @@ struct FakeStore {
     stop: CancellationToken,
     /// Of each queue, from offset 0 on.
     stored: Mutex<BTreeMap<QueueId, Vec<FetchedMessage>>>,
+    /// Instead of replica 1.
+    leader: Option<ReplicaId>,
 }
 
 impl StoreNode for FakeStore {
@@ -173,7 +176,7 @@ impl StoreNode for FakeStore {
     }
 
     fn leader(&self) -> Option<ReplicaId> {
-        Some(ReplicaId(1))
+        self.leader.or(Some(ReplicaId(1)))
     }
 
     fn append(&self, _: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
@@ -309,7 +312,8 @@ fn token() -> ClusterToken {
     ClusterToken::new([7; 32])
 }
 
-fn served(store: Arc<FakeStore>) -> Service {
+/// Store-node s1 has the only replica of two groups.
+fn small_cluster() -> Cluster {
     let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
     let mut cluster = Cluster::born(1, 1, mac_keys);
     let name = NodeName::parse("s1").expect("a good name");
@@ -321,6 +325,10 @@ fn served(store: Arc<FakeStore>) -> Service {
         let group = ReplicaGroup::new(id, [(ReplicaId(1), name.clone())].into(), ReplicaId(1));
         cluster.replica_groups.insert(id, Arc::new(group));
     }
+    cluster
+}
+
+fn served(cluster: Cluster, store: Arc<FakeStore>) -> Service {
     let stop = store.stop.clone();
     service(AdminParts {
         cluster_name: "apogee".to_owned(),
@@ -335,7 +343,11 @@ type WireRequest = Request<tonic::body::Body>;
 type Client = AdminClient<MapRequest<Service, fn(WireRequest) -> WireRequest>>;
 
 fn client(store: &Arc<FakeStore>) -> Client {
-    AdminClient::new(MapRequest::new(served(Arc::clone(store)), |mut request| {
+    client_of(small_cluster(), store)
+}
+
+fn client_of(cluster: Cluster, store: &Arc<FakeStore>) -> Client {
+    AdminClient::new(MapRequest::new(served(cluster, Arc::clone(store)), |mut request| {
         let header = format!("Bearer {}", token().reveal()).parse().expect("hexadecimal digits make a header");
         request.headers_mut().insert("authorization", header);
         request
@@ -375,7 +387,8 @@ async fn every_rpc_wants_the_token() {
     for path in paths {
         let request = Request::post(&path).version(Version::HTTP_2).header("content-type", "application/grpc");
         let request = request.body(tonic::body::Body::empty()).expect("a valid request");
-        let response = served(Arc::default()).oneshot(request).await.expect("the service is infallible");
+        let response =
+            served(small_cluster(), Arc::default()).oneshot(request).await.expect("the service is infallible");
         assert_eq!(response.headers()["grpc-status"], "16", "{path}");
     }
 }
@@ -452,45 +465,6 @@ async fn bad_wishes_name_the_value_and_the_limit() {
     assert_eq!(refused(admin.list_topics(ask).await), (Code::InvalidArgument, told));
     let ask = v1::DescribeTopicRequest { namespace: String::new(), name: "nowhere".to_owned() };
     assert_eq!(refused(admin.describe_topic(ask).await), (Code::NotFound, "topic nowhere does not exist".to_owned()));
-}
-
-#[tokio::test]
-async fn the_cluster_and_its_routes_say_who_leads() {
-    let mut admin = client(&Arc::default());
-    admin.create_topic(new_topic("orders")).await.expect("a fair wish");
-    let cluster = admin.describe_cluster(v1::DescribeClusterRequest {}).await.expect("always answered").into_inner();
-    assert_eq!((cluster.name.as_str(), cluster.topics, cluster.replication_factor), ("apogee", 1, 1));
-    let namesrv: Vec<_> = cluster.namesrv.iter().map(|one| (one.id, one.address.as_str(), one.leads)).collect();
-    assert_eq!(namesrv, [(1, "n1:9876", false), (2, "n2:9876", true)]);
-    let groups: Vec<_> = cluster.replica_groups.iter().map(|one| (one.name.as_str(), one.leader, one.queues)).collect();
-    assert_eq!(groups, [("broker-0", 1, 2), ("broker-1", 0, 0)]); // the proxy has not heard of the second
-    let problems: Vec<_> = cluster.problems.iter().map(|one| (one.kind(), one.subject.as_str())).collect();
-    assert_eq!(problems, [(v1::ProblemKind::NoLeader, "broker-1")]);
-
-    let ask = v1::DescribeTopicRouteRequest { namespace: String::new(), name: "orders".to_owned() };
-    let route = admin.describe_topic_route(ask).await.expect("it is there").into_inner();
-    let queues: Vec<_> = route.queues.iter().map(|one| (one.queue_id, one.replica_group, &*one.leader_node)).collect();
-    assert_eq!(queues, [(0, 0, "s1"), (1, 0, "s1")]);
-}
-
-#[tokio::test]
-async fn a_store_node_is_drained_and_stays_after_all() {
-    let mut admin = client(&Arc::default());
-    let standing = async |admin: &mut Client| {
-        let cluster = admin.describe_cluster(v1::DescribeClusterRequest {}).await.expect("always answered");
-        cluster.into_inner().nodes[0].standing()
-    };
-    assert_eq!(standing(&mut admin).await, v1::NodeStanding::Alive);
-    admin.drain_node(v1::DrainNodeRequest { name: "s1".to_owned() }).await.expect("it is there");
-    assert_eq!(standing(&mut admin).await, v1::NodeStanding::Draining);
-    admin.undrain_node(v1::UndrainNodeRequest { name: "s1".to_owned() }).await.expect("it is there");
-    assert_eq!(standing(&mut admin).await, v1::NodeStanding::Alive);
-    let mut drained = async |name: &str| {
-        let ask = v1::DrainNodeRequest { name: name.to_owned() };
-        refused(admin.drain_node(ask).await)
-    };
-    assert_eq!(drained("s9").await, (Code::NotFound, "store-node s9 has not registered".to_owned()));
-    assert_eq!(drained("S 9").await.0, Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use apogee_host::{OnError, Tasks};
-use apogee_model::{Cluster, ReplicaGroup, ReplicaGroupId};
+use apogee_model::{Cluster, MoveStage, ReplicaGroup, ReplicaGroupId};
 use apogee_proto::token::ClusterToken;
 use tokio::sync::watch;
 
@@ -83,8 +83,49 @@ impl Followed {
     }
 }
 
-/// Where the lanes of its replicas are. One whose store-node is not known has none yet.
+/// Where the lanes of its replicas are, and of the one that comes as soon as it may lead. One whose store-node is not known
+/// has none yet.
 fn addresses(cluster: &Cluster, group: &ReplicaGroup) -> Vec<String> {
-    let nodes = group.replicas.values().filter_map(|name| cluster.nodes.get(name));
+    let comes = group.moving.iter().filter(|moving| moving.stage == MoveStage::Swaps).map(|moving| &moving.to);
+    let nodes = group.replicas.values().chain(comes).filter_map(|name| cluster.nodes.get(name));
     nodes.map(|node| node.lanes.clone()).filter(|lanes| !lanes.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use apogee_model::{MacKey, MacKeys, NodeName, NodeStanding, ReplicaId, ReplicaMove, StoreNodeConfig};
+
+    use super::*;
+
+    fn name(replica: u64) -> NodeName {
+        NodeName::parse(&format!("s{replica}")).expect("a good name")
+    }
+
+    /// Replica `n` is on store-node `n`, and 4 comes for 1 if it is said how far that is. Nobody knows store-node 3 yet.
+    fn led_by(stage: Option<MoveStage>) -> Vec<String> {
+        let mac_keys = Arc::new(MacKeys { current: MacKey { generation: 0, secret: [0; 32] }, previous: None });
+        let mut cluster = Cluster::born(1, 3, mac_keys);
+        for replica in [1, 2, 4] {
+            let node = StoreNodeConfig {
+                name: name(replica),
+                lanes: format!("s{replica}:1"),
+                replication: format!("s{replica}:2"),
+                zone: String::new(),
+                standing: NodeStanding::Alive,
+                incarnation: 1,
+            };
+            cluster.nodes.insert(name(replica), Arc::new(node));
+        }
+        let replicas = [1, 2, 3].map(|replica| (ReplicaId(replica), name(replica))).into();
+        let moving = stage.map(|stage| ReplicaMove { leaves: ReplicaId(1), comes: ReplicaId(4), to: name(4), stage });
+        let group = ReplicaGroup { moving, ..ReplicaGroup::new(ReplicaGroupId(0), replicas, ReplicaId(1)) };
+        addresses(&cluster, &group)
+    }
+
+    #[test]
+    fn lanes_go_to_whoever_may_lead() {
+        assert_eq!(led_by(None), ["s1:1", "s2:1"]);
+        assert_eq!(led_by(Some(MoveStage::Joins)), ["s1:1", "s2:1"]);
+        assert_eq!(led_by(Some(MoveStage::Swaps)), ["s1:1", "s2:1", "s4:1"]);
+    }
 }

@@ -23,6 +23,7 @@ async fn a_cluster_of_one_process_is_whole() {
         "replication": "",
         "replicas": ["broker-0"],
         "leads": ["broker-0"],
+        "moves": [],
     });
     assert_eq!(info["nodes"], json!([node]));
     assert_eq!(info["replica_groups"][0]["leader_node"], "dev");
@@ -89,14 +90,26 @@ async fn store_nodes_are_drained_and_stay_after_all() {
     let cli = Cli(&server);
     assert_eq!(cli.ok("node list -o name").await, "dev\n");
     let told = cli.ok("node drain dev").await;
-    assert!(told.starts_with("store-node dev is draining; it leads 1 replica group"), "{told}");
+    assert_eq!(told, "store-node dev is draining; 1 replica to go, see `apogee node describe dev`\n");
     let described = cli.json("node describe dev").await;
     assert_eq!((&described["standing"], &described["leads"]), (&json!("draining"), &json!(["broker-0"])));
-    assert_eq!(cli.json("cluster health").await["health"], "healthy");
+    let why = "store-node dev drains, but no other could take its replica of broker-0";
+    let health = cli.run("cluster health -o json").await;
+    let told: Value = serde_json::from_str(&health.stdout).expect("one document");
+    let problem = json!({ "kind": "node_cannot_drain", "subject": "dev", "detail": why });
+    assert_eq!((health.code, &told["problems"]), (7, &json!([problem])));
+    let waited = cli.run("node drain dev --wait=1s").await;
+    assert_eq!((waited.code, waited.stdout), (6, format!("{why}\n")));
+    assert!(waited.stderr.starts_with(&format!("error: {why}\nnext: ")), "{}", waited.stderr);
+    let told = cli.refused("node remove dev --dry-run", 4, "conflict").await;
+    assert_eq!(told, "store-node dev is draining, and not drained");
+    let told = cli.refused("node remove dev --yes", 4, "conflict").await;
+    assert_eq!(told, "store-node dev keeps 1 replicas; drain it, and wait until it keeps none");
+    cli.refused("node remove dev", 2, "not_confirmed").await;
     cli.ok("node drain dev --dry-run").await; // it is drained: nothing would change
     assert_eq!(cli.ok("node undrain dev").await, "store-node dev stays\n");
     assert_eq!(cli.json("node describe dev").await["standing"], "alive");
-    for line in ["node describe s9", "node drain s9", "node undrain s9"] {
+    for line in ["node describe s9", "node drain s9 --wait", "node undrain s9", "node remove s9 --yes"] {
         assert_eq!(cli.refused(line, 3, "not_found").await, "there is no store-node \"s9\"");
     }
 }
