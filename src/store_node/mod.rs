@@ -1,12 +1,16 @@
 //! `apogee store-node`: replicas of replica groups, with lanes for proxies and a port for the other store-nodes.
 //!
 //! Reading order: this file (flags, life of the process), `config`, `lives`, `server` (how it is put together, and how it
-//! comes down), `member` (what namesrv hears), `wiring` (what it says), `replicas`, `preferred` (who leads them).
+//! comes down), `member` (what namesrv hears), `wiring` (what it says) and `follow` (how that changes), `replicas` and `replica`
+//! (one of them), `preferred` (who leads them), `moves` (how far those have come that move).
 
 mod config;
+mod follow;
 mod lives;
 mod member;
+mod moves;
 mod preferred;
+mod replica;
 mod replicas;
 mod server;
 mod wiring;

@@ -1,5 +1,5 @@
 //! Who should lead: the preferred replica of each group, so that leaders are spread, and nobody on a store-node that is
-//! draining. The one that leads gives the lead away; nobody takes it.
+//! draining or loses its vote. The one that leads gives the lead away; nobody takes it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apogee_engine::{Engine, Role};
 use apogee_host::{OnError, Tasks};
-use apogee_model::{Cluster, NodeName, NodeStanding, ReplicaGroupId, ReplicaId};
+use apogee_model::{Cluster, MoveStage, NodeName, NodeStanding, ReplicaGroupId, ReplicaId};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -64,20 +64,32 @@ impl Leading {
     }
 
     fn instead(&self, cluster: &Cluster, group: ReplicaGroupId, me: ReplicaId) -> Instead {
-        let standing = |node: &NodeName| cluster.nodes.get(node).map(|node| node.standing);
         let Some(group) = cluster.replica_groups.get(&group) else { return Instead::Nobody };
-        let home_is_well = group.home().is_some_and(|home| standing(home) == Some(NodeStanding::Alive));
-        match (home_is_well, group.preferred == me, standing(&self.node)) {
-            (true, false, _) => Instead::Replica(group.preferred),
-            (_, _, Some(NodeStanding::Draining)) if group.replicas.len() > 1 => Instead::Anybody,
+        let swaps = group.moving.as_ref().filter(|moving| moving.stage == MoveStage::Swaps);
+        // Who is about to lose its vote cannot give it away while it leads.
+        let leaves = |replica| swaps.is_some_and(|moving| moving.leaves == replica);
+        let home = group.home().and_then(|home| cluster.nodes.get(home));
+        let home_is_well = home.is_some_and(|home| home.standing == NodeStanding::Alive) && !leaves(group.preferred);
+        match (home_is_well, group.preferred == me) {
+            (true, false) => Instead::Replica(group.preferred),
+            _ if group.replicas.len() > 1 && (leaves(me) || drains(cluster, &self.node)) => Instead::Anybody,
             _ => Instead::Nobody,
         }
     }
+
+    /// Whether this store-node should host nothing.
+    pub(super) fn drains(&self) -> bool {
+        self.cluster.borrow().as_ref().is_some_and(|cluster| drains(cluster, &self.node))
+    }
+}
+
+fn drains(cluster: &Cluster, node: &NodeName) -> bool {
+    cluster.nodes.get(node).is_some_and(|node| node.standing == NodeStanding::Draining)
 }
 
 #[cfg(test)]
 mod tests {
-    use apogee_model::{MacKey, MacKeys, ReplicaGroup, StoreNodeConfig};
+    use apogee_model::{MacKey, MacKeys, ReplicaGroup, ReplicaMove, StoreNodeConfig};
 
     use super::*;
 
@@ -85,8 +97,12 @@ mod tests {
         NodeName::parse(node).expect("a plain name")
     }
 
-    /// One group on n1 and n2, at home on n1.
     fn instead(standings: [NodeStanding; 2], me: u64) -> Instead {
+        instead_while(None, standings, me)
+    }
+
+    /// One group on n1 and n2, at home on n1; replica 1 may be about to leave it.
+    fn instead_while(leaves: Option<MoveStage>, standings: [NodeStanding; 2], me: u64) -> Instead {
         let keys = MacKeys { current: MacKey { generation: 1, secret: [1; 32] }, previous: None };
         let mut cluster = Cluster::born(7, 3, Arc::new(keys));
         for (node, standing) in ["n1", "n2"].into_iter().zip(standings) {
@@ -95,7 +111,10 @@ mod tests {
             cluster.nodes.insert(node.name.clone(), Arc::new(node));
         }
         let (id, replicas) = (ReplicaGroupId(0), (1..).map(ReplicaId).zip([name("n1"), name("n2")]).collect());
-        cluster.replica_groups.insert(id, Arc::new(ReplicaGroup::new(id, replicas, ReplicaId(1))));
+        let moving =
+            leaves.map(|stage| ReplicaMove { leaves: ReplicaId(1), comes: ReplicaId(3), to: name("n3"), stage });
+        let group = ReplicaGroup { moving, ..ReplicaGroup::new(id, replicas, ReplicaId(1)) };
+        cluster.replica_groups.insert(id, Arc::new(group));
         let (_sender, watched) = watch::channel(None);
         Leading { node: name(&format!("n{me}")), cluster: watched }.instead(&cluster, id, ReplicaId(me))
     }
@@ -109,5 +128,15 @@ mod tests {
         assert_eq!(instead([draining, alive], 2), Instead::Nobody);
         assert_eq!(instead([draining, alive], 1), Instead::Anybody);
         assert_eq!(instead([suspect, draining], 2), Instead::Anybody);
+    }
+
+    /// Though its store-node may not drain any more.
+    #[test]
+    fn whoever_loses_its_vote_does_not_lead() {
+        let alive = [NodeStanding::Alive; 2];
+        assert_eq!(instead_while(Some(MoveStage::Joins), alive, 1), Instead::Nobody);
+        assert_eq!(instead_while(Some(MoveStage::Joins), alive, 2), Instead::Replica(ReplicaId(1)));
+        assert_eq!(instead_while(Some(MoveStage::Swaps), alive, 1), Instead::Anybody);
+        assert_eq!(instead_while(Some(MoveStage::Swaps), alive, 2), Instead::Nobody);
     }
 }

@@ -1,28 +1,27 @@
-//! The replicas of this store-node: each is opened when namesrv says that it is here, and served from then on.
+//! The replicas of this store-node: each lives from when namesrv says that it is here until its number is gone.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use apogee_engine::{
-    BeginAgain, Ear, Engine, EngineParts, Members, ReplicaParts, RocksSettings, RocksViewStore, Role, Seating, Settings,
-};
+use apogee_engine::{BeginAgain, Settings};
 use apogee_host::health::{Check, Health};
-use apogee_host::{Disk, Exit, OnError, OsEntropy, RealClock, RealDisk, Stop, Tasks};
+use apogee_host::{Exit, OnError, RealDisk, Stop, Tasks};
 use apogee_model::ReplicaGroupId;
+use apogee_namesrv::NamesrvClient;
 use apogee_proto::token::ClusterToken;
-use apogee_store_node::lanes::{Lanes, Served};
-use apogee_store_node::raft::{Identity, Replication, TonicPeers};
-use futures::StreamExt as _;
-use futures::future::{BoxFuture, join_all};
-use futures::stream::FuturesUnordered;
+use apogee_store_node::lanes::Lanes;
+use apogee_store_node::raft::{Identity, Replication};
+use futures::future::join_all;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::follow::Leavings;
 use super::preferred::Leading;
-use super::wiring::{Hosted, Wiring};
+use super::replica::Replica;
+use super::wiring::Wiring;
 
 /// The name of the check.
 pub(super) const REPLICAS: &str = "replicas";
@@ -32,13 +31,17 @@ pub(super) struct ReplicasParts {
     /// The data folder; each replica has one of its own in `groups/`.
     pub(super) folder: PathBuf,
     /// Of the data folder.
-    pub(super) disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<RealDisk>,
     pub(super) settings: Settings,
     pub(super) token: Option<ClusterToken>,
     pub(super) lanes: Lanes,
     pub(super) replication: Replication,
+    /// Hears of moves.
+    pub(super) client: NamesrvClient,
     /// When another replica should lead.
     pub(super) leading: Leading,
+    /// Hears of replicas that have left.
+    pub(super) leavings: Leavings,
     pub(super) tasks: Tasks,
     pub(super) meter: Meter,
     pub(super) health: Health,
@@ -53,22 +56,9 @@ pub(super) struct Replicas {
 struct Shared {
     parts: ReplicasParts,
     known: Mutex<BTreeMap<ReplicaGroupId, Replica>>,
+    opened: Notify,
     again: mpsc::Sender<BeginAgain>,
 }
-
-/// One replica, from the moment on when it is known to be here.
-struct Replica {
-    peers: Arc<TonicPeers>,
-    standing: Standing,
-}
-
-enum Standing {
-    /// With what it waits for.
-    Opens(Option<String>),
-    Open(Box<Engine>),
-}
-
-type Opening = BoxFuture<'static, Result<ReplicaGroupId, Stop>>;
 
 impl Replicas {
     /// Hosts whatever `wirings` says, from now on. `recovered` is told when all that it says first are open.
@@ -78,7 +68,8 @@ impl Replicas {
         recovered: oneshot::Sender<()>,
     ) -> (Replicas, mpsc::Receiver<BeginAgain>) {
         let (again, begins_again) = mpsc::channel(1);
-        let replicas = Replicas { shared: Arc::new(Shared { parts, known: Mutex::default(), again }) };
+        let shared = Shared { parts, known: Mutex::default(), opened: Notify::new(), again };
+        let replicas = Replicas { shared: Arc::new(shared) };
         replicas.show_roles();
         let (following, tasks) = (replicas.clone(), replicas.shared.parts.tasks.clone());
         let stop = tasks.token();
@@ -101,139 +92,73 @@ impl Replicas {
     }
 
     async fn follow(&self, mut wirings: watch::Receiver<Wiring>, recovered: oneshot::Sender<()>) -> Result<(), Stop> {
-        let mut opening = FuturesUnordered::new();
+        let mut cluster = self.parts().leading.cluster.clone();
         let first = wirings.borrow_and_update().clone();
-        self.take_on(&first, &mut opening)?;
+        self.take_on(&first)?;
         let mut recovered = Some(recovered);
         loop {
-            let all_open = first.groups.keys().all(|group| self.known().get(group).is_some_and(Replica::is_open));
-            if all_open && let Some(recovered) = recovered.take() {
+            let all_begun = first.groups.keys().all(|group| self.known().get(group).is_none_or(Replica::has_begun));
+            if all_begun && let Some(recovered) = recovered.take() {
                 let _nobody_waits = recovered.send(());
             }
             self.tell();
             tokio::select! {
-                Some(opened) = opening.next() => drop(opened?),
+                () = self.shared.opened.notified() => {}
+                Ok(()) = cluster.changed() => {} // whether this store-node should have any
                 changed = wirings.changed() => {
                     if changed.is_err() {
                         return std::future::pending().await; // the tasks close
                     }
                     let now = wirings.borrow_and_update().clone();
-                    self.take_on(&now, &mut opening)?;
+                    self.take_on(&now)?;
                 }
             }
         }
     }
 
-    /// Begins to open what is new, and follows those that moved.
-    fn take_on(&self, wiring: &Wiring, opening: &mut FuturesUnordered<Opening>) -> Result<(), Stop> {
+    /// Begins what is new, follows what moved, and ends what leaves.
+    fn take_on(&self, wiring: &Wiring) -> Result<(), Stop> {
+        let mut known = self.known();
+        let me = |group, replica| Identity { cluster_id: wiring.cluster_id, group, replica };
         for (group, hosted) in &wiring.groups {
-            let known = self.known().get(group).map(|known| Arc::clone(&known.peers));
-            let bad = |error| Stop::new(Exit::Usage, error);
-            if let Some(peers) = known {
-                peers.at(&hosted.addresses).map_err(bad)?;
-                continue;
+            let (me, bad) = (me(*group, hosted.me), |error| Stop::new(Exit::Usage, error));
+            match known.get_mut(group).filter(|replica| replica.is(me)) {
+                Some(replica) => replica.follow(hosted).map_err(bad)?,
+                // An earlier one of the group has left, or the wiring would not name this one.
+                None => drop(known.insert(*group, Replica::begin(self, me, hosted).map_err(bad)?)),
             }
-            let me = Identity { cluster_id: wiring.cluster_id, group: *group, replica: hosted.me };
-            let peers = Arc::new(TonicPeers::new(me, self.shared.parts.token.as_ref()));
-            peers.at(&hosted.addresses).map_err(bad)?;
-            let standing = Standing::Opens(None);
-            self.known().insert(*group, Replica { peers: Arc::clone(&peers), standing });
-            opening.push(Box::pin(self.clone().open(me, hosted.clone(), peers)));
         }
+        for (group, gone) in &wiring.leaving {
+            known.entry(*group).or_insert_with(|| Replica::end(self, me(*group, *gone))).leave();
+        }
+        known.retain(|group, _| wiring.groups.contains_key(group) || wiring.leaving.contains_key(group));
         Ok(())
     }
 
-    async fn open(self, me: Identity, hosted: Hosted, peers: Arc<TonicPeers>) -> Result<ReplicaGroupId, Stop> {
-        let ReplicasParts { folder, disk, settings, lanes, replication, leading, tasks, meter, .. } =
-            &self.shared.parts;
-        let name = format!("groups/{}", me.group);
-        let folder = folder.join(&name);
-        let of_folder = |stop: Stop| Stop::new(stop.exit, format!("in data folder {}: {stop}", folder.display()));
-        // Makes the folder, and its name durable.
-        let named = disk.replace(&format!("{name}/GROUP"), format!("broker-{}\n", me.group).into()).await;
-        named.map_err(|error| of_folder(error.into()))?;
-        let ear = Ear::default();
-        // From the beginning on, because a replica that has no log needs the others to come up, and they need it.
-        replication.listen(me, ear.clone());
-        let engine = EngineParts {
-            disk: Arc::new(RealDisk::open(&folder)?),
-            clock: Arc::new(RealClock),
-            tasks: tasks.clone(),
-            meter: meter.clone(),
-        };
-        let views =
-            Arc::new(RocksViewStore::new(&folder, RocksSettings::default()).map_err(|error| of_folder(error.into()))?);
-        let parts = ReplicaParts { engine, views, peers, entropy: Arc::new(OsEntropy), ear: ear.clone() };
-        let seating = Seating::of(hosted.addresses.keys().copied()).fixed();
-        let members = Members { me: me.replica, group: me.group, seating, cluster_id: me.cluster_id };
-        let opened = tokio::select! {
-            opened = Engine::open_replica(parts, members, *settings) => opened,
-            never = self.tell_waits(me.group, &ear) => match never {},
-        };
-        let engine = opened.map_err(|error| of_folder(error.into()))?;
-        tracing::info!(event = "replica_open", group = %me.group, replica = %me.replica, "a replica is served");
-        lanes.serve(me.group, Served { replica: me.replica, engine: engine.clone(), role: engine.role() });
-        if let Some(replica) = self.known().get_mut(&me.group) {
-            replica.standing = Standing::Open(Box::new(engine.clone()));
-        }
-        self.look_after(me.group, &engine);
-        leading.look_after(me.group, me.replica, engine, tasks);
-        Ok(me.group)
-    }
-
-    /// Why the replica does not take part yet, while it is opened.
-    async fn tell_waits(&self, group: ReplicaGroupId, ear: &Ear) -> std::convert::Infallible {
-        let mut waits = ear.waits();
-        loop {
-            if let Some(replica) = self.known().get_mut(&group) {
-                replica.standing = Standing::Opens(waits.borrow_and_update().clone());
-            }
-            self.tell();
-            if waits.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    /// Tells every change of its role, and that it has to begin again.
-    fn look_after(&self, group: ReplicaGroupId, engine: &Engine) {
-        let (replicas, mut role, engine) = (self.clone(), engine.role(), engine.clone());
-        let tasks = self.shared.parts.tasks.clone();
-        let stop = tasks.token();
-        tasks.spawn("replica", OnError::StopProcess, async move {
-            let tell = async {
-                loop {
-                    tracing::info!(event = "role", %group, now = ?*role.borrow_and_update(), "what this replica does");
-                    replicas.tell();
-                    if role.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
-            tokio::select! {
-                () = tell => {}
-                why = engine.again() => {
-                    let _one_is_enough = replicas.shared.again.try_send(why);
-                }
-                () = stop.cancelled() => {}
-            }
-            Ok::<_, std::convert::Infallible>(())
-        });
-    }
-
     /// Ready while every replica leads, or follows somebody who does.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let known = self.known();
+        let has_none = known.values().all(Replica::has_left);
         let unready: Vec<String> = known
             .iter()
             .filter_map(|(group, replica)| Some(format!("broker-{group}: {}", replica.trouble()?)))
             .collect();
-        let check = match (known.is_empty(), unready.is_empty()) {
+        let check = match (has_none && !self.parts().leading.drains(), unready.is_empty()) {
             (true, _) => Check::fail("no replica group yet: not enough store-nodes have registered"),
             (false, true) => Check::ok(),
             (false, false) => Check::fail(unready.join("; ")),
         };
         self.shared.parts.health.set(REPLICAS, check);
+    }
+
+    /// One more is open.
+    pub(super) fn has_opened(&self) {
+        self.shared.opened.notify_one();
+    }
+
+    /// A replica has to begin again, and all others with it.
+    pub(super) fn begin_again(&self, why: BeginAgain) {
+        let _one_is_enough = self.shared.again.try_send(why);
     }
 
     /// The gauge is 0 without a leader, 1 for a follower, 2 for a leader.
@@ -242,48 +167,18 @@ impl Replicas {
         let gauge = self.shared.parts.meter.u64_observable_gauge("rocketmq_store_replica_state");
         gauge
             .with_callback(move |gauge| {
-                for (group, replica) in shown.known().iter() {
+                for (group, replica) in shown.known().iter().filter(|(_, replica)| !replica.has_left()) {
                     gauge.observe(replica.state(), &[KeyValue::new("group", format!("broker-{group}"))]);
                 }
             })
             .build();
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<ReplicaGroupId, Replica>> {
+    pub(super) fn parts(&self) -> &ReplicasParts {
+        &self.shared.parts
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<ReplicaGroupId, Replica>> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Replica {
-    fn engine(&self) -> Option<Engine> {
-        match &self.standing {
-            Standing::Opens(_) => None,
-            Standing::Open(engine) => Some((**engine).clone()),
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        matches!(self.standing, Standing::Open(_))
-    }
-
-    fn role(&self) -> Option<Role> {
-        self.engine().map(|engine| *engine.role().borrow())
-    }
-
-    fn state(&self) -> u64 {
-        match self.role() {
-            None | Some(Role::Follower { leader: None }) => 0,
-            Some(Role::Follower { leader: Some(_) }) => 1,
-            Some(Role::Leader { .. }) => 2,
-        }
-    }
-
-    /// Why it does not take part.
-    fn trouble(&self) -> Option<String> {
-        match &self.standing {
-            Standing::Opens(why) => Some(why.clone().unwrap_or_else(|| "it is opened".to_owned())),
-            Standing::Open(_) if self.state() == 0 => Some("no leader is known".to_owned()),
-            Standing::Open(_) => None,
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! How a store-node is put together, and how it comes down.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,21 +7,22 @@ use apogee_engine::BeginAgain;
 use apogee_host::health::{Check, Health, health_routes, metrics_routes, serve};
 use apogee_host::shutdown::{Ladder, Signals};
 use apogee_host::telemetry::Metrics;
-use apogee_host::{Disk, Entropy as _, Exit, Identity, OnError, OsEntropy, Stop, Tasks};
-use apogee_model::{NewNode, NodeName};
+use apogee_host::{Entropy as _, Exit, Identity, OsEntropy, Stop, Tasks};
+use apogee_model::NewNode;
 use apogee_namesrv::{NamesrvClient, NamesrvClientParts};
 use apogee_store_node::lanes::Lanes;
 use apogee_store_node::raft::Replication;
 use apogee_store_node::{serve_lanes, serve_replication};
 use futures::FutureExt as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::config::{Checked, Config};
+use super::follow::follow;
 use super::lives::End;
 use super::member::{self, Membership};
 use super::preferred::Leading;
 use super::replicas::{REPLICAS, Replicas, ReplicasParts};
-use super::wiring::{Wiring, WiringError};
+use super::wiring::Wiring;
 use crate::process::data::Data;
 use crate::process::ports::{Bound, PortError, bind};
 use crate::process::shell;
@@ -35,8 +35,8 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 const LANES_MAX: Duration = Duration::from_secs(6);
 /// From SIGTERM to the end of the last lane.
 const DRAIN_MAX: Duration = TURN_MAX.saturating_add(HAND_OVER_MAX).saturating_add(LANES_MAX);
-/// Time for the tasks to end after that.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// Time for the tasks to end after that: a little more than each replica has for its own.
+const CLOSE_MAX: Duration = Duration::from_secs(6);
 
 const LISTENERS: &str = "listeners";
 const RECOVERY: &str = "recovery";
@@ -149,7 +149,7 @@ async fn start(
 
     data.check_format().await?;
     let Data { folder, disk, .. } = data;
-    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let disk = Arc::new(disk);
     let kept = Wiring::read(&*disk).await?;
     let client = NamesrvClientParts {
         addresses: config.namesrv.shuffled(&OsEntropy),
@@ -167,7 +167,7 @@ async fn start(
     };
     health.set(REPLICAS, Check::fail("not known yet"));
     let membership = member::join(client.clone(), node, health, tasks);
-    let wirings = follow(&client, &name, kept, disk.clone(), tasks).await?;
+    let (wirings, leavings) = follow(&client, &name, kept, disk.clone(), tasks).await?;
 
     let cluster_id = wirings.borrow().cluster_id;
     let (lanes, replication) = (Lanes::new(cluster_id, tasks.clone()), Replication::default());
@@ -182,6 +182,8 @@ async fn start(
         lanes: lanes.clone(),
         replication,
         leading: Leading { node: name.clone(), cluster: client.watch() },
+        client,
+        leavings,
         tasks: tasks.clone(),
         meter: metrics.meter(),
         health: health.clone(),
@@ -203,44 +205,4 @@ async fn start(
         "proxies and replicas are served"
     );
     Ok(Started { membership, replicas, lanes, again })
-}
-
-/// What this store-node hosts: as it was kept, else as namesrv says it, however long that takes; and every change, on
-/// disk before it is told.
-async fn follow(
-    client: &NamesrvClient,
-    name: &NodeName,
-    kept: Option<Wiring>,
-    disk: Arc<dyn Disk>,
-    tasks: &Tasks,
-) -> Result<watch::Receiver<Wiring>, Stop> {
-    let mut cluster = client.watch();
-    let first = match kept {
-        Some(kept) => kept,
-        None => {
-            let told = cluster.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
-            let Some(told) = told else { return std::future::pending().await };
-            let first = Wiring::of(&told, name);
-            first.keep(&*disk).await?;
-            first
-        }
-    };
-    let (sender, wirings) = watch::channel(first);
-    let (name, stop) = (name.clone(), tasks.token());
-    tasks.spawn("wiring", OnError::StopProcess, async move {
-        let follow = async {
-            loop {
-                let now = cluster.borrow_and_update().as_ref().map(|cluster| Wiring::of(cluster, &name));
-                if let Some(now) = now.filter(|now| *now != *sender.borrow()) {
-                    now.keep(&*disk).await?;
-                    sender.send_replace(now);
-                }
-                if cluster.changed().await.is_err() {
-                    return std::future::pending::<Result<Infallible, WiringError>>().await;
-                }
-            }
-        };
-        stop.run_until_cancelled(follow).await.map_or(Ok(()), |ended| ended.map(|never| match never {}))
-    });
-    Ok(wirings)
 }

@@ -134,6 +134,23 @@ async fn an_unknown_replica_is_out_of_reach() {
 }
 
 #[tokio::test]
+async fn nobody_listens_for_a_replica_that_is_forgotten() {
+    let tasks = Tasks::new();
+    let (listener, address) = listen(anywhere());
+    let replication = Replication::default();
+    replication.listen(identity(7, 2), Ear::default());
+    serve_replication(&tasks, listener, replication.clone(), None);
+    let peers = peers(identity(7, 1), 2, address);
+    let call = || peers.call(ReplicaId(2), Bytes::from_static(b"rubbish"));
+    assert!(call().await.unwrap_err().why.contains("cannot be read"));
+    let pipeline = peers.pipeline(ReplicaId(2), stream::pending().boxed());
+    replication.forget(ReplicaGroupId(3));
+    let ended = timeout(SOON, pipeline.collect::<Vec<_>>()).await;
+    ended.expect("the pipeline ends, though there was no end of what it was sent");
+    assert_eq!(call().await.unwrap_err().why, "this store-node has no replica of broker-3");
+}
+
+#[tokio::test]
 async fn a_wrong_wiring_is_refused_by_name() {
     let tasks = Tasks::new();
     let (listener, address) = listen(anywhere());

@@ -74,6 +74,12 @@ impl Lanes {
         self.shared.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(group, served);
     }
 
+    /// Lets nobody reach the replica of this group any more. Returns when the last lane to it ended.
+    pub async fn forget(&self, group: ReplicaGroupId) {
+        self.shared.replicas.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.shared.register.end(group).await;
+    }
+
     /// As a tower service.
     pub fn service(&self) -> LaneServer<impl Lane> {
         LaneServer::new(self.clone()).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX)
@@ -114,6 +120,9 @@ impl Lane for Lanes {
         let nobody = || Status::not_found(format!("this store-node has no replica of broker-{group}"));
         let Served { replica, engine, mut role } = self.shared.served(group).ok_or_else(nobody)?;
         let seat = register.take((proxy_incarnation, group, kind)).await?;
+        if self.shared.served(group).is_none() {
+            return Err(nobody()); // it was forgotten before this lane could be told to end
+        }
         let welcome = LaneWelcome { cluster_id: *cluster_id, replica_id: replica.0 };
         let outbox = Arc::new(Outbox::new(welcome, standing(*role.borrow_and_update())));
         let driver = Driver {

@@ -59,6 +59,22 @@ impl Register {
         }
     }
 
+    /// Tells all lanes to a replica group to end, and waits until they did.
+    pub(super) async fn end(&self, group: ReplicaGroupId) {
+        loop {
+            let left = self.shared.left.notified();
+            {
+                let lanes = self.lanes();
+                let stops: Vec<_> = lanes.iter().filter(|((_, of, _), _)| *of == group).map(|(_, stop)| stop).collect();
+                if stops.is_empty() {
+                    return;
+                }
+                stops.into_iter().for_each(CancellationToken::cancel);
+            }
+            left.await;
+        }
+    }
+
     /// Waits until nobody has a lane.
     pub(super) async fn empty(&self) {
         loop {
@@ -109,5 +125,17 @@ mod tests {
         drop(first);
         let second = second.now_or_never().unwrap().unwrap();
         assert!(!second.stop().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_lanes_to_one_group_end() {
+        let register = Register::default();
+        let here = register.take((1, ReplicaGroupId(0), LaneKind::Pop)).await.unwrap();
+        let there = register.take((1, ReplicaGroupId(1), LaneKind::Pop)).await.unwrap();
+        let mut ended = Box::pin(register.end(ReplicaGroupId(0)));
+        assert!((&mut ended).now_or_never().is_none());
+        assert!(here.stop().is_cancelled() && !there.stop().is_cancelled());
+        drop(here);
+        assert!(ended.now_or_never().is_some());
     }
 }

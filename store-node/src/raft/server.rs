@@ -24,15 +24,32 @@ const OPENING_MAX: Duration = Duration::from_secs(5);
 /// The service on the replication port. Clones share the replicas.
 #[derive(Clone, Default)]
 pub struct Replication {
-    replicas: Arc<RwLock<BTreeMap<ReplicaGroupId, (Identity, Ear)>>>,
+    replicas: Arc<RwLock<BTreeMap<ReplicaGroupId, Listener>>>,
     /// From then on nobody is listened to: the engines are about to stop.
     stop: CancellationToken,
+}
+
+/// A replica that others may speak to.
+#[derive(Clone)]
+struct Listener {
+    me: Identity,
+    ear: Ear,
+    /// Nobody is listened to any more.
+    forgotten: CancellationToken,
 }
 
 impl Replication {
     /// Lets others speak to a replica from now on, in the place of an earlier one of its group.
     pub fn listen(&self, me: Identity, ear: Ear) {
-        self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(me.group, (me, ear));
+        let listener = Listener { me, ear, forgotten: CancellationToken::new() };
+        self.replicas.write().unwrap_or_else(PoisonError::into_inner).insert(me.group, listener);
+    }
+
+    /// Lets nobody speak to the replica of this group any more, and ends the pipelines to it.
+    pub fn forget(&self, group: ReplicaGroupId) {
+        if let Some(listener) = self.replicas.write().unwrap_or_else(PoisonError::into_inner).remove(&group) {
+            listener.forgotten.cancel();
+        }
     }
 
     /// Listens to nobody from `stop` on, and ends the pipelines there are.
@@ -46,7 +63,7 @@ impl Replication {
     }
 
     /// Whom a frame is for.
-    fn ear(&self, wiring: Option<&Wiring>) -> Result<Ear, Status> {
+    fn listener(&self, wiring: Option<&Wiring>) -> Result<Listener, Status> {
         self.wired(wiring).map_err(|wrong| match wrong {
             // It has not heard yet that it hosts one.
             WrongWiring::Group { .. } => Status::unavailable(wrong.to_string()),
@@ -57,13 +74,13 @@ impl Replication {
         })
     }
 
-    fn wired(&self, wiring: Option<&Wiring>) -> Result<Ear, WrongWiring> {
+    fn wired(&self, wiring: Option<&Wiring>) -> Result<Listener, WrongWiring> {
         let wiring = wiring.ok_or(WrongWiring::Unsaid)?;
         let group = ReplicaGroupId(wiring.replica_group);
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
-        let (me, ear) = replicas.get(&group).ok_or(WrongWiring::Group { group })?;
-        me.check(wiring)?;
-        Ok(ear.clone())
+        let listener = replicas.get(&group).ok_or(WrongWiring::Group { group })?;
+        listener.me.check(wiring)?;
+        Ok(listener.clone())
     }
 }
 
@@ -71,7 +88,7 @@ impl Replication {
 impl Service for Replication {
     async fn call(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         let frame = request.into_inner();
-        let ear = self.ear(frame.wiring.as_ref())?;
+        let Listener { ear, .. } = self.listener(frame.wiring.as_ref())?;
         if self.stop.is_cancelled() {
             return Err(Status::unavailable("this replica stops"));
         }
@@ -86,8 +103,10 @@ impl Service for Replication {
         let mut frames = request.into_inner();
         let opening = timeout(OPENING_MAX, frames.message()).await;
         let opening = opening.map_err(|_| Status::deadline_exceeded("the pipeline does not say whom it is for"))??;
-        let ear = self.ear(opening.as_ref().and_then(|frame| frame.wiring.as_ref()))?;
+        let wiring = opening.as_ref().and_then(|frame| frame.wiring.as_ref());
+        let Listener { ear, forgotten, .. } = self.listener(wiring)?;
         let frames = frames.take_until(self.stop.clone().cancelled_owned());
+        let frames = frames.take_until(forgotten.cancelled_owned());
         let readable = frames.take_while(|frame| ready(frame.is_ok()));
         let payloads = readable.filter_map(|frame| ready(frame.ok().map(|frame| frame.payload))).boxed();
         let answers = ear.answer_pipeline(payloads);

@@ -9,7 +9,7 @@ use apogee_proxy::StoreNode as _;
 use futures::FutureExt as _;
 use tokio::time::timeout;
 
-use crate::support::{FOLLOWER, SOON, Site, append, bodies, group, leader, receive, stores, topic};
+use crate::support::{FOLLOWER, GROUP, SOON, Site, append, bodies, group, leader, receive, stores, topic};
 
 #[tokio::test]
 async fn requests_wait_for_a_leader_and_follow_it() {
@@ -46,6 +46,19 @@ async fn watches_move_to_the_new_leader() {
     while watch.ready().now_or_never().is_some() {}
     two.engine.append(vec![append(0, 2, "b")]).await.unwrap();
     timeout(SOON, watch.ready()).await.expect("and goes on telling");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_forgotten_has_no_lanes() {
+    let (one, two, tasks) = (Site::new(1, leader(1)).await, Site::new(2, FOLLOWER).await, Tasks::new());
+    let store = stores(&[&one, &two], &tasks);
+    store.append(vec![append(0, 1, "a")]).await.unwrap();
+    timeout(SOON, one.lanes.forget(GROUP)).await.expect("lanes end when asked to");
+    let mut waiting = store.append(vec![append(0, 2, "b")]);
+    assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err(), "nobody leads where lanes go");
+    two.role.send_replace(leader(2));
+    assert!(timeout(SOON, waiting).await.unwrap().is_ok());
+    assert_eq!(one.engine.topic_status(topic().id).await.unwrap()[0].max.0, 1);
 }
 
 #[tokio::test]

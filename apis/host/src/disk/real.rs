@@ -80,6 +80,19 @@ impl RealDisk {
         })
     }
 
+    /// Removes a folder inside this one with all its files, durably. A crash may leave some of them; removing it again
+    /// goes on. Nobody may use the folder meanwhile.
+    ///
+    /// # Errors
+    /// Those of the operating system. A folder that is not there is none.
+    pub async fn remove_tree(&self, folder: &str) -> io::Result<()> {
+        let removing = self.on_name(folder, |root, _, folder| {
+            check_name(folder)?;
+            root.remove_tree(folder)
+        });
+        removing.await
+    }
+
     fn on_file<T: Send + 'static>(
         &self,
         lane: &Lane,

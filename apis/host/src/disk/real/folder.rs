@@ -80,6 +80,15 @@ impl Folder {
         sync_parent(&path)
     }
 
+    /// A folder with all that is in it; one that is not there is removed already.
+    pub(super) fn remove_tree(&self, folder: &str) -> io::Result<()> {
+        let path = self.root.join(folder);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync_parent(&path)),
+        }
+    }
+
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.root.join(from), self.root.join(to));
         self.create_folders(to.parent().unwrap_or(&self.root))?;

@@ -54,6 +54,21 @@ async fn files_are_created_listed_and_removed() {
 }
 
 #[tokio::test]
+async fn a_folder_goes_with_all_that_is_in_it() {
+    let (folder, disk) = disk();
+    for name in ["groups/1/log/0.seg", "groups/1/GROUP", "groups/10/GROUP"] {
+        disk.create(name, 1).await.unwrap();
+    }
+    disk.remove_tree("groups/1").await.unwrap();
+    assert!(!folder.path().join("groups/1").exists());
+    assert_eq!(disk.list("groups/10").await.unwrap(), ["GROUP"]);
+    disk.remove_tree("groups/1").await.expect("it is removed already");
+    for outside in ["", "..", "groups/../..", "tmp"] {
+        assert_eq!(kind(disk.remove_tree(outside).await), Some(io::ErrorKind::InvalidInput), "{outside}");
+    }
+}
+
+#[tokio::test]
 async fn replace_is_a_whole_new_content() {
     let (_folder, disk) = disk();
     disk.replace("meta/group", Bytes::from_static(b"longer content")).await.unwrap();
