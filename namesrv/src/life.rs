@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use apogee_host::{Exit, ExitWith};
-use apogee_model::{Cluster, MetadataError};
+use apogee_model::{Cluster, MetadataError, ReplicaMove};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::journal::{Book, Journal};
 use crate::leases::BEAT;
 use crate::raft::{Consensus, ConsensusParts, Founding, Peers, Stopped, found};
 use crate::server::{Namesrv, lock};
-use crate::state::Command;
+use crate::state::{Change, Command, moves_are_due};
 
 /// See the module.
 pub(crate) struct Life {
@@ -142,6 +142,7 @@ async fn rule(
     loop {
         beats.tick().await;
         look_at_leases(namesrv).await;
+        look_at_moves(namesrv).await;
     }
 }
 
@@ -158,6 +159,23 @@ async fn give_birth(namesrv: &Namesrv, consensus: &Consensus) -> Result<(), Meta
         mac_key: shared.draw_secret(),
     };
     consensus.propose(birth).await.map(|_| ())
+}
+
+/// Replicas leave store-nodes that drain, as long as others can take them.
+async fn look_at_moves(namesrv: &Namesrv) {
+    if !namesrv.cluster().is_some_and(|cluster| moves_are_due(&cluster)) {
+        return;
+    }
+    match namesrv.ask(Command::BeginMoves).await {
+        Ok((_, Change::ReplicasMoved(groups))) => groups.iter().for_each(|group| match &group.moving {
+            Some(ReplicaMove { leaves, comes, to, .. }) => {
+                tracing::info!(event = "move_begun", group = %group.id, %leaves, %comes, %to, "a replica moves");
+            }
+            None => tracing::info!(event = "move_given_up", group = %group.id, "a replica stays where it is"),
+        }),
+        Ok(_) => {}
+        Err(error) => tracing::info!(event = "moves_wait", %error, "nobody could write down which replicas move"),
+    }
 }
 
 async fn look_at_leases(namesrv: &Namesrv) {

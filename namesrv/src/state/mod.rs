@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use change::Change;
 pub(crate) use command::{Command, Secret};
+pub(crate) use moves::are_due as moves_are_due;
 
 /// Why a command does nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

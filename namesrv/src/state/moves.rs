@@ -20,6 +20,11 @@ use super::placement::{Loads, loads, replacement};
 /// Moves that a store-node takes part in at a time, giving or taking: each reads, sends and writes a whole CommitLog.
 const AT_ONCE: usize = 2;
 
+/// Whether [`Command::BeginMoves`](super::Command::BeginMoves) would change anything.
+pub(crate) fn are_due(cluster: &Cluster) -> bool {
+    !due(cluster).is_empty()
+}
+
 /// Gives up the moves that nobody wants any more, and begins those that are due.
 pub(super) fn begin(cluster: &Cluster) -> Change {
     let groups = due(cluster);

@@ -1,6 +1,7 @@
 //! The roles apart, as `make cluster` starts them: three namesrv, three store-nodes, two proxies behind one address.
 //! Processes die and come back, and clients go on.
 
+mod moves;
 mod refused;
 mod restarts;
 mod sdks;

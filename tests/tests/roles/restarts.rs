@@ -19,8 +19,8 @@ const CREATED_MAX: Duration = Duration::from_secs(3);
 const CALM: Duration = Duration::from_secs(2);
 
 /// A cluster with clients at work on it, all of whom come through the balancer.
-struct Scene {
-    cluster: Cluster,
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
     at_work: AtWork,
     /// Where all of them connect to.
     endpoint: String,
@@ -28,8 +28,8 @@ struct Scene {
 }
 
 impl Scene {
-    async fn open(connections: Connections) -> Scene {
-        let cluster = Cluster::start(Shape::WHOLE, &["--set", "drain.lame_duck=1s", "--set", "drain.spread=2s"]).await;
+    pub(crate) async fn open(shape: Shape, connections: Connections) -> Scene {
+        let cluster = Cluster::start(shape, &["--set", "drain.lame_duck=1s", "--set", "drain.spread=2s"]).await;
         let cluster = cluster.expect("the cluster starts");
         let balancer = Balancer::start(ports(&cluster)).await.expect("a port");
         let endpoint = endpoint(&balancer);
@@ -38,7 +38,7 @@ impl Scene {
     }
 
     /// Ends the load: nothing is lost, nothing that was acked came again, no log has an ERROR.
-    async fn close(self) -> Seen {
+    pub(crate) async fn close(self) -> Seen {
         let seen = self.at_work.finish().await.expect("nothing is lost and nothing comes again");
         no_errors(&self.cluster);
         seen
@@ -48,7 +48,7 @@ impl Scene {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxies_are_killed_every_5_s() {
     let _alone = ALONE.lock().await;
-    let mut scene = Scene::open(Connections::Break).await;
+    let mut scene = Scene::open(Shape::WHOLE, Connections::Break).await;
     let endpoint = scene.endpoint.clone();
     tokio::select! {
         held = hold(&endpoint) => held.expect("what is worked on is held"),
@@ -69,7 +69,7 @@ async fn proxies_are_killed_every_5_s() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_flow_without_namesrv() {
     let _alone = ALONE.lock().await;
-    let mut scene = Scene::open(Connections::Stay).await;
+    let mut scene = Scene::open(Shape::WHOLE, Connections::Stay).await;
     sleep(CALM).await;
 
     let leader = leading(&scene.cluster).await;
@@ -106,7 +106,7 @@ async fn messages_flow_without_namesrv() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_restarted_in_turn() {
     let _alone = ALONE.lock().await;
-    let mut scene = Scene::open(Connections::Stay).await;
+    let mut scene = Scene::open(Shape::WHOLE, Connections::Stay).await;
     sleep(CALM).await;
     for process in scene.cluster.all() {
         eprint!("after {:>6} ms: ", scene.at_work.history.start().at.as_millis());
