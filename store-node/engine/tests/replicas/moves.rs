@@ -266,9 +266,17 @@ async fn whoever_comes_founds_no_group_and_waits_for_one() {
     for replica in [4, 1, 2] {
         assert!(group.engine(replica).await.is_none());
     }
-    assert_eq!(group.waits(4).as_deref(), Some("the others have not founded the replica group yet"));
-    assert_eq!(group.waits(2).as_deref(), Some("replica 3 has not said whether there is a replica group"));
+    for replica in [4, 1, 2] {
+        let waits = group.waits(replica).expect("it says why");
+        assert_eq!(waits, "replica 3 has not said whether there is a replica group");
+    }
+    // The one that founds waits for yet another.
+    group.seat_one(1, &Seating::of([1, 2, 3, 5].map(ReplicaId)));
     group.start(3);
+    sleep(SOME_TIME).await;
+    assert_eq!(group.waits(2).as_deref(), Some("the first replica has not founded the replica group yet"));
+    assert_eq!(group.waits(4).as_deref(), Some("the others have not founded the replica group yet"));
+    group.seat_one(1, &moves.joins());
     moves.reaches(ReachedHow::Ready, &mut group).await;
     let leader = group.leader().await;
     group.stop(leader).await;
