@@ -42,7 +42,7 @@ enum Command {
     StoreNode(store_node::Args),
     /// Serves SDKs; any number of them
     Proxy(proxy::Args),
-    /// Keeps topics and consumer groups as objects of Kubernetes say
+    /// Keeps topics, consumer groups and the number of store-nodes as objects of Kubernetes say
     Operator(operator::Args),
     #[command(flatten)]
     Cli(cli::Command),

@@ -48,11 +48,13 @@ pub(super) struct Admin {
 }
 
 /// Where objects are.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Watch {
-    /// Namespaces by name, or `*` for all. Default: the one of the operator.
+    /// Namespaces of topics and consumer groups by name, or `*` for all. Default: the one of the operator.
     pub(super) namespaces: Vec<String>,
+    /// Whether store-nodes are scaled as objects in the namespace of the operator say. Default true.
+    pub(super) store_nodes: bool,
 }
 
 /// Of several operators, the one that holds it is at work.
@@ -92,7 +94,7 @@ impl Default for Config {
             listen: Ipv4Addr::LOCALHOST.into(),
             cluster: Cluster::default(),
             admin: Admin { address: "127.0.0.1:8088".to_owned() },
-            watch: Watch::default(),
+            watch: Watch { namespaces: Vec::new(), store_nodes: true },
             lease: Lease { name: "apogee-operator".to_owned() },
             resync: HumanDuration(Duration::from_secs(15)),
             metrics: Port { port: 5557 },

@@ -1,4 +1,4 @@
-//! `apogee operator`: topics and consumer groups as objects of Kubernetes.
+//! `apogee operator`: topics, consumer groups and the number of store-nodes as objects of Kubernetes.
 //!
 //! Reading order: this file (flags, life of the process), `config`, `server`.
 
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// File with the cluster token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Namespaces whose objects are kept, or * for all [default: the one of the operator]
+    /// Namespaces whose topics and groups are kept, or * for all [default: the one of the operator]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     namespaces: Option<Vec<String>>,
     /// Time between two looks at an object that nobody changes [default: 15s]

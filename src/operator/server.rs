@@ -51,6 +51,7 @@ async fn start(
         admin: config.admin.address.clone(),
         token,
         namespaces: config.namespaces(),
+        store_nodes: config.watch.store_nodes,
         lease: config.lease.name.clone(),
         resync: config.resync.0,
         me: identity.node.clone(),
@@ -62,8 +63,9 @@ async fn start(
         event = "ready",
         admin,
         ?watched,
+        store_nodes = config.watch.store_nodes,
         lease = config.lease.name,
-        "ready: keeps topics and consumer groups"
+        "ready: keeps what objects say"
     );
     Ok(())
 }

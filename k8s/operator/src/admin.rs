@@ -88,6 +88,16 @@ pub(crate) trait Cluster<K: Kept>: Send + Sync + 'static {
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>>;
 }
 
+/// What is asked of the cluster about its store-nodes. Draining, undraining and removing one that it does not know is fine.
+pub(crate) trait Nodes: Send + Sync + 'static {
+    /// What the proxy that answers knows, which may be old.
+    fn describe(&self) -> BoxFuture<'_, Result<admin::DescribeClusterResponse, ClusterError>>;
+    /// Marks it, or leaves it marked; what is described afterwards is not older than that.
+    fn drain<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>>;
+    fn undrain<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>>;
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>>;
+}
+
 /// One connection to the admin API, made when it is needed.
 #[derive(Clone)]
 pub(crate) struct Admin {
@@ -162,6 +172,36 @@ impl Cluster<ConsumerGroup> for Admin {
         Box::pin(async move {
             let ask = admin::DeleteGroupRequest { namespace: String::new(), name: name.to_owned() };
             gone(self.api.clone().delete_group(ask).await.map(drop))
+        })
+    }
+}
+
+impl Nodes for Admin {
+    fn describe(&self) -> BoxFuture<'_, Result<admin::DescribeClusterResponse, ClusterError>> {
+        Box::pin(async {
+            let answer = self.api.clone().describe_cluster(admin::DescribeClusterRequest {}).await?;
+            Ok(answer.into_inner())
+        })
+    }
+
+    fn drain<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>> {
+        Box::pin(async move {
+            let ask = admin::DrainNodeRequest { name: name.to_owned() };
+            gone(self.api.clone().drain_node(ask).await.map(drop))
+        })
+    }
+
+    fn undrain<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>> {
+        Box::pin(async move {
+            let ask = admin::UndrainNodeRequest { name: name.to_owned() };
+            gone(self.api.clone().undrain_node(ask).await.map(drop))
+        })
+    }
+
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ClusterError>> {
+        Box::pin(async move {
+            let ask = admin::RemoveNodeRequest { name: name.to_owned() };
+            gone(self.api.clone().remove_node(ask).await.map(drop))
         })
     }
 }

@@ -37,14 +37,16 @@ pub(crate) struct Saying {
 pub(crate) struct Verdict {
     pub(crate) ready: Saying,
     pub(crate) synced: Saying,
-    again: Again,
+    pub(crate) again: Again,
 }
 
 /// When an object that did not change is looked at next.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Again {
+pub(crate) enum Again {
     /// In time, to see what others changed.
     Resync,
+    /// After so long, because something is under way.
+    In(Duration),
     /// After as long again as it did not work already, and not later than that.
     After(Duration),
     /// The same, and not later than in time.
@@ -52,7 +54,7 @@ enum Again {
 }
 
 impl Saying {
-    fn new(truth: Truth, reason: &'static str, message: impl Into<String>) -> Saying {
+    pub(crate) fn new(truth: Truth, reason: &'static str, message: impl Into<String>) -> Saying {
         Saying { truth, reason, message: message.into() }
     }
 }
@@ -113,6 +115,7 @@ impl Verdict {
     pub(crate) fn wait(&self, conditions: &[Condition], now: Timestamp, resync: Duration) -> Duration {
         let longest = match self.again {
             Again::Resync => return resync,
+            Again::In(time) => return time.min(resync),
             Again::After(longest) => longest,
             Again::SoonerThanResync => resync,
         };

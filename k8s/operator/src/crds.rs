@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// What fits into every number here: an object that cannot be read would hide all others.
 const NUMBER_MAX: i32 = i32::MAX;
+/// More are a typing error.
+const STORE_NODES_MAX: i32 = 99;
 
 /// What delivery a topic offers.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -231,12 +233,75 @@ pub struct ConsumerGroupStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// How many store-nodes there are.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "apogeemq.io",
+    version = "v1alpha1",
+    kind = "StoreNodes",
+    plural = "storenodes",
+    singular = "storenodes",
+    shortname = "sn",
+    namespaced,
+    status = "StoreNodesStatus",
+    scale = r#"{
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector"
+    }"#,
+    derive = "PartialEq",
+    doc = "The store-nodes of an ApogeeMQ cluster, in the namespace of its operator: as many as are wanted, and none goes before \
+           its replicas have moved to others.",
+    category = "apogeemq",
+    printcolumn = r#"{"name":"Wanted","type":"integer","jsonPath":".spec.replicas"}"#,
+    printcolumn = r#"{"name":"Replicas","type":"integer","jsonPath":".status.replicas"}"#,
+    printcolumn = r#"{"name":"Leaving","type":"string","jsonPath":".status.leaving"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Synced","type":"string","jsonPath":".status.conditions[?(@.type==\"Synced\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreNodesSpec {
+    /// The StatefulSet that is scaled, of the same namespace. Its pods are store-nodes of the same names. Cannot be changed.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("statefulSet cannot be changed"))]
+    pub stateful_set: String,
+    /// How many there are to be; not fewer than replicas of a replica group.
+    #[schemars(range(min = 1, max = STORE_NODES_MAX))]
+    pub replicas: u32,
+}
+
+/// What became of the number of store-nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreNodesStatus {
+    /// The generation that the conditions are about.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Pods the StatefulSet has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Which pods these are, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Names of the store-nodes that drain because of this object. What others drain is not here, and stays as they want it.
+    #[serde(default)]
+    pub leaving: Vec<String>,
+    /// Ready: so many as are wanted are ready. Synced: there are as many as this object says.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
 /// The definitions of all kinds for the API server, by the names of their files.
 ///
 /// # Panics
 /// Never: the types are those of this file.
-pub fn definitions() -> [(&'static str, Value); 2] {
-    let all = [("topics.yaml", Topic::crd()), ("consumergroups.yaml", ConsumerGroup::crd())];
+pub fn definitions() -> [(&'static str, Value); 3] {
+    let all = [
+        ("topics.yaml", Topic::crd()),
+        ("consumergroups.yaml", ConsumerGroup::crd()),
+        ("storenodes.yaml", StoreNodes::crd()),
+    ];
     all.map(|(file, crd)| {
         let mut crd = serde_json::to_value(crd).expect("a definition is JSON");
         without_formats_of_rust(&mut crd);

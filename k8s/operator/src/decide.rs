@@ -5,6 +5,7 @@ use apogee_proto::admin::v1 as admin;
 
 use crate::crds::{Backoff, ConsumerGroup, DeliveryOrder, Exponential, MessageType, Permission, Topic};
 use crate::kept::{ADOPT, Held, Kept};
+use crate::watched::{Watched as _, full_name};
 
 /// What the cluster is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,11 +125,6 @@ pub(crate) fn group(
 /// What an object made belongs to it, and what it adopts.
 fn ours<K: Kept>(object: &K, held: Held, id: u32) -> Result<(), Refusal> {
     if held.owns(id) || object.adopts() { Ok(()) } else { Err(Refusal::Foreign { name: full_name(object) }) }
-}
-
-/// `topic orders`.
-pub(crate) fn full_name<K: Kept>(object: &K) -> String {
-    format!("{} {}", K::NOUN, object.name_there())
 }
 
 fn same(name: &str, what: &'static str, there: String, wanted: String) -> Result<(), Refusal> {

@@ -1,4 +1,4 @@
-//! An API server of JSON objects in memory, for tests: versions, uids, merge patches, the status apart from the rest.
+//! An API server of JSON objects in memory, for tests: versions, uids, merge patches, status and scale apart from the rest.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -63,6 +63,11 @@ impl FakeApi {
         serde_json::from_value(stored).expect("as it was given")
     }
 
+    /// As somebody with kubectl.
+    pub(crate) fn remove(&self, path: &str) {
+        self.state().objects.remove(path);
+    }
+
     pub(crate) fn get<K: DeserializeOwned>(&self, path: &str) -> Option<K> {
         let object = self.state().objects.get(path).cloned()?;
         Some(serde_json::from_value(object).expect("as it was given"))
@@ -97,7 +102,12 @@ impl FakeApi {
                 (201, state.store(&path, body))
             };
         }
-        let (whole, part) = path.strip_suffix("/status").map_or((path, "metadata"), |whole| (whole, "status"));
+        if *method == Method::GET && path.ends_with("/pods") {
+            return (200, state.list(path));
+        }
+        let parts = [("/status", "status"), ("/scale", "spec")];
+        let part = parts.iter().find_map(|(end, part)| Some((path.strip_suffix(end)?, *part)));
+        let (whole, part) = part.unwrap_or((path, "metadata"));
         let Some(mut known) = state.objects.get(whole).cloned() else { return failure(404, "there is none") };
         if *method == Method::GET {
             return (200, known);
@@ -118,6 +128,12 @@ impl FakeApi {
         if gone {
             state.objects.remove(whole);
         }
+        if path.ends_with("/scale") {
+            return (
+                200,
+                json!({ "kind": "Scale", "metadata": {}, "spec": { "replicas": stored["spec"]["replicas"] } }),
+            );
+        }
         (200, stored)
     }
 
@@ -127,6 +143,14 @@ impl FakeApi {
 }
 
 impl State {
+    /// Whatever the selector says.
+    fn list(&self, path: &str) -> Value {
+        let inside = |name: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let items: Vec<&Value> =
+            self.objects.iter().filter(|(name, _)| inside(name)).map(|(_, object)| object).collect();
+        json!({ "kind": "List", "metadata": {}, "items": items })
+    }
+
     fn store(&mut self, path: &str, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();

@@ -3,14 +3,12 @@
 use std::fmt::Debug;
 
 use apogee_proto::admin::v1 as admin;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::ResourceExt as _;
 
 use crate::crds::{ConsumerGroup, ConsumerGroupStatus, DeletionPolicy, Topic, TopicStatus};
 use crate::decide::{self, Decision, Refusal};
+use crate::watched::{Watched, with_nulls};
 
 /// An annotation with which an object takes over what is there already: `"true"`.
 pub(crate) const ADOPT: &str = "apogeemq.io/adopt";
@@ -37,34 +35,15 @@ impl Held {
 }
 
 /// A kind of object that is kept in the cluster.
-pub(crate) trait Kept:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + PartialEq
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
+pub(crate) trait Kept: Watched {
     /// As the cluster has it.
     type There: Clone + Debug + Send + Sync + 'static;
     type Create: Clone + Debug + Send + 'static;
     type Alter: Clone + Debug + Send + 'static;
 
-    /// What people call it.
-    const NOUN: &'static str;
-    /// As the API server and its roles call it.
-    const RESOURCE: &'static str;
-
-    /// Its name in the cluster.
-    fn name_there(&self) -> String;
     fn cluster_ref(&self) -> Option<&str>;
     fn deletion_policy(&self) -> DeletionPolicy;
     fn held(&self) -> Held;
-    fn conditions(&self) -> &[Condition];
-    fn observed_generation(&self) -> i64;
 
     /// What is to be done, when that is there.
     ///
@@ -86,17 +65,27 @@ pub(crate) trait Kept:
     }
 }
 
-impl Kept for Topic {
-    type There = admin::Topic;
-    type Create = admin::CreateTopicRequest;
-    type Alter = admin::AlterTopicRequest;
-
+impl Watched for Topic {
     const NOUN: &'static str = "topic";
     const RESOURCE: &'static str = "topics.apogeemq.io";
 
     fn name_there(&self) -> String {
         self.spec.topic_name.clone().unwrap_or_else(|| self.name_any())
     }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |known| &known.conditions)
+    }
+
+    fn observed_generation(&self) -> i64 {
+        self.status.as_ref().map_or(0, |known| known.observed_generation)
+    }
+}
+
+impl Kept for Topic {
+    type There = admin::Topic;
+    type Create = admin::CreateTopicRequest;
+    type Alter = admin::AlterTopicRequest;
 
     fn cluster_ref(&self) -> Option<&str> {
         self.spec.cluster_ref.as_deref()
@@ -109,14 +98,6 @@ impl Kept for Topic {
     fn held(&self) -> Held {
         let known = self.status.as_ref();
         known.map_or_else(Held::default, |known| Held { id: known.topic_id, claimed: known.claimed })
-    }
-
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |known| &known.conditions)
-    }
-
-    fn observed_generation(&self) -> i64 {
-        self.status.as_ref().map_or(0, |known| known.observed_generation)
     }
 
     fn decide(&self, held: Held, there: Option<&admin::Topic>) -> Result<Decision<Topic>, Refusal> {
@@ -144,17 +125,27 @@ impl Kept for Topic {
     }
 }
 
-impl Kept for ConsumerGroup {
-    type There = admin::Group;
-    type Create = admin::CreateGroupRequest;
-    type Alter = admin::AlterGroupRequest;
-
+impl Watched for ConsumerGroup {
     const NOUN: &'static str = "consumer group";
     const RESOURCE: &'static str = "consumergroups.apogeemq.io";
 
     fn name_there(&self) -> String {
         self.spec.group_name.clone().unwrap_or_else(|| self.name_any())
     }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |known| &known.conditions)
+    }
+
+    fn observed_generation(&self) -> i64 {
+        self.status.as_ref().map_or(0, |known| known.observed_generation)
+    }
+}
+
+impl Kept for ConsumerGroup {
+    type There = admin::Group;
+    type Create = admin::CreateGroupRequest;
+    type Alter = admin::AlterGroupRequest;
 
     fn cluster_ref(&self) -> Option<&str> {
         self.spec.cluster_ref.as_deref()
@@ -167,14 +158,6 @@ impl Kept for ConsumerGroup {
     fn held(&self) -> Held {
         let known = self.status.as_ref();
         known.map_or_else(Held::default, |known| Held { id: known.group_id, claimed: known.claimed })
-    }
-
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map_or(&[], |known| &known.conditions)
-    }
-
-    fn observed_generation(&self) -> i64 {
-        self.status.as_ref().map_or(0, |known| known.observed_generation)
     }
 
     fn decide(&self, held: Held, there: Option<&admin::Group>) -> Result<Decision<ConsumerGroup>, Refusal> {
@@ -198,15 +181,4 @@ impl Kept for ConsumerGroup {
         };
         with_nulls(&status, &["groupId"])
     }
-}
-
-/// A merge patch forgets a field only if it is told so.
-fn with_nulls(status: &impl Serialize, fields: &[&str]) -> serde_json::Value {
-    let mut status = serde_json::to_value(status).expect("a status is JSON");
-    for field in fields {
-        if status.get(field).is_none() {
-            status[*field] = serde_json::Value::Null;
-        }
-    }
-    status
 }

@@ -1,9 +1,11 @@
-//! Topics and consumer groups as objects of Kubernetes: what they say becomes so in the cluster, and stays so.
+//! Topics and consumer groups as objects of Kubernetes: what they say becomes so in the cluster, and stays so. And the number
+//! of store-nodes, of which none goes before its replicas are elsewhere.
 //!
 //! Invariant: knows the admin API and Kubernetes, and nothing of proxies and storage.
-//! Reading order: `crds` (what people write), `kept` (what both kinds have in common), `decide` and `conditions` (what is to
-//! be done, and what is said about it, without IO), `reconcile` (one look at one object), `admin` and `shelf` (the cluster and
-//! the API server), `watch` (all objects), `lead` (that one operator is at work), `report` and `trouble` (who is told).
+//! Reading order: `crds` (what people write), `watched` (what all kinds have in common) and `kept` (topics and consumer
+//! groups), `decide` and `conditions` (what is to be done, and what is said about it, without IO), `reconcile` (one look at one
+//! object); `scale`, `scaler` and `sets` (the same for store-nodes); `admin` and `shelf` (the cluster and the API server),
+//! `watch` (all objects), `lead` (that one operator is at work), `report` and `trouble` (who is told).
 
 mod admin;
 mod conditions;
@@ -15,9 +17,13 @@ mod kept;
 mod lead;
 mod reconcile;
 mod report;
+mod scale;
+mod scaler;
+mod sets;
 mod shelf;
 mod trouble;
 mod watch;
+mod watched;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,12 +37,14 @@ use kube::config::InferConfigError;
 use opentelemetry::metrics::Meter;
 
 use self::admin::{Admin, Cluster};
-use self::crds::{ConsumerGroup, Topic};
+use self::crds::{ConsumerGroup, StoreNodes, Topic};
 use self::kept::Kept;
 use self::lead::{Candidate, CandidateParts};
 use self::reconcile::Keeper;
 use self::report::Report;
+use self::scaler::Scaler;
 use self::trouble::Troubles;
+use self::watched::Pace;
 
 /// What an operator is told.
 #[derive(Clone, Debug)]
@@ -46,7 +54,10 @@ pub struct Settings {
     /// `host:port` of the admin API.
     pub admin: String,
     pub token: Option<ClusterToken>,
+    /// Where topics and consumer groups are.
     pub namespaces: Namespaces,
+    /// Whether store-nodes are scaled as objects in the namespace of this process say.
+    pub store_nodes: bool,
     /// The Lease of all operators of this cluster, in the namespace of this process.
     pub lease: String,
     /// Time between two looks at an object that nobody changes.
@@ -105,11 +116,11 @@ pub async fn start(settings: Settings, tasks: &Tasks, health: &Health, meter: &M
         clock: Arc::new(RealClock),
     });
     let namespaces = match &settings.namespaces {
-        Namespaces::Own => vec![home],
+        Namespaces::Own => vec![home.clone()],
         Namespaces::These(these) => these.clone(),
         Namespaces::All => Vec::new(),
     };
-    let work = Arc::new(Work { settings, namespaces, client, admin, report, troubles: troubles.clone() });
+    let work = Arc::new(Work { settings, home, namespaces, client, admin, report, troubles: troubles.clone() });
     let stop = tasks.token();
     tasks.spawn("operator", OnError::StopProcess, async move {
         tokio::select! {
@@ -124,6 +135,8 @@ pub async fn start(settings: Settings, tasks: &Tasks, health: &Health, meter: &M
 /// What the one operator does that is at work.
 struct Work {
     settings: Settings,
+    /// The namespace of this process.
+    home: String,
     /// None: all.
     namespaces: Vec<String>,
     client: Client,
@@ -135,7 +148,7 @@ struct Work {
 impl Work {
     /// Never ends.
     async fn all(self: Arc<Self>) {
-        tokio::join!(self.kind::<Topic>(), self.kind::<ConsumerGroup>());
+        tokio::join!(self.kind::<Topic>(), self.kind::<ConsumerGroup>(), self.store_nodes());
     }
 
     async fn kind<K: Kept>(&self)
@@ -148,11 +161,28 @@ impl Work {
             cluster: self.admin.clone(),
             cluster_name: self.settings.cluster_name.clone(),
             stores: watch::stores(&places),
-            resync: self.settings.resync,
             report: self.report.clone(),
-            clock: Arc::new(RealClock),
-            entropy: Arc::new(OsEntropy),
+            pace: self.pace(),
         };
         watch::keep(self.client.clone(), places, Arc::new(keeper), self.troubles.clone()).await;
+    }
+
+    async fn store_nodes(&self) {
+        if !self.settings.store_nodes {
+            return;
+        }
+        let places = watch::places::<StoreNodes>(std::slice::from_ref(&self.home));
+        let scaler = Scaler {
+            client: self.client.clone(),
+            cluster: self.admin.clone(),
+            stores: watch::stores(&places),
+            report: self.report.clone(),
+            pace: self.pace(),
+        };
+        watch::keep(self.client.clone(), places, Arc::new(scaler), self.troubles.clone()).await;
+    }
+
+    fn pace(&self) -> Pace {
+        Pace { resync: self.settings.resync, clock: Arc::new(RealClock), entropy: Arc::new(OsEntropy) }
     }
 }

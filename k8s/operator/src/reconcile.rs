@@ -1,11 +1,9 @@
 //! One look at one object: what it says becomes so in the cluster, and what became of it is written into its status.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use apogee_host::{Clock, Entropy};
+use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt as _};
@@ -13,15 +11,15 @@ use kube::{Client, ResourceExt as _};
 use crate::admin::{Cluster, ClusterError};
 use crate::conditions::{SYNCED, Verdict, find};
 use crate::crds::DeletionPolicy;
-use crate::decide::{Lack, Refusal, Step, full_name};
+use crate::decide::{Lack, Refusal, Step};
 use crate::kept::{Held, Kept};
 use crate::report::{Did, Report};
 use crate::shelf::{FINALIZER, ShelfError, write_finalizer, write_status};
+use crate::watch::Looks;
+use crate::watched::{Pace, full_name};
 
 /// After a create, what it could not say is altered; more rounds mean that somebody else is at work.
 const ROUNDS: usize = 3;
-/// Until the store of objects knows what was written meanwhile.
-const CHANGED_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a look needs.
 pub(crate) struct Keeper<K: Kept> {
@@ -30,11 +28,8 @@ pub(crate) struct Keeper<K: Kept> {
     pub(crate) cluster_name: String,
     /// All objects that are watched.
     pub(crate) stores: Vec<Store<K>>,
-    /// Time between two looks at an object that nobody changes, a fifth more or less.
-    pub(crate) resync: Duration,
     pub(crate) report: Report,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) pace: Pace,
 }
 
 /// An object, and what the cluster has of it so far.
@@ -56,12 +51,23 @@ enum Halt {
     Shelf(#[from] ShelfError),
 }
 
+impl<K: Kept> Looks<K> for Keeper<K> {
+    fn look(self: Arc<Self>, object: Arc<K>) -> BoxFuture<'static, Result<Action, ShelfError>> {
+        Box::pin(self.reconcile(object))
+    }
+
+    fn report(&self) -> &Report {
+        &self.report
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
+    }
+}
+
 impl<K: Kept> Keeper<K> {
-    /// Looks at one object, and says when to look again.
-    ///
-    /// # Errors
-    /// [`ShelfError`] when the API server did not take what is to be written; all is to be done again.
-    pub(crate) async fn reconcile(self: Arc<Self>, object: Arc<K>) -> Result<Action, ShelfError> {
+    /// See [`Looks::look`].
+    async fn reconcile(self: Arc<Self>, object: Arc<K>) -> Result<Action, ShelfError> {
         if object.cluster_ref().is_some_and(|wanted| wanted != self.cluster_name) {
             return Ok(Action::await_change());
         }
@@ -158,11 +164,11 @@ impl<K: Kept> Keeper<K> {
     /// Writes what became of the object, if that is new, and says when to look again.
     async fn tell(&self, brought: Brought<K>, verdict: &Verdict) -> Result<Action, ShelfError> {
         let Brought { object, held, there, did } = brought;
-        let now = self.now();
-        let generation = object.meta().generation.unwrap_or_default();
+        let now = self.pace.now();
+        let generation = object.generation();
         let conditions = verdict.conditions(object.conditions(), generation, now);
-        let drift = did.changed() && was_synced(&object) && object.observed_generation() == generation;
-        let wait = verdict.wait(&conditions, now, self.about(self.resync));
+        let drift = did.changed() && object.was_synced();
+        let wait = verdict.wait(&conditions, now, self.pace.resync());
         let news = find(object.conditions(), SYNCED).map(|it| it.reason.as_str()) != Some(verdict.synced.reason);
         self.report.counted::<K>(did, drift);
         let object = self.write(object, held, there.as_ref(), conditions).await?;
@@ -179,7 +185,7 @@ impl<K: Kept> Keeper<K> {
         there: Option<&K::There>,
         conditions: Vec<Condition>,
     ) -> Result<K, ShelfError> {
-        let generation = object.meta().generation.unwrap_or_default();
+        let generation = object.generation();
         let status = object.status(held, there, conditions.clone());
         let before = object.status(object.held(), None, object.conditions().to_vec());
         if status == before && object.observed_generation() == generation {
@@ -196,11 +202,11 @@ impl<K: Kept> Keeper<K> {
         if object.deletion_policy() == DeletionPolicy::Delete
             && let Err(error) = self.remove(&object).await
         {
-            let now = self.now();
-            let generation = object.meta().generation.unwrap_or_default();
+            let now = self.pace.now();
+            let generation = object.generation();
             let verdict = Verdict::failed(&error, None);
             let conditions = verdict.conditions(object.conditions(), generation, now);
-            let wait = verdict.wait(&conditions, now, self.about(self.resync));
+            let wait = verdict.wait(&conditions, now, self.pace.resync());
             let held = object.held();
             self.report.counted::<K>(Did::failed(&error), false);
             self.write(object, held, None, conditions).await?;
@@ -246,39 +252,10 @@ impl<K: Kept> Keeper<K> {
         let rival = rivals.find(|other| before(other))?;
         Some(format!("{}/{}", rival.namespace().unwrap_or_default(), rival.name_any()))
     }
-
-    /// When an object is looked at again whose look failed.
-    pub(crate) fn after(&self, object: &K, error: &ShelfError) -> Action {
-        match error {
-            ShelfError::Changed => Action::requeue(CHANGED_AGAIN),
-            ShelfError::Trouble(sentence) => {
-                self.report.trouble(sentence.clone());
-                tracing::debug!(object = %full_name(object), %error, "to be looked at again");
-                Action::requeue(self.about(self.resync))
-            }
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        let millis = i64::try_from(self.clock.wall().0).unwrap_or(i64::MAX);
-        let now = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-        // As the API server keeps it.
-        Timestamp::from_second(now.as_second()).unwrap_or(now)
-    }
-
-    /// So long, a fifth more or less, that not all objects are looked at together.
-    fn about(&self, time: Duration) -> Duration {
-        let percent = u32::try_from(self.entropy.next_u64() % 41).unwrap_or_default();
-        time * (80 + percent) / 100
-    }
 }
 
 fn has_finalizer<K: Kept>(object: &K) -> bool {
     object.finalizers().iter().any(|one| one == FINALIZER)
-}
-
-fn was_synced<K: Kept>(object: &K) -> bool {
-    find(object.conditions(), SYNCED).is_some_and(|synced| synced.status == "True")
 }
 
 #[cfg(test)]

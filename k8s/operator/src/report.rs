@@ -8,10 +8,9 @@ use tokio::time::timeout;
 
 use crate::admin::ClusterError;
 use crate::conditions::{Truth, Verdict};
-use crate::decide::full_name;
-use crate::kept::Kept;
 use crate::shelf::CALL_MAX;
 use crate::trouble::{Attempt, Troubles};
+use crate::watched::{Watched, full_name};
 
 /// The name the operator signs events with.
 const NAME: &str = "apogee-operator";
@@ -82,12 +81,12 @@ impl Report {
                 .build(),
             drift: meter
                 .u64_counter("rocketmq_operator_drift_total")
-                .with_description("Changes that others made in the cluster and that were taken back.")
+                .with_description("Changes that others made and that were taken back.")
                 .build(),
         }
     }
 
-    pub(crate) fn counted<K: Kept>(&self, did: Did, drift: bool) {
+    pub(crate) fn counted<K: Watched>(&self, did: Did, drift: bool) {
         let kind = KeyValue::new("kind", K::kind(&()).into_owned());
         self.looks.add(1, &[kind.clone(), KeyValue::new("result", did.word())]);
         if drift {
@@ -100,7 +99,7 @@ impl Report {
     }
 
     /// An event beside the object, and a line in the log. An event that cannot be written is a trouble, and no more.
-    pub(crate) async fn event<K: Kept>(&self, object: &K, did: Did, drift: bool, verdict: &Verdict) {
+    pub(crate) async fn event<K: Watched>(&self, object: &K, did: Did, drift: bool, verdict: &Verdict) {
         let saying = &verdict.synced;
         let fine = saying.truth == Truth::True;
         let (reason, note) = match did {

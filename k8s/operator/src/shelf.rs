@@ -1,4 +1,4 @@
-//! The objects of one kind at the API server: what the operator writes there, each with a deadline.
+//! The objects of one kind at the API server: what the operator writes there, each call with a deadline.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::kept::Kept;
 use crate::trouble::Attempt;
+use crate::watched::Watched;
 
 /// Every call ends by then.
 pub(crate) const CALL_MAX: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(crate) enum ShelfError {
 }
 
 /// Writes the status. It is refused if the object is not the newest, so that a leader that is none any more writes nothing.
-pub(crate) async fn write_status<K: Kept>(client: &Client, object: &K, status: Value) -> Result<K, ShelfError> {
+pub(crate) async fn write_status<K: Watched>(client: &Client, object: &K, status: Value) -> Result<K, ShelfError> {
     let resource = format!("{}/status", K::RESOURCE);
     let (api, namespace) = api(client, object);
     let patch = Patch::Merge(json!({ "metadata": version(object), "status": status }));
@@ -37,7 +37,7 @@ pub(crate) async fn write_status<K: Kept>(client: &Client, object: &K, status: V
 }
 
 /// Adds our finalizer or takes it away; others stay.
-pub(crate) async fn write_finalizer<K: Kept>(client: &Client, object: &K, wanted: bool) -> Result<K, ShelfError> {
+pub(crate) async fn write_finalizer<K: Watched>(client: &Client, object: &K, wanted: bool) -> Result<K, ShelfError> {
     let mut all: Vec<_> = object.finalizers().iter().filter(|one| *one != FINALIZER).cloned().collect();
     if wanted {
         all.push(FINALIZER.to_owned());
@@ -51,22 +51,23 @@ pub(crate) async fn write_finalizer<K: Kept>(client: &Client, object: &K, wanted
     understood(written, Attempt { verb: "patch", resource: K::RESOURCE, namespace: Some(&namespace) })
 }
 
-fn api<K: Kept>(client: &Client, object: &K) -> (Api<K>, String) {
+fn api<K: Watched>(client: &Client, object: &K) -> (Api<K>, String) {
     let namespace = object.namespace().unwrap_or_default();
     (Api::namespaced(client.clone(), &namespace), namespace)
 }
 
 /// The object that is meant, and no later one.
-fn version<K: Kept>(object: &K) -> Value {
+fn version<K: Watched>(object: &K) -> Value {
     json!({ "resourceVersion": object.resource_version(), "uid": object.uid() })
 }
 
-fn understood<T>(
-    written: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>,
+/// What the API server said to a call.
+pub(crate) fn understood<T>(
+    answer: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>,
     attempt: Attempt<'_>,
 ) -> Result<T, ShelfError> {
-    match written {
-        Ok(Ok(written)) => Ok(written),
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Err(ShelfError::Changed),
         Ok(Err(error)) => Err(ShelfError::Trouble(attempt.explain(&error))),
         Err(_) => Err(ShelfError::Trouble(attempt.unanswered(CALL_MAX))),

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use apogee_host::health::Health;
 use apogee_host::{RealClock, SeededEntropy};
 use apogee_proto::admin::v1 as admin;
-use futures::future::{BoxFuture, ready};
+use futures::future::ready;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
 use serde_json::json;
@@ -16,6 +18,7 @@ use crate::crds::Topic;
 use crate::fake::FakeApi;
 use crate::kept::ADOPT;
 use crate::trouble::Troubles;
+use crate::watched::Watched;
 
 const ORDERS: &str = "/apis/apogeemq.io/v1alpha1/namespaces/queues/topics/orders";
 
@@ -143,10 +146,12 @@ impl Lab {
             cluster: cluster.clone(),
             cluster_name: "here".to_owned(),
             stores: vec![store],
-            resync: Duration::from_secs(15),
             report: Report::new(client, "test", troubles, &opentelemetry::global::meter("test")),
-            clock: Arc::new(RealClock),
-            entropy: Arc::new(SeededEntropy::new(1)),
+            pace: Pace {
+                resync: Duration::from_secs(15),
+                clock: Arc::new(RealClock),
+                entropy: Arc::new(SeededEntropy::new(1)),
+            },
         };
         Lab { api, cluster, keeper: Arc::new(keeper), objects }
     }
@@ -196,8 +201,9 @@ fn path(name: &str) -> String {
 
 /// Status and reason of both conditions.
 fn said(topic: &Topic) -> [(&str, &str); 2] {
-    [READY, SYNCED]
-        .map(|kind| find(Kept::conditions(topic), kind).map_or(("", ""), |it| (it.status.as_str(), it.reason.as_str())))
+    [READY, SYNCED].map(|kind| {
+        find(Watched::conditions(topic), kind).map_or(("", ""), |it| (it.status.as_str(), it.reason.as_str()))
+    })
 }
 
 const FINE: [(&str, &str); 2] = [("True", "InCluster"), ("True", "AsSpecified")];
@@ -357,7 +363,7 @@ async fn the_impossible_is_told_and_may_go() {
     lab.apply("orders", json!({"queues": 2_000}));
     let topic = lab.seen("orders").await;
     assert_eq!((topic.held(), said(&topic)), (Held::default(), [("False", "Impossible"); 2]));
-    let message = &find(Kept::conditions(&topic), SYNCED).expect("a condition").message;
+    let message = &find(Watched::conditions(&topic), SYNCED).expect("a condition").message;
     assert_eq!(message, "the cluster refuses: too many queues");
     lab.apply("orders", json!({"queues": 20}));
     assert_eq!(said(&lab.seen("orders").await), FINE);
@@ -374,7 +380,7 @@ async fn of_two_objects_for_one_topic_the_first_keeps_it() {
     lab.apply("again", json!({"topicName": "orders", "deletionPolicy": "Delete"}));
     let topic = lab.seen("again").await;
     assert_eq!((topic.held(), said(&topic)), (Held::default(), [("False", "KeptByAnother"); 2]));
-    assert!(find(Kept::conditions(&topic), READY).expect("a condition").message.contains("queues/orders"));
+    assert!(find(Watched::conditions(&topic), READY).expect("a condition").message.contains("queues/orders"));
     assert_eq!(said(&lab.seen("orders").await), FINE);
     lab.delete("again");
     lab.look("again").await.expect("it may go");
