@@ -65,10 +65,11 @@ admin:
   address: {{ include "apogee.admin" . }}
 lease:
   name: {{ include "apogee.component" (dict "root" . "component" "operator") }}
-{{- if .Values.operator.watchAllNamespaces }}
 watch:
+  store_nodes: {{ .Values.operator.storeNodes }}
+  {{- if .Values.operator.watchAllNamespaces }}
   namespaces: ["*"]
-{{- end }}
+  {{- end }}
 {{- end -}}
 
 {{/* The file of a role; what people set wins. (root, component, values) */}}

@@ -245,6 +245,21 @@ spec:
 {{- end }}
 {{- end -}}
 
+{{/* How many pods a StatefulSet has. One that the operator scales stays as it is. (root, component, values) */}}
+{{- define "apogee.set.replicas" -}}
+{{- $replicas := int .values.replicas -}}
+{{- if and (eq .component "store-node") (include "apogee.scales" .root) -}}
+{{- $live := lookup "apps/v1" "StatefulSet" .root.Release.Namespace (include "apogee.component" .) -}}
+{{- $replicas = int (dig "spec" "replicas" $replicas $live) -}}
+{{- end -}}
+{{- $replicas -}}
+{{- end -}}
+
+{{/* Not empty if the operator scales store-nodes. */}}
+{{- define "apogee.scales" -}}
+{{- if and .Values.operator.enabled .Values.operator.storeNodes -}}true{{- end -}}
+{{- end -}}
+
 {{/* A StatefulSet and its headless Service. (as apogee.pod) */}}
 {{- define "apogee.set" -}}
 apiVersion: v1
@@ -269,7 +284,7 @@ metadata:
   {{- include "apogee.metadata" . | nindent 2 }}
 spec:
   serviceName: {{ include "apogee.component" . }}
-  replicas: {{ int .values.replicas }}
+  replicas: {{ include "apogee.set.replicas" . }}
   podManagementPolicy: Parallel
   minReadySeconds: {{ .settled }}
   selector:

@@ -3,14 +3,15 @@
 //! It makes the namespace `apogee-test` anew, which enforces the `restricted` profile of pod security, and removes it at the
 //! end. The image must be where the nodes find it, and the endpoint reachable from here.
 //!
-//! Reading order: `kubernetes` (kubectl and helm), then the steps in their order: `install`, `operator`, `restarts`, `scaling`,
-//! `volumes`.
+//! Reading order: `kubernetes` (kubectl and helm), then the steps in their order: `install`, `operator` (with
+//! `store_nodes`), `restarts`, `scaling`, `volumes`.
 
 mod install;
 mod kubernetes;
 mod operator;
 mod restarts;
 mod scaling;
+mod store_nodes;
 mod volumes;
 
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ struct Args {
 enum Step {
     /// Official SDKs
     Sdks,
-    /// Topics and consumer groups as objects
+    /// Topics, consumer groups and the number of store-nodes as objects
     Operator,
     /// Pods that are deleted, killed and replaced under load
     Restarts,

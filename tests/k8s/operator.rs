@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::kubernetes::{Kubernetes, NAMESPACE};
-use super::say;
+use super::{say, store_nodes};
 
 /// From `kubectl apply` until the cluster has it.
 const APPEARS_MAX: Duration = Duration::from_secs(2);
@@ -31,6 +31,7 @@ pub(crate) async fn run(kubernetes: &Kubernetes) -> anyhow::Result<()> {
     what_cannot_be(kubernetes).await?;
     goes(kubernetes).await?;
     leader_goes(kubernetes).await?;
+    store_nodes::run(kubernetes, WITH_OPERATOR).await?;
     without_permission(kubernetes).await?;
     kubernetes.kubectl(&format!("delete {KINDS} --all --timeout=60s")).await?;
     kubernetes.helm("upgrade", &[]).await.map(drop)

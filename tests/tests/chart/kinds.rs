@@ -73,7 +73,8 @@ fn known(object: &Value) -> anyhow::Result<()> {
         "rbac.authorization.k8s.io/v1/Role" => same::<Role>(object),
         "rbac.authorization.k8s.io/v1/RoleBinding" => same::<RoleBinding>(object),
         // Not of Kubernetes itself.
-        "gateway.networking.k8s.io/v1/GRPCRoute"
+        "apogeemq.io/v1alpha1/StoreNodes"
+        | "gateway.networking.k8s.io/v1/GRPCRoute"
         | "keda.sh/v1alpha1/ScaledObject"
         | "monitoring.coreos.com/v1/PodMonitor"
         | "monitoring.coreos.com/v1/PrometheusRule"

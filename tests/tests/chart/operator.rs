@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::{objects, of_kind};
+use super::{objects, of_kind, rendered, values};
 
 fn named<'a>(objects: &'a [Value], kind: &str) -> anyhow::Result<&'a Value> {
     let mut all = of_kind(objects, kind);
@@ -37,6 +37,19 @@ fn kinds() -> [Value; 3] {
     ]
 }
 
+/// What it needs for the number of store-nodes, which it may not need elsewhere.
+fn store_nodes(set: &str) -> [Value; 5] {
+    [
+        json!({"apiGroups": ["apogeemq.io"], "resources": ["storenodes"], "verbs": ["get", "list", "watch"]}),
+        json!({"apiGroups": ["apogeemq.io"], "resources": ["storenodes/status"], "verbs": ["patch"]}),
+        json!({"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get"]}),
+        json!({
+            "apiGroups": ["apps"], "resources": ["statefulsets/scale"], "resourceNames": [set], "verbs": ["patch"],
+        }),
+        json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}),
+    ]
+}
+
 fn lease(name: &str) -> [Value; 2] {
     [
         json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]}),
@@ -58,7 +71,7 @@ fn without_an_operator_nobody_may_do_anything() -> anyhow::Result<()> {
 fn an_operator_of_one_namespace_may_do_nothing_elsewhere() -> anyhow::Result<()> {
     let objects = objects("keda")?;
     let role = named(&objects, "Role")?;
-    let rules = [&lease("apogee-operator")[..], &kinds()].concat();
+    let rules = [&lease("apogee-operator")[..], &store_nodes("apogee-store-node"), &kinds()].concat();
     ensure!(role["rules"] == json!(rules), "{role}");
     bound(&objects, named(&objects, "RoleBinding")?, role)?;
     ensure!(of_kind(&objects, "ClusterRole").next().is_none());
@@ -69,11 +82,31 @@ fn an_operator_of_one_namespace_may_do_nothing_elsewhere() -> anyhow::Result<()>
 fn an_operator_of_all_namespaces_has_its_lease_at_home() -> anyhow::Result<()> {
     let objects = objects("all")?;
     let role = named(&objects, "Role")?;
-    ensure!(role["rules"] == json!(lease("apogee-queue-operator")), "{role}");
+    let rules = [&lease("apogee-queue-operator")[..], &store_nodes("apogee-queue-store-node")].concat();
+    ensure!(role["rules"] == json!(rules), "{role}");
     bound(&objects, named(&objects, "RoleBinding")?, role)?;
     let role = named(&objects, "ClusterRole")?;
     ensure!(role["rules"] == json!(kinds()), "{role}");
     bound(&objects, named(&objects, "ClusterRoleBinding")?, role)?;
+    Ok(())
+}
+
+/// The object is about the StatefulSet there is, and nothing of it is there unless it is wanted.
+#[test]
+fn the_number_of_store_nodes_is_an_object() -> anyhow::Result<()> {
+    for (case, name, replicas) in [("keda", "apogee", 3), ("all", "apogee-queue", 5)] {
+        let objects = objects(case)?;
+        let object = named(&objects, "StoreNodes")?;
+        ensure!(object["metadata"]["name"] == name && object["spec"]["replicas"] == replicas, "{object}");
+        let mut sets = of_kind(&objects, "StatefulSet");
+        let set = sets.find(|it| it["metadata"]["name"] == object["spec"]["statefulSet"]).context("its StatefulSet")?;
+        ensure!(set["spec"]["replicas"] == replicas, "{set}");
+    }
+    let mut without = values("keda");
+    without.extend(["--set".to_owned(), "operator.storeNodes=false".to_owned()]);
+    let text = rendered(&without)?.map_err(anyhow::Error::msg)?;
+    ensure!(text.contains("watch.store_nodes = false"), "{text}");
+    ensure!(!text.contains("StoreNodes") && !text.contains("storenodes") && !text.contains("statefulsets"), "{text}");
     Ok(())
 }
 

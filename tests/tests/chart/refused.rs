@@ -44,6 +44,7 @@ fn what_nobody_knows_is_refused() -> anyhow::Result<()> {
         ("proxy.pdb.enabled=maybe", "proxy/pdb/enabled"),
         ("operator.replicas=3", "operator/replicas"),
         ("operator.watchAllNamespaces=some", "operator/watchAllNamespaces"),
+        ("operator.storeNodes=3", "operator/storeNodes"),
         ("operator.namespaces={a}", "'namespaces' not allowed"),
     ] {
         refused(set, part)?;
