@@ -4,6 +4,7 @@ use apogee_tests::history::Invariant;
 
 use crate::rule::Rule;
 use crate::run::{Plan, run};
+use crate::steward::Government;
 
 /// Some of the first seeds see it.
 const SEEDS: u64 = 60;
@@ -24,6 +25,18 @@ fn a_sync_that_does_nothing_is_caught() {
 fn a_leader_that_decides_before_it_knows_what_was_committed_is_caught() {
     let broken = |seed| Plan { rule: Rule::Hasty, ..Plan::honest(seed) };
     caught(&[Invariant::I04, Invariant::I06, Invariant::I10, Invariant::I12, Invariant::I14], broken);
+}
+
+#[test]
+fn a_vote_that_nobody_allowed_is_caught() {
+    let broken = |seed| Plan { government: Government::Eager, ..Plan::honest(seed) };
+    caught(&[Invariant::I01, Invariant::I15], broken);
+}
+
+#[test]
+fn files_that_are_removed_while_they_count_are_missed() {
+    let broken = |seed| Plan { government: Government::Careless, ..Plan::honest(seed) };
+    caught(&[Invariant::I01, Invariant::I04, Invariant::I06, Invariant::I14, Invariant::I15], broken);
 }
 
 /// Some seed shows that the build breaks one of these promises, or that a store cannot go on after it did.

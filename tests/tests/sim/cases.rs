@@ -101,7 +101,7 @@ fn awake_leader(cluster: &Cluster) -> anyhow::Result<usize> {
 
 /// Lets clients work while the scene is played; afterwards every promise must have been kept.
 fn act(seed: u64, pace: u64, scene: impl FnOnce(&mut Cluster) -> anyhow::Result<()>) -> Verdict {
-    let mut cluster = Cluster::new(&Kind::new(seed, Rule::Honest, &Dice::new(seed, 0)));
+    let mut cluster = Cluster::new(&Kind { spares: 0, ..Kind::new(seed, Rule::Honest, &Dice::new(seed, 0)) });
     let clients = Clients::join(&mut cluster, seed, pace, 1 + seed % 3, true);
     let outcome = begin(&mut cluster)
         .and_then(|()| cluster.pass(Duration::from_millis(300)))

@@ -15,6 +15,7 @@ use crate::kernel::Kernel;
 use crate::lanes::Desk;
 use crate::machine::{Kind, Machine, Trims};
 use crate::process::{End, Process};
+use crate::steward::Steward;
 use crate::tally::{Happening, Tally};
 
 /// A machine without power is unheard of for this many steps at least, so that nobody hears its connections end.
@@ -30,6 +31,7 @@ pub(crate) struct Cluster {
     pub(crate) machines: Vec<Machine>,
     pub(crate) history: History,
     pub(crate) desk: Desk,
+    pub(crate) steward: Steward,
     /// Nanoseconds since the beginning, for the history.
     now: Arc<AtomicU64>,
     dice: Dice,
@@ -64,9 +66,13 @@ impl Cluster {
         let mut sim = builder.build();
         let desk = Desk::default();
         let mut machines = Vec::new();
-        for me in (1..=kind.replicas).map(ReplicaId) {
+        let steward = Steward::new(kind.seed, kind.government, kind.replicas, kind.spares);
+        for me in (1..=kind.replicas + kind.spares).map(ReplicaId) {
             let (kernel, dials) = Kernel::new();
-            let machine = Machine::new(kind.clone(), me, kernel.clone(), desk.clone());
+            let mut machine = Machine::new(kind.clone(), me, kernel.clone(), desk.clone());
+            if me.0 <= kind.replicas {
+                machine.seat(steward.seating());
+            }
             let dials = std::cell::Cell::new(Some(dials));
             sim.host(machine.host.as_str(), move || {
                 let dials = dials.take().expect("the kernel never restarts");
@@ -84,6 +90,7 @@ impl Cluster {
             machines,
             history: History::timed(elapsed),
             desk,
+            steward,
             now,
             dice: Dice::new(kind.seed, 1),
             tick: kind.tick,
@@ -130,6 +137,7 @@ impl Cluster {
             }
         }
         self.watch_leaders();
+        self.govern()?;
         Ok(finished)
     }
 
@@ -166,6 +174,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// The machines whose replicas are there.
+    pub(crate) fn hosting(&self) -> Vec<usize> {
+        (0..self.machines.len()).filter(|machine| self.machines[*machine].hosts()).collect()
+    }
+
     pub(crate) fn age(&self) -> Duration {
         self.sim.elapsed()
     }
@@ -196,6 +209,9 @@ impl Cluster {
     }
 
     pub(crate) fn start(&mut self, machine: usize) -> anyhow::Result<()> {
+        if !self.machines[machine].hosts() {
+            return Ok(());
+        }
         self.note(format!("{} starts", self.machines[machine].host));
         let age = self.age();
         self.machines[machine].start(age)

@@ -65,11 +65,14 @@ impl Weather {
 
     /// Whether the last fault is over and somebody leads.
     fn all_is_well(&self, cluster: &Cluster) -> bool {
-        self.mends.is_empty() && cluster.leader().is_some() && cluster.machines.iter().all(Machine::is_well)
+        self.mends.is_empty()
+            && cluster.leader().is_some()
+            && cluster.machines.iter().filter(|machine| machine.counts()).all(Machine::is_well)
     }
 
     /// The sun comes out.
     pub(crate) fn calm(&mut self, cluster: &mut Cluster) {
+        cluster.steward.calm();
         for (_, mend) in std::mem::take(&mut self.mends) {
             end(mend, cluster);
         }
@@ -126,7 +129,8 @@ impl Weather {
 
     /// Leaders have more to lose.
     fn victim(&self, cluster: &Cluster) -> usize {
-        let anybody = self.dice.size(0, cluster.machines.len() - 1);
+        let hosting = cluster.hosting();
+        let anybody = hosting[self.dice.size(0, hosting.len() - 1)];
         cluster.leader().filter(|_| self.dice.one_in(2)).unwrap_or(anybody)
     }
 

@@ -9,12 +9,14 @@ use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
 use apogee_tests::clients::Dice;
 use apogee_tests::machine::ProcessDisk;
 use futures::FutureExt as _;
+use tokio::sync::watch;
 
 use crate::clock::Wall;
 use crate::kernel::{Kernel, host_of};
 use crate::lanes::Desk;
 use crate::process::{Process, Signal, Start};
 use crate::rule::Rule;
+use crate::steward::{Government, Steward};
 use crate::tally::Happening;
 
 /// Longest time of an operation of a healthy disk, in milliseconds; a run has one of these.
@@ -27,6 +29,9 @@ pub(crate) struct Kind {
     pub(crate) rule: Rule,
     pub(crate) sync_lies: bool,
     pub(crate) replicas: u64,
+    /// Machines for replicas that come.
+    pub(crate) spares: u64,
+    pub(crate) government: Government,
     /// Longest time of a bit on the wire.
     pub(crate) latency: Duration,
     /// The simulation's step. Processes live in milliseconds; what they send leaves at the end of a step.
@@ -57,6 +62,8 @@ pub(crate) struct Machine {
     pub(crate) wall: Wall,
     kernel: Kernel,
     desk: Desk,
+    /// What it heard last of its replica group, once its replica is here. It survives processes, as `wiring.json` does.
+    seating: Option<watch::Sender<Seating>>,
     /// The process, if one runs.
     process: Option<Process>,
     /// How long the process has stood still, if it does.
@@ -100,7 +107,8 @@ impl Kind {
         let (latency, tick) = [(4, 2), (10, 3), (40, 5)][dice.size(0, 2)];
         let (latency, tick) = (Duration::from_millis(latency), Duration::from_millis(tick));
         let slowness = SLOWNESS[dice.size(0, 2)];
-        Kind { seed, rule, sync_lies: false, replicas: 3, latency, tick, slowness, settings, trims }
+        let (spares, government) = (Steward::spares(seed), Government::Honest);
+        Kind { seed, rule, sync_lies: false, replicas: 3, spares, government, latency, tick, slowness, settings, trims }
     }
 }
 
@@ -110,16 +118,58 @@ impl Machine {
         disk.set_sync_lies(kind.sync_lies);
         let (host, views, wall) = (host_of(me), MemoryViewStore::default(), Wall::new());
         let (process, paused, starts, slowness, sync_fails) = (None, None, 0, kind.slowness, false);
-        Machine { me, host, kind, disk, views, wall, kernel, desk, process, paused, starts, slowness, sync_fails }
+        let seating = None;
+        Machine {
+            me,
+            host,
+            kind,
+            disk,
+            views,
+            wall,
+            kernel,
+            desk,
+            seating,
+            process,
+            paused,
+            starts,
+            slowness,
+            sync_fails,
+        }
     }
 
-    /// Starts a process, when the simulation is `age` old.
+    /// Its replica is here from now on, if it was not, and its group is to be this.
+    pub(crate) fn seat(&mut self, seating: Seating) {
+        match &self.seating {
+            Some(seats) => drop(seats.send_replace(seating)),
+            None => self.seating = Some(watch::Sender::new(seating)),
+        }
+    }
+
+    /// Its replica is here no more, nor are its files.
+    pub(crate) fn leave(&mut self) {
+        self.kill();
+        self.lose_disk();
+        self.seating = None;
+    }
+
+    /// Whether its replica is here.
+    pub(crate) fn hosts(&self) -> bool {
+        self.seating.is_some()
+    }
+
+    /// Whether its replica is here, and others count on it.
+    pub(crate) fn counts(&self) -> bool {
+        let comes = |seating: &Seating| seating.exchange.is_some_and(|one| one.comes == self.me && !one.swaps);
+        self.seating.as_ref().is_some_and(|seats| !comes(&seats.borrow()))
+    }
+
+    /// Starts a process, when the simulation is `age` old; none where no replica is.
     pub(crate) fn start(&mut self, age: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(self.process.is_none(), "{} runs already", self.host);
+        let Some(seating) = self.seating.as_ref().map(watch::Sender::subscribe) else { return Ok(()) };
         self.starts += 1;
         let life = (self.me.0 << 32) | (self.starts << 8);
         let disk = ProcessDisk::new(self.disk.clone(), Dice::new(self.kind.seed, life), self.slowness);
-        let seating = Seating::of((1..=self.kind.replicas).map(ReplicaId)).fixed();
         let start = Start {
             members: Members { me: self.me, group: ReplicaGroupId(0), seating, cluster_id: 7 },
             settings: self.kind.settings,

@@ -5,7 +5,7 @@
 //! time for (`SIM_SECONDS`), from `SIM_FROM` on.
 //!
 //! Reading order: `run` (one seed), `faults` (what happens), `cluster` and `machine` (to whom), `kernel`, `process`,
-//! `wire` and `lanes` (how they run and speak), `proxy` (how clients ask), `cases` (what once went wrong elsewhere),
+//! `steward` (who moves their replicas), `wire` and `lanes` (how they run and speak), `proxy` (how clients ask), `cases` (what once went wrong elsewhere),
 //! `broken` (builds that must be caught), `seeds` (many of them, with `tally` and `witness`, which see whether enough
 //! happened).
 
@@ -22,6 +22,7 @@ mod proxy;
 mod rule;
 mod run;
 mod seeds;
+mod steward;
 mod tally;
 mod wire;
 mod witness;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_engine::{
-    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, ReplicaParts, Role, Settings,
+    Dump, Ear, Engine, EngineParts, Members, MemoryViewStore, OpenError, Reached as ReachedMove, ReplicaParts, Role,
+    Settings,
 };
 use apogee_host::{Exit, SeededEntropy, TaskFailure, Tasks};
 use apogee_model::store::StoreError;
@@ -113,6 +114,11 @@ impl Process {
     /// What it says of its role; `None` while it opens its store.
     pub(crate) fn role(&self) -> Option<Role> {
         self.stage.reached().engine.as_ref().map(|(_, role)| *role.borrow())
+    }
+
+    /// How far it says that a replica has come that moves.
+    pub(crate) fn reached(&self) -> Option<ReachedMove> {
+        self.stage.reached().engine.as_ref().and_then(|(engine, _)| *engine.reached().borrow())
     }
 
     /// Set when it ended by itself, or was killed in an operation of its disk, whatever it makes of the error.

@@ -20,6 +20,7 @@ use crate::faults::Weather;
 use crate::machine::{Kind, Trims};
 use crate::proxy::{CALL_MAX, Proxy};
 use crate::rule::Rule;
+use crate::steward::Government;
 use crate::tally::{Happening, Tally};
 
 /// The shortest window of a delivery.
@@ -55,6 +56,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) rule: Rule,
     pub(crate) sync_lies: bool,
+    pub(crate) government: Government,
 }
 
 /// What came of it.
@@ -79,7 +81,7 @@ impl Verdict {
 
 impl Plan {
     pub(crate) fn honest(seed: u64) -> Plan {
-        Plan { seed, rule: Rule::Honest, sync_lies: false }
+        Plan { seed, rule: Rule::Honest, sync_lies: false, government: Government::Honest }
     }
 }
 
@@ -89,7 +91,8 @@ impl Plan {
 /// When a store does not open, or ends for no reason that the simulation knows.
 pub(crate) fn run(plan: Plan) -> anyhow::Result<Verdict> {
     let dice = Dice::new(plan.seed, 0);
-    let kind = Kind { sync_lies: plan.sync_lies, ..Kind::new(plan.seed, plan.rule, &dice) };
+    let kind =
+        Kind { sync_lies: plan.sync_lies, government: plan.government, ..Kind::new(plan.seed, plan.rule, &dice) };
     let mut cluster = Cluster::new(&kind);
     let outcome = begin(&mut cluster).and_then(|()| live(plan, &dice, &mut cluster));
     outcome.map_err(|error| error.context(cluster.log.join("\n")))
@@ -179,13 +182,16 @@ pub(crate) fn judge(cluster: &mut Cluster, clock_bound: Duration) -> anyhow::Res
         }
     }
     let replicas = loop {
-        let replicas = cluster.replicas()?;
-        if replicas.len() == cluster.machines.len() && replicas.iter().all(|one| one.applied == replicas[0].applied) {
+        // Nobody else lives while one is asked, so nothing may be under way that takes two.
+        let replicas = if cluster.steward.is_settled() { cluster.replicas()? } else { Vec::new() };
+        let is_whole = !replicas.is_empty() && replicas.len() == cluster.hosting().len();
+        if is_whole && replicas.iter().all(|one| one.applied == replicas[0].applied) {
             break replicas;
         }
         if cluster.age() > end {
             let applied: Vec<_> = replicas.iter().map(|replica| (&replica.name, replica.applied)).collect();
-            late.push(too_late(&format!("replicas do not catch up: {applied:?}")));
+            let seating = cluster.steward.seating();
+            late.push(too_late(&format!("replicas do not catch up: {applied:?} of {seating:?}")));
             break replicas;
         }
         cluster.pass(Duration::from_millis(50))?;

@@ -60,6 +60,10 @@ pub(crate) enum Happening {
     Rollback,
     /// or had ended otherwise.
     OtherEnd,
+    /// A replica took the place of another,
+    Move,
+    /// or was to, until somebody thought better of it.
+    MoveGivenUp,
 }
 
 /// Counts of what happened.
@@ -67,7 +71,7 @@ pub(crate) enum Happening {
 pub(crate) struct Tally(BTreeMap<Happening, u64>);
 
 impl Happening {
-    pub(crate) const ALL: [Happening; 29] = [
+    pub(crate) const ALL: [Happening; 31] = [
         Happening::Kill,
         Happening::KillInOperation,
         Happening::PowerLoss,
@@ -97,6 +101,8 @@ impl Happening {
         Happening::Commit,
         Happening::Rollback,
         Happening::OtherEnd,
+        Happening::Move,
+        Happening::MoveGivenUp,
     ];
 }
 
