@@ -31,7 +31,7 @@ pub(crate) struct Node {
     pub(crate) standing: Standing,
     /// Replicas it keeps or is about to get.
     pub(crate) keeps: usize,
-    /// Why its replicas cannot move.
+    /// Why its replicas cannot move, in a sentence that names it.
     pub(crate) stuck: Option<String>,
 }
 

@@ -312,12 +312,8 @@ fn progress(set: &Set, seen: &Seen, step: &Step) -> Progress {
 
 /// What keeps a pod from going.
 fn moves(set: &Set, seen: &Seen, last: Ordinal) -> (Saying, Again) {
-    let stuck = |(node, known): (&Ordinal, &Node)| Some((*node, known.stuck.clone()?));
-    let saying = match seen.nodes.range(seen.wanted..).find_map(stuck) {
-        Some((node, why)) => {
-            let message = format!("store-node {} cannot drain: {why}", set.pod(node));
-            Saying::new(Truth::False, "CannotDrain", message)
-        }
+    let saying = match seen.nodes.range(seen.wanted..).find_map(|(_, known)| known.stuck.clone()) {
+        Some(why) => Saying::new(Truth::False, "CannotDrain", why),
         None => {
             let keeps = seen.nodes.get(&last).map_or(0, |known| known.keeps);
             Saying::new(Truth::False, "Draining", format!("{} drains, and still keeps {keeps} replicas", set.pod(last)))

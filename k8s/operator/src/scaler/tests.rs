@@ -396,11 +396,11 @@ async fn what_cannot_be_is_refused_in_a_sentence() {
     lab.seen(1).await;
     lab.settle();
     lab.apply("apogee", 3);
-    let why = "no other store-node could take broker-3".to_owned();
-    lab.cluster.inside(|it| it.stuck.insert("store-3".to_owned(), why));
+    let why = "store-node store-3 drains, but no other could take its 2 replicas";
+    lab.cluster.inside(|it| it.stuck.insert("store-3".to_owned(), why.to_owned()));
     let object = lab.seen(3).await;
     assert_eq!(said(&object), [("True", "Serves"), ("False", "CannotDrain")]);
-    assert_eq!(message(&object), "store-node store-3 cannot drain: no other store-node could take broker-3");
+    assert_eq!(message(&object), why);
 
     lab.cluster.inside(|it| it.away = true);
     assert_eq!(said(&lab.seen(1).await), [("True", "Serves"), ("Unknown", "ClusterUnreachable")]);
