@@ -10,6 +10,8 @@ use tokio::time::timeout;
 
 /// Longest run of a program; it gives up on its own earlier.
 const RUN_MAX: Duration = Duration::from_secs(180);
+/// Lines of the log of an SDK that a failure shows.
+const COMPLAINTS_MAX: usize = 40;
 /// Messages that a consumer holds, and for how many seconds.
 const HELD: (&str, &str) = ("8", "80");
 /// Transactions, and for how many seconds they stay open.
@@ -110,7 +112,11 @@ impl Sdk {
     async fn pass(self, work: Work, scenarios: usize, endpoint: &str, home: &Path) -> anyhow::Result<String> {
         let (success, output) = run(self.program(work, endpoint, home)?).await?;
         let passed = output.lines().filter(|line| line.starts_with("PASS ")).count();
-        ensure!(success && passed == scenarios, "{self:?}: {passed} of {scenarios} passed\n{output}");
+        ensure!(
+            success && passed == scenarios,
+            "{self:?}: {passed} of {scenarios} passed\n{output}\nits own log:\n{}",
+            complaints(&home.join("logs"))
+        );
         Ok(output)
     }
 
@@ -143,6 +149,25 @@ impl Sdk {
         command.env("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", &authorities).env("SSL_CERT_FILE", authorities);
         Ok(command)
     }
+}
+
+/// The last warnings and errors that an SDK wrote below its home, where it writes what it does not tell its caller.
+fn complaints(logs: &Path) -> String {
+    let mut folders = vec![logs.to_owned()];
+    let mut lines = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match std::fs::read(entry.path()) {
+                Ok(log) => {
+                    let log = String::from_utf8_lossy(&log);
+                    let complains = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+                    lines.extend(log.lines().filter(complains).map(str::to_owned));
+                }
+                Err(_) => folders.push(entry.path()),
+            }
+        }
+    }
+    lines.split_off(lines.len().saturating_sub(COMPLAINTS_MAX)).join("\n")
 }
 
 /// Makes `cert.pem` and `key.pem` for a server on this machine, and `ca.pem` for its clients.

@@ -6,6 +6,7 @@ Exit code: 0 when all passed, 1 otherwise, 2 when called wrongly.
 With tls, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names the certificates that the SDK is to trust.
 """
 
+import asyncio
 import os
 import sys
 import threading
@@ -17,6 +18,7 @@ from endure import Endure
 from lite_scenarios import LiteScenarios
 from priority_scenarios import PriorityScenarios
 from push_scenarios import PushScenarios
+from rocketmq.v5.client.connection.rpc_client import RpcClient
 from simple_scenarios import SimpleScenarios
 from transaction_scenarios import TransactionScenarios
 
@@ -59,6 +61,9 @@ class Run:
         self._thread.start()
 
     def _run(self):
+        # The SDK goes on in this thread with a route that is there before it hooks its callback to it, and the stream it
+        # then opens wants an event loop. Without one, now and then, there is no route and a consumer does not start.
+        asyncio.set_event_loop(RpcClient.get_channel_io_loop())
         try:
             self._scenario()
         except Exception:
