@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -184,15 +185,20 @@ pub async fn certificates(folder: &Path) -> anyhow::Result<()> {
 /// Runs a program to its end: whether it calls itself successful, and what it printed.
 ///
 /// # Errors
-/// When it does not start, or does not end within three minutes.
+/// When it does not start; with what it printed, when it does not end within three minutes.
 pub async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(RUN_MAX, command.output())
-        .await
-        .context("the SDK program does not end")?
-        .with_context(|| format!("{command:?} does not start; `make test` sets it up"))?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Ok((output.status.success(), text))
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let started = command.spawn();
+    let mut child = started.with_context(|| format!("{command:?} does not start; `make test` sets it up"))?;
+    let (mut stdout, mut stderr) = child.stdout.take().zip(child.stderr.take()).context("no pipes")?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let end = async { tokio::try_join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), child.wait()) };
+    let ended = timeout(RUN_MAX, end).await;
+    let text = format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
+    match ended {
+        Ok(ended) => Ok((ended?.2.success(), text)),
+        Err(_) => bail!("the SDK program does not end; so far it printed:\n{text}"),
+    }
 }
 
 /// The Java SDK works on some messages for longer than any lease that is not renewed, and meanwhile has transactions open,
@@ -209,8 +215,9 @@ async fn program(class: &str, endpoint: &str, numbers: (&str, &str)) -> anyhow::
     let home = tempfile::tempdir()?;
     let mut program = java(class, home.path())?;
     program.arg(endpoint).args([numbers.0, numbers.1]);
-    let (success, output) = run(program).await.with_context(|| class.to_owned())?;
-    ensure!(success, "{class} saw:\n{output}");
+    let own_log = || complaints(&home.path().join("logs"));
+    let (success, output) = run(program).await.with_context(|| format!("{class}; its own log:\n{}", own_log()))?;
+    ensure!(success, "{class} saw:\n{output}\nits own log:\n{}", own_log());
     Ok(())
 }
 
