@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// Longest run of a program; it gives up on its own earlier.
-const RUN_MAX: Duration = Duration::from_secs(180);
+const RUN_MAX: Duration = Duration::from_secs(300);
 /// Lines of the log of an SDK that a failure shows.
 const COMPLAINTS_MAX: usize = 40;
 /// Messages that a consumer holds, and for how many seconds.
@@ -185,7 +185,7 @@ pub async fn certificates(folder: &Path) -> anyhow::Result<()> {
 /// Runs a program to its end: whether it calls itself successful, and what it printed.
 ///
 /// # Errors
-/// When it does not start; with what it printed, when it does not end within three minutes.
+/// When it does not start; with what it printed, when it does not end within five minutes.
 pub async fn run(mut command: Command) -> anyhow::Result<(bool, String)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let started = command.spawn();

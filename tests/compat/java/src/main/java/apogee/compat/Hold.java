@@ -9,7 +9,6 @@ import org.apache.rocketmq.client.apis.ClientConfiguration;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
 import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
 import org.apache.rocketmq.client.apis.consumer.FilterExpression;
-import org.apache.rocketmq.client.apis.consumer.PushConsumer;
 import org.apache.rocketmq.client.apis.producer.Producer;
 
 /**
@@ -32,13 +31,15 @@ public final class Hold {
             System.err.println("usage: Hold HOST:PORT COUNT SECONDS");
             System.exit(2);
         }
+        Patience.endWithMain();
         long began = System.currentTimeMillis();
         int count = Integer.parseInt(args[1]);
         long seconds = Long.parseLong(args[2]);
         ClientServiceProvider provider = ClientServiceProvider.loadService();
         ClientConfiguration configuration =
             ClientConfiguration.newBuilder().setEndpoints(args[0]).enableSsl(false).build();
-        Producer producer = provider.newProducerBuilder().setClientConfiguration(configuration).setTopics(TOPIC).build();
+        Producer producer = Patience.atLast(
+            () -> provider.newProducerBuilder().setClientConfiguration(configuration).setTopics(TOPIC).build());
         for (int i = 0; i < count; i++) {
             producer.send(provider.newMessageBuilder()
                 .setTopic(TOPIC).setBody(("message " + i).getBytes(StandardCharsets.UTF_8)).build());
@@ -46,7 +47,7 @@ public final class Hold {
         Map<String, Integer> deliveries = new ConcurrentHashMap<>();
         CountDownLatch working = new CountDownLatch(count);
         CountDownLatch done = new CountDownLatch(count);
-        PushConsumer consumer = provider.newPushConsumerBuilder()
+        Patience.atLast(() -> provider.newPushConsumerBuilder()
             .setClientConfiguration(configuration)
             .setConsumerGroup(GROUP)
             .setConsumptionThreadCount(2 * count)
@@ -66,7 +67,7 @@ public final class Hold {
                 done.countDown();
                 return ConsumeResult.SUCCESS;
             })
-            .build();
+            .build());
         boolean all = working.await(60, TimeUnit.SECONDS);
         all = all && done.await(seconds + 30, TimeUnit.SECONDS);
         boolean once = true;

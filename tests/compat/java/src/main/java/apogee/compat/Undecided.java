@@ -47,6 +47,7 @@ public final class Undecided {
             System.err.println("usage: Undecided HOST:PORT COUNT SECONDS");
             System.exit(2);
         }
+        Patience.endWithMain();
         Undecided undecided = new Undecided(args[0]);
         boolean right = undecided.run(Integer.parseInt(args[1]), Long.parseLong(args[2]));
         // Without closing the consumer, which waits for its last long polls.
@@ -54,11 +55,13 @@ public final class Undecided {
     }
 
     private boolean run(int count, long seconds) throws Exception {
-        Producer producer = provider.newProducerBuilder().setClientConfiguration(configuration).setTopics(TOPIC)
+        Producer producer = Patience.atLast(() -> provider.newProducerBuilder()
+            .setClientConfiguration(configuration)
+            .setTopics(TOPIC)
             .setTransactionChecker(view -> decided.contains(text(view.getBody()))
                 ? TransactionResolution.COMMIT : TransactionResolution.UNKNOWN)
-            .build();
-        provider.newPushConsumerBuilder()
+            .build());
+        Patience.atLast(() -> provider.newPushConsumerBuilder()
             .setClientConfiguration(configuration)
             .setConsumerGroup(GROUP)
             .setSubscriptionExpressions(Map.of(TOPIC, FilterExpression.SUB_ALL))
@@ -67,7 +70,7 @@ public final class Undecided {
                 System.out.println("delivered " + text(view.getBody()));
                 return ConsumeResult.SUCCESS;
             })
-            .build();
+            .build());
         List<Transaction> open = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             Transaction transaction = producer.beginTransaction();
@@ -79,9 +82,11 @@ public final class Undecided {
         TimeUnit.SECONDS.sleep(seconds);
         for (int i = 0; i < count; i++) {
             if (i % 3 == 0) {
-                atLast(open.get(i)::commit);
+                Transaction transaction = open.get(i);
+                Patience.atLast(() -> ended(transaction::commit));
             } else if (i % 3 == 1) {
-                atLast(open.get(i)::rollback);
+                Transaction transaction = open.get(i);
+                Patience.atLast(() -> ended(transaction::rollback));
                 continue;
             } else {
                 decided.add(body(i));
@@ -106,20 +111,9 @@ public final class Undecided {
         return missing.isEmpty() && unwanted.isEmpty();
     }
 
-    /** Ends a transaction, again while the server is away. */
-    private static void atLast(End end) throws Exception {
-        long until = System.currentTimeMillis() + PATIENCE;
-        while (true) {
-            try {
-                end.run();
-                return;
-            } catch (ClientException away) {
-                if (System.currentTimeMillis() > until) {
-                    throw away;
-                }
-                Thread.sleep(100);
-            }
-        }
+    private static boolean ended(End end) throws ClientException {
+        end.run();
+        return true;
     }
 
     private static String body(int i) {
