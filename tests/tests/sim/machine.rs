@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use apogee_engine::{Members, MemoryViewStore, Role, SEGMENT_TINY, Seating, Settings};
 use apogee_host::{Disk as _, SeededEntropy, SimDisk};
 use apogee_model::{Epoch, ReplicaGroupId, ReplicaId};
@@ -163,10 +164,10 @@ impl Machine {
         self.seating.as_ref().is_some_and(|seats| !comes(&seats.borrow()))
     }
 
-    /// Starts a process, when the simulation is `age` old; none where no replica is.
+    /// Starts a process, when the simulation is `age` old, where a replica is.
     pub(crate) fn start(&mut self, age: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(self.process.is_none(), "{} runs already", self.host);
-        let Some(seating) = self.seating.as_ref().map(watch::Sender::subscribe) else { return Ok(()) };
+        let seating = self.seating.as_ref().map(watch::Sender::subscribe).context("its replica is not here")?;
         self.starts += 1;
         let life = (self.me.0 << 32) | (self.starts << 8);
         let disk = ProcessDisk::new(self.disk.clone(), Dice::new(self.kind.seed, life), self.slowness);

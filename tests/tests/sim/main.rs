@@ -5,9 +5,9 @@
 //! time for (`SIM_SECONDS`), from `SIM_FROM` on.
 //!
 //! Reading order: `run` (one seed), `faults` (what happens), `cluster` and `machine` (to whom), `kernel`, `process`,
-//! `steward` (who moves their replicas), `wire` and `lanes` (how they run and speak), `proxy` (how clients ask), `cases` (what once went wrong elsewhere),
-//! `broken` (builds that must be caught), `seeds` (many of them, with `tally` and `witness`, which see whether enough
-//! happened).
+//! `wire` and `lanes` (how they run and speak), `steward` (who moves their replicas), `proxy` (how clients ask), `cases`
+//! (what once went wrong elsewhere), `broken` (builds that must be caught), `seeds` (many of them, with `tally` and
+//! `witness`, which see whether enough happened).
 
 mod broken;
 mod cases;

@@ -30,11 +30,24 @@ final class Patience {
         }
     }
 
+    /** The same for what returns nothing. */
+    static void atLast(Action action) throws Exception {
+        atLast(() -> {
+            action.run();
+            return null;
+        });
+    }
+
     /** Ends the program when its main thread fails, which threads of the SDK would keep from ending. */
     static void endWithMain() {
         Thread.currentThread().setUncaughtExceptionHandler((main, failure) -> {
             failure.printStackTrace();
             System.exit(1);
         });
+    }
+
+    /** What is tried. */
+    interface Action {
+        void run() throws Exception;
     }
 }

@@ -10,7 +10,6 @@ import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.apis.ClientConfiguration;
-import org.apache.rocketmq.client.apis.ClientException;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
 import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
 import org.apache.rocketmq.client.apis.consumer.FilterExpression;
@@ -81,12 +80,11 @@ public final class Undecided {
         System.out.println("open " + count);
         TimeUnit.SECONDS.sleep(seconds);
         for (int i = 0; i < count; i++) {
+            Transaction transaction = open.get(i);
             if (i % 3 == 0) {
-                Transaction transaction = open.get(i);
-                Patience.atLast(() -> ended(transaction::commit));
+                Patience.atLast(transaction::commit);
             } else if (i % 3 == 1) {
-                Transaction transaction = open.get(i);
-                Patience.atLast(() -> ended(transaction::rollback));
+                Patience.atLast(transaction::rollback);
                 continue;
             } else {
                 decided.add(body(i));
@@ -111,21 +109,11 @@ public final class Undecided {
         return missing.isEmpty() && unwanted.isEmpty();
     }
 
-    private static boolean ended(End end) throws ClientException {
-        end.run();
-        return true;
-    }
-
     private static String body(int i) {
         return "transaction " + i;
     }
 
     private static String text(ByteBuffer body) {
         return StandardCharsets.UTF_8.decode(body).toString();
-    }
-
-    /** How a transaction ends. */
-    private interface End {
-        void run() throws ClientException;
     }
 }
